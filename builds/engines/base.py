@@ -1,0 +1,71 @@
+"""The life of a build inside an engine, as a Protocol that every engine and the scripted twin keep."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from uuid import UUID
+
+from builds.orders import BuildOrder, BuildOutcome, Output
+
+TICK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that this machine lacks, and what to do about it."""
+
+    code: str
+    """Stable and lower-case, such as `buildah-missing`."""
+    text: str
+    hint: str
+    fatal: bool
+    """False when builds run all the same, with less (no network, no memory limit)."""
+
+
+class EngineError(Exception):
+    """A build that ended without an image. The text is the reason, one line, fit for its owner."""
+
+    def __init__(self, text: str, *, code: str, exit_code: int | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+        self.exit_code = exit_code
+
+
+class BuildFailed(EngineError):
+    """The user's side: a step failed, the Dockerfile is wrong, a base image does not exist.
+
+    Codes: `step`, `syntax`, `base`, `memory`, `disk`. `exit_code` is RUN's own where a RUN failed.
+    """
+
+
+class EngineBroken(EngineError):
+    """Our side: the engine could not be started or did not behave. Worth an operator's look."""
+
+
+class BuildEngine(Protocol):
+    """Builds images behind a wall.
+
+    1. `problems()` at start: what the machine lacks.
+    2. `sweep(alive)` at start and now and then: removes what attempts that no longer run left
+       (processes, mounts, folders, control groups).
+    3. `build(order)` is a generator of `(stream, bytes)` in the order in which the child wrote,
+       within milliseconds, and at least every TICK_SECONDS one with empty bytes. It returns a
+       BuildOutcome or raises BuildFailed or EngineBroken. Closing the generator at any time kills
+       every process of the build at once and leaves nothing running or mounted. One thread drives
+       one generator; several threads may build at once, also for one owner.
+    4. `discard(order)` afterwards, whatever happened: removes `order.work`. Safe to call twice.
+    5. `forget(owner_id)` drops an owner's store (cache). Never while a build of that owner runs.
+    """
+
+    name: Literal["buildah", "docker", "scripted"]
+
+    def problems(self) -> list[Problem]: ...
+
+    def sweep(self, alive: frozenset[UUID]) -> None: ...
+
+    def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]: ...
+
+    def discard(self, order: BuildOrder) -> None: ...
+
+    def forget(self, owner_id: UUID) -> None: ...
