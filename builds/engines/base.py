@@ -1,4 +1,4 @@
-"""The life of a build inside an engine, as a Protocol that every engine and the scripted twin keep."""
+"""The life of a build inside an engine: a Protocol that every engine keeps, the scripted too."""
 
 from collections.abc import Generator
 from dataclasses import dataclass

@@ -1,0 +1,37 @@
+"""What the deployment says about builds, typed: `settings.BUILDS`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from builds.orders import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """Read once by config/settings.py from the environment."""
+
+    engine: str
+    data_dir: Path
+    build_user: str
+    network: bool
+    limits: Limits
+    deadline_seconds: int
+    daily_builds: int
+    base_refresh_seconds: int
+    workers: int
+    redis_url: str
+    registry: str
+    """host[:port] that images are pushed to and named by."""
+    registry_insecure: bool
+    registry_auth: Path | None
+    registry_mirrors: tuple[tuple[str, str], ...]
+    lease_seconds: int = 20
+    tick_seconds: int = 5
+    """How often the housekeeping looks; well below the lease."""
+
+
+def build_settings() -> BuildSettings:
+    from django.conf import settings  # noqa: PLC0415  (the frozen value itself needs no Django)
+
+    return cast("BuildSettings", settings.BUILDS)

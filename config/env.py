@@ -1,0 +1,168 @@
+"""The environment, read once into typed values: the only module that knows a variable's name."""
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BadEnvironment(Exception):
+    """A variable holds something that cannot be used. The text names it and what it takes."""
+
+
+def text(value: str) -> str:
+    return value
+
+
+def number(value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise ValueError("takes a whole number")
+    return int(value)
+
+
+def decimal(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("takes a number") from None
+
+
+def flag(value: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    if value.lower() not in words:
+        raise ValueError("takes yes or no")
+    return words[value.lower()]
+
+
+def words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def folder(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"takes one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def variable(name: str, parse: Callable[[str], T], default: str, meaning: str) -> T:
+    """A field of Environment. `default` is spelled as in the environment; "" means not set."""
+    metadata = {"name": name, "parse": parse, "default": default, "meaning": meaning}
+    made: T = field(metadata=metadata)
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Every variable that Slipway knows. docs/configuration.md lists the same."""
+
+    host: str = variable("SLIPWAY_HOST", text, "127.0.0.1", "The address to listen on")
+    port: int = variable("SLIPWAY_PORT", number, "8000", "The port to listen on")
+    data_dir: Path = variable(
+        "SLIPWAY_DATA_DIR", folder, "var", "Where everything that lasts is kept"
+    )
+    database_url: str = variable(
+        "DATABASE_URL", text, "", "postgres://… ; without it SQLite in the data directory"
+    )
+    redis_url: str = variable(
+        "REDIS_URL", text, "", "redis://… for queue and bell; without it both live in the process"
+    )
+    registry: str = variable(
+        "SLIPWAY_REGISTRY", text, "", "host[:port] to push to; without it one is started"
+    )
+    registry_port: int = variable(
+        "SLIPWAY_REGISTRY_PORT",
+        number,
+        "0",
+        "Port of the started registry; 0 is SLIPWAY_PORT + 1000",
+    )
+    registry_insecure: bool = variable(
+        "SLIPWAY_REGISTRY_INSECURE", flag, "no", "Whether SLIPWAY_REGISTRY speaks plain http"
+    )
+    registry_auth: str = variable(
+        "SLIPWAY_REGISTRY_AUTH", text, "", "A file as `docker login` writes it, for push and bases"
+    )
+    registry_mirrors: tuple[str, ...] = variable(
+        "SLIPWAY_REGISTRY_MIRRORS", words, "", "docker.io=mirror.example:5000, comma-separated"
+    )
+    engine: str = variable(
+        "SLIPWAY_ENGINE", one_of("buildah", "scripted"), "buildah", "What builds the images"
+    )
+    build_user: str = variable(
+        "SLIPWAY_BUILD_USER", text, "slipway-build", "Whom builds run as when Slipway is root"
+    )
+    build_network: bool = variable(
+        "SLIPWAY_BUILD_NETWORK", flag, "yes", "Whether RUN may reach the internet"
+    )
+    workers: int = variable("SLIPWAY_WORKERS", number, "2", "Builds at once in one process")
+    deadline: int = variable("SLIPWAY_DEADLINE", number, "3600", "Seconds that a build may take")
+    daily_builds: int = variable(
+        "SLIPWAY_DAILY_BUILDS", number, "24", "Builds per owner in 24 hours"
+    )
+    memory_mb: int = variable("SLIPWAY_BUILD_MEMORY_MB", number, "4096", "Memory of one build")
+    pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")
+    cpus: float = variable("SLIPWAY_BUILD_CPUS", decimal, "2", "Processors of one build")
+    disk_mb: int = variable("SLIPWAY_BUILD_DISK_MB", number, "20480", "Disk of one build")
+    base_refresh: int = variable(
+        "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"
+    )
+    max_body_mb: int = variable("SLIPWAY_MAX_BODY_MB", number, "1024", "Largest request body")
+    secret_key: str = variable(
+        "SLIPWAY_SECRET_KEY", text, "", "Signs sessions; without it one is kept in the data folder"
+    )
+    hosts: tuple[str, ...] = variable(
+        "SLIPWAY_HOSTS", words, "localhost,127.0.0.1,[::1]", "Host names that requests may name"
+    )
+    public_url: str = variable(
+        "SLIPWAY_PUBLIC_URL", text, "", "https://… as users see it; sets CSRF origin and cookies"
+    )
+    trusted_proxy: bool = variable(
+        "SLIPWAY_TRUSTED_PROXY", flag, "no", "Whether X-Forwarded-Proto of the front is believed"
+    )
+    debug: bool = variable("SLIPWAY_DEBUG", flag, "no", "Django's debug pages: never in public")
+    log_level: str = variable(
+        "SLIPWAY_LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "How much is told"
+    )
+
+
+def load(environ: Mapping[str, str]) -> Environment:
+    """Raises BadEnvironment naming every variable that cannot be used, all at once."""
+    values: dict[str, Any] = {}
+    problems = []
+    for each in fields(Environment):
+        name, parse = each.metadata["name"], each.metadata["parse"]
+        given = environ.get(name, "").strip() or each.metadata["default"]
+        try:
+            values[each.name] = parse(given)
+        except ValueError as problem:
+            problems.append(f"{name}={given!r}: {problem}")
+    if problems:
+        raise BadEnvironment("; ".join(problems))
+    return Environment(**values)
+
+
+def secret_key(path: Path) -> str:
+    """The key kept in `path`, made on first use, readable by its owner only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(handle, "w") as file:
+        made = secrets.token_urlsafe(50)
+        file.write(made)
+    return made
+
+
+ENV = load(os.environ)  # noqa: TID251
