@@ -1,7 +1,7 @@
 """Where every address leads."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from config import health
 
@@ -9,6 +9,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),
+    path("", include("images.urls")),
 ]
 handler404 = "config.api.not_found"
 handler500 = "config.api.crashed"

@@ -1,0 +1,60 @@
+# `make up` serves, `make test` checks; `make help` names the rest.
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.PHONY: help up setup setup-dev format lint test test-all bench lock clean
+
+help: ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: setup ## set up where needed and serve until interrupted
+	@exec $(PY) manage.py up
+
+setup: .venv/base.stamp
+	@deploy/machine.sh engine
+
+setup-dev: .venv/dev.stamp
+	@deploy/machine.sh engine test
+
+.venv/bin/python:
+	@deploy/machine.sh python
+	python3 -m venv .venv
+
+.venv/base.stamp: requirements/base.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt | .venv/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@ .venv/base.stamp
+
+format: setup-dev ## put the code into its form
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+lint: setup-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy accounts builds config images manage.py
+	.venv/bin/lint-imports
+	$(PY) manage.py makemigrations --check --dry-run
+
+test: lint ## every check, within ten minutes
+	$(PYTEST) -m "not engine and not long" -n 2
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 tests/accounts tests/builds tests/images
+	$(PYTEST) -m "engine and not long"
+
+test-all: test ## the long runs too
+	$(PYTEST) -m long --timeout 3600
+
+bench: setup-dev ## figures, one JSON object a line
+	$(PY) -m bench
+
+lock: setup-dev ## compile the requirements anew
+	$(COMPILE) -o requirements/dev.txt requirements/dev.in
+	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,226 @@
+"""Targets (what is built), builds (one attempt each) and their log chunks in the database.
+
+Nothing here reaches the images: a target is all that building needs to know of one, and its row is
+the lock under which a public tag moves.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import models
+from django.db.models import Max, Q
+from django.utils import timezone
+
+from builds.status import FINAL, RUNNING, Status, api_word, sources
+
+STATUSES = [(status.value, status.value) for status in Status]
+
+
+class Target(models.Model):
+    """What attempts are made for: one reference in the registry, and which attempt it stands at."""
+
+    image_id = models.UUIDField(primary_key=True)
+    owner_id = models.UUIDField()
+    repository = models.CharField(max_length=255)
+    """Lower case, without the registry's host: `owner/name`."""
+    tag = models.CharField(max_length=128)
+    current = models.OneToOneField(
+        "Build", null=True, on_delete=models.PROTECT, related_name="current_of"
+    )
+    good = models.OneToOneField(
+        "Build", null=True, on_delete=models.PROTECT, related_name="good_of"
+    )
+    """The attempt whose digest the public tag names."""
+    created_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+
+class BuildQuerySet(models.QuerySet["Build"]):
+    def move(self, to: Status, **values: Any) -> int:
+        """One conditional UPDATE; the number of rows that could make the move decides the race."""
+        return self.filter(status__in=sources(to)).update(status=to, **values)
+
+    def held_by(self, build: "Build") -> "BuildQuerySet":
+        """That build, as long as this claim on it stands."""
+        return self.filter(pk=build.pk, fence=build.fence)
+
+    def running(self) -> "BuildQuerySet":
+        return self.filter(status__in=RUNNING)
+
+    def expired(self, now: datetime) -> "BuildQuerySet":
+        """Running, but whoever ran it has not been heard of in time."""
+        return self.running().filter(lease_until__lt=now)
+
+    def unsent(self, before: datetime) -> "BuildQuerySet":
+        """Queued, and its message sent so long ago that it may be lost; the oldest first."""
+        return self.filter(status=Status.QUEUED, sent_at__lt=before).order_by("queued_at", "id")
+
+    def to_purge(self) -> "BuildQuerySet":
+        """Ended, its image gone, and something of it may still stand somewhere."""
+        return self.filter(discarded_at__isnull=False, purged_at=None, status__in=FINAL)
+
+    def charged_since(self, owner_id: UUID, since: datetime) -> "BuildQuerySet":
+        """What counts against an owner's quota: our own restarts do not."""
+        return self.filter(owner_id=owner_id, queued_at__gt=since, free=False)
+
+    def next_number(self, image_id: UUID) -> int:
+        found: int | None = self.filter(image_id=image_id).aggregate(last=Max("number"))["last"]
+        return (found or 0) + 1
+
+    def ahead_of(self, build: "Build") -> "BuildQuerySet":
+        """Queued and to be taken before it."""
+        earlier = Q(queued_at__lt=build.queued_at) | Q(queued_at=build.queued_at, id__lt=build.pk)
+        return self.filter(earlier, status=Status.QUEUED)
+
+
+class Build(models.Model):
+    """One attempt at an image. Its history outlives the image."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    image_id = models.UUIDField()
+    owner_id = models.UUIDField()
+    label = models.CharField(max_length=400)
+    """`owner/name:tag`, for people."""
+    number = models.PositiveIntegerField()
+
+    dockerfile = models.TextField()
+    build_args = models.JSONField(default=dict)
+    context_key = models.CharField(max_length=200, blank=True)
+    """In the default storage; blank once it has been removed."""
+    context_sha256 = models.CharField(max_length=64)
+    context_bytes = models.PositiveBigIntegerField()
+
+    status = models.CharField(max_length=12, choices=STATUSES, default=Status.QUEUED)
+    step = models.PositiveIntegerField(default=0)
+    steps = models.PositiveIntegerField(default=0)
+    queued_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+
+    worker = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    fence = models.PositiveIntegerField(default=0)
+    """Grows with each change of hands; every write of a worker carries the one it was given."""
+    restarts = models.PositiveSmallIntegerField(default=0)
+    """How often a worker died under this build before this attempt."""
+    free = models.BooleanField(default=False)
+    """Made by us after an interruption: not charged to anybody."""
+
+    failure_fault = models.CharField(max_length=10, blank=True)
+    """Whose: `user` or `service`."""
+    failure_code = models.CharField(max_length=40, blank=True)
+    failure_text = models.TextField(blank=True)
+
+    digest = models.CharField(max_length=80, blank=True)
+    image_bytes = models.PositiveBigIntegerField(null=True)
+
+    log_chunks = models.PositiveIntegerField(default=0)
+    log_lines = models.PositiveIntegerField(default=0)
+    log_bytes = models.PositiveBigIntegerField(default=0)
+
+    discarded_at = models.DateTimeField(null=True)
+    """Its image was deleted: nothing of it may stay but this row."""
+    purged_at = models.DateTimeField(null=True)
+
+    objects = BuildQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["image_id", "number"], name="builds_build_number_unique_per_image"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=[status.value for status in Status]),
+                name="builds_build_status_is_known",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["queued_at", "id"],
+                name="builds_build_queue",
+                condition=Q(status="queued"),
+            ),
+            models.Index(
+                fields=["lease_until"],
+                name="builds_build_leases",
+                condition=Q(status__in=["building", "pushing", "cancelling"]),
+            ),
+            models.Index(fields=["owner_id", "queued_at"], name="builds_build_quota"),
+            models.Index(
+                fields=["discarded_at"],
+                name="builds_build_purge",
+                condition=Q(discarded_at__isnull=False, purged_at=None),
+            ),
+            models.Index(
+                fields=["context_key"],
+                name="builds_build_contexts",
+                condition=~Q(context_key=""),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} #{self.number}"
+
+    @property
+    def state(self) -> Status:
+        return Status(self.status)
+
+    @property
+    def api_status(self) -> str:
+        return api_word(self.state, self.failure_text)
+
+    @property
+    def repository(self) -> str:
+        """In the registry, without its host: lower case, as registries want it."""
+        return self.label.rpartition(":")[0].lower()
+
+    @property
+    def attempt_tag(self) -> str:
+        """The tag that this attempt pushes under, and nothing else ever uses."""
+        return f"slipway-{self.pk.hex}"
+
+    def again(self, *, restarts: int, free: bool) -> "Build":
+        """A fresh attempt at the same thing, numbered next, not saved."""
+        return Build(
+            image_id=self.image_id,
+            owner_id=self.owner_id,
+            label=self.label,
+            number=Build.objects.next_number(self.image_id),
+            dockerfile=self.dockerfile,
+            build_args=self.build_args,
+            context_key=self.context_key,
+            context_sha256=self.context_sha256,
+            context_bytes=self.context_bytes,
+            restarts=restarts,
+            free=free,
+        )
+
+
+class LogChunk(models.Model):
+    """Some consecutive lines of one build, compressed. Rows are inserted, never changed."""
+
+    build = models.ForeignKey(Build, on_delete=models.CASCADE, db_index=False)
+    seq = models.PositiveIntegerField()
+    fence = models.PositiveIntegerField()
+    first_line = models.PositiveIntegerField()
+    lines = models.PositiveIntegerField()
+    raw_bytes = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["build", "seq"], name="builds_logchunk_seq_unique_per_build"
+            ),
+            models.UniqueConstraint(
+                fields=["build", "first_line"], name="builds_logchunk_line_unique_per_build"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.build_id}/{self.seq}"

@@ -1,0 +1,108 @@
+"""The housekeeping: settles what lost its worker, finds what was forgotten, removes what is gone.
+
+Every function is safe to run twice and in several processes at once. Builds to be started are
+returned as ids, for the caller to send.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from logging import getLogger
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from builds.conf import build_settings
+from builds.models import Build, LogChunk, Target
+from builds.registry import RegistryError, make_registry
+from builds.settle import CANCELLED, WORKER_LOST, settle_failed
+from builds.status import FINAL, Status
+from builds.worker import WORKER
+
+FORGOTTEN_SECONDS = 10
+logger = getLogger(__name__)
+
+
+def settle_expired() -> list[UUID]:
+    """Settles builds whose lease ran out; returns their successors."""
+    return settle_orphans(Build.objects.expired(timezone.now()))
+
+
+def settle_orphans(builds: Iterable[Build]) -> list[UUID]:
+    """Settles running builds that no worker has any more; returns their successors."""
+    successors = []
+    for build in builds:
+        asked = build.state is Status.CANCELLING
+        settled = settle_failed(
+            build.pk,
+            fence=build.fence,
+            to=Status.CANCELLED if asked else Status.LOST,
+            failure=CANCELLED if asked else WORKER_LOST,
+        )
+        logger.warning("build %s lost its worker %s", build.pk, build.worker)
+        if settled and settled.state is Status.QUEUED:
+            successors.append(settled.pk)
+    return successors
+
+
+def forgotten() -> list[UUID]:
+    """Queued builds whose message may be lost: no more than this process has free hands for."""
+    free = build_settings().workers - len(WORKER.held())
+    if free <= 0 or WORKER.stopping.is_set():
+        return []
+    now = timezone.now()
+    unsent = Build.objects.unsent(now - timedelta(seconds=FORGOTTEN_SECONDS))
+    ids = list(unsent.values_list("pk", flat=True)[:free])
+    Build.objects.filter(pk__in=ids).update(sent_at=now)
+    return ids
+
+
+def purge(*, image_id: UUID | None = None) -> None:
+    """Removes from registry, storage and log what ended builds of deleted images left.
+
+    A build is marked purged only when all of it is really gone; until then the next tick goes on.
+    """
+    builds = Build.objects.to_purge().order_by("discarded_at")
+    if image_id is not None:
+        builds = builds.filter(image_id=image_id)
+    for build in builds[:200]:
+        try:
+            _purge_one(build)
+        except (RegistryError, OSError):
+            logger.warning("what build %s left could not be removed yet", build.pk, exc_info=True)
+
+
+def _purge_one(build: Build) -> None:
+    registry = make_registry(build_settings())
+    # An attempt that failed or was cancelled late may have pushed already: its own tag knows.
+    digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
+    if digest:
+        registry.delete(build.repository, digest)
+    _drop_context(build)
+    LogChunk.objects.filter(build=build).delete()
+    Build.objects.filter(pk=build.pk).update(purged_at=timezone.now(), context_key="")
+
+
+def drop_superseded_contexts() -> None:
+    """Removes contexts that only ended attempts name, none of them its target's current one."""
+    current = Target.objects.filter(current=OuterRef("pk"))
+    needed = Build.objects.filter(context_key=OuterRef("context_key"))
+    unended = needed.exclude(status__in=FINAL)
+    wanted = needed.filter(Exists(Target.objects.filter(current=OuterRef("pk"))))
+    superseded = (
+        Build.objects.filter(status__in=FINAL)
+        .exclude(context_key="")
+        .exclude(Exists(current))
+        .exclude(Exists(unended))
+        .exclude(Exists(wanted))
+    )
+    for build in superseded[:100]:
+        _drop_context(build)
+        Build.objects.filter(context_key=build.context_key).update(context_key="")
+
+
+def _drop_context(build: Build) -> None:
+    others = Build.objects.filter(context_key=build.context_key, discarded_at=None)
+    if build.context_key and not others.exists():
+        default_storage.delete(build.context_key)

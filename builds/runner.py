@@ -1,0 +1,225 @@
+"""Runs one attempt from claim to final status. Knows engines, log, registry; not how it was asked.
+
+Whatever happens in here, the attempt ends settled with its reason as the last log line, and
+nothing of it keeps running; where even that fails (the database is gone, this process dies), the
+lease runs out and the reaper does the same.
+"""
+
+import shutil
+from collections.abc import Callable, Generator
+from functools import cache
+from logging import getLogger
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TypeVar
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from builds import context, dockerfile
+from builds.conf import BuildSettings, build_settings
+from builds.engines.base import BuildEngine, BuildFailed, EngineBroken
+from builds.logs.store import FenceLost
+from builds.logs.writer import LogWriter
+from builds.models import Build, Target
+from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.registry import RegistryError, make_registry
+from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
+from builds.status import Status
+from builds.worker import WORKER
+
+LOOK_SECONDS = 1.0
+logger = getLogger(__name__)
+T = TypeVar("T")
+
+
+class Ended(Exception):
+    """The attempt is over without an image: where to it moves and why."""
+
+    def __init__(self, to: Status, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.to = to
+        self.failure = failure
+
+
+def failed(fault: str, code: str, text: str) -> Ended:
+    side = "user" if fault == "user" else "service"
+    return Ended(Status.FAILED, Failure(fault=side, code=code, text=text))
+
+
+def run(build_id: UUID) -> None:
+    """Claims the build and sees it through; returns at once where it is not to be had."""
+    with WORKER.claim(build_id) as build:
+        if build is None:
+            return
+        try:
+            Attempt(build, build_settings()).run()
+        except FenceLost:
+            logger.warning("build %s: settled by somebody else meanwhile", build_id)
+
+
+@cache
+def engine() -> BuildEngine:
+    """This process's engine, as the settings name it."""
+    return make_engine(build_settings())
+
+
+class Attempt:
+    """One claimed build in the hands of one thread."""
+
+    def __init__(self, build: Build, settings: BuildSettings) -> None:
+        self.build = build
+        self.settings = settings
+        self.registry = make_registry(settings)
+        self.deadline = monotonic() + settings.deadline_seconds
+        self.looked_at = 0.0
+        self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)
+
+    def run(self) -> None:
+        try:
+            outcome = self._make()
+        except Ended as end:
+            self._settle(end)
+        except FenceLost:
+            raise
+        except Exception:
+            logger.exception("build %s broke", self.build.pk)
+            self._settle(failed("service", "internal", f"internal error in build {self.build.pk}"))
+        else:
+            logger.info("build %s: %s pushed as %s", self.build.pk, self.build, outcome.digest)
+
+    def _make(self) -> BuildOutcome:
+        self.log.say(f"Building {self.build}")
+        work = self.settings.data_dir / "builds" / str(self.build.pk)
+        order = self._order(work)
+        try:
+            self._unpack(order.context)
+            outcome = self._drive(engine().build(order))
+            self._push(outcome)
+        except BuildFailed as problem:
+            raise failed("user", problem.code, problem.text) from problem
+        except EngineBroken as problem:
+            logger.exception("build %s: the engine is broken", self.build.pk)
+            raise failed("service", problem.code, problem.text) from problem
+        finally:
+            engine().discard(order)
+        return outcome
+
+    def _order(self, work: Path) -> BuildOrder:
+        try:
+            read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
+        except dockerfile.DockerfileRefused as problem:
+            raise failed("user", "dockerfile", str(problem)) from problem
+        return BuildOrder(
+            build_id=self.build.pk,
+            owner_id=self.build.owner_id,
+            label=self.build.label,
+            context=work / "context",
+            dockerfile=read.text,
+            bases=read.bases,
+            build_args=tuple(sorted(self.build.build_args.items())),
+            network=self.settings.network,
+            limits=self.settings.limits,
+            work=work,
+        )
+
+    def _unpack(self, folder: Path) -> None:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            with default_storage.open(self.build.context_key) as archive:
+                summary = context.unpack(archive, folder, tick=self.look)
+        except context.ContextRefused as problem:
+            raise failed("user", "context", str(problem)) from problem
+        self.log.say(f"Context: {summary.files} files, {summary.bytes} bytes")
+
+    def _push(self, outcome: BuildOutcome) -> None:
+        """Push under the attempt's own tag; then, while the claim holds, move the public one."""
+        build = self.build
+        if not Build.objects.held_by(build).move(Status.PUSHING):
+            self.look(now=True)
+            raise FenceLost
+        reference = f"{self.settings.registry}/{build.repository}"
+        self.log.say(f"Pushing {reference}:{build.label.rpartition(':')[2]}")
+        try:
+            self._drive(
+                self.registry.push(
+                    outcome.layout, repository=build.repository, tag=build.attempt_tag
+                )
+            )
+            if not self._insist(lambda: self._publish(outcome)):
+                self.look(now=True)
+                raise FenceLost
+        except RegistryError as problem:
+            raise failed("service", "push", str(problem)) from problem
+
+    def _publish(self, outcome: BuildOutcome) -> bool:
+        """Under the target's lock, so that no other attempt, cancel or removal comes between."""
+        build = self.build
+        self.log.finish()
+        with transaction.atomic():
+            target = Target.objects.select_for_update().filter(pk=build.image_id).first()
+            held = Build.objects.select_for_update().held_by(build).filter(status=Status.PUSHING)
+            if target is None or target.current_id != build.pk or not held.exists():
+                return False
+            self.registry.move_tag(build.repository, digest=outcome.digest, tag=target.tag)
+            last = self.log.line(f"Built and pushed as {outcome.digest}", "stdout")
+            return settle_succeeded(
+                build, digest=outcome.digest, image_bytes=outcome.size_bytes, line=last
+            )
+
+    def _drive(self, work: Generator[Output, None, T]) -> T:
+        """Runs a generator of output to its end, into the log; closes it when the attempt ends."""
+        try:
+            while True:
+                stream, data = next(work)
+                self.log.write(stream, data)
+                self.look()
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            work.close()
+
+    def look(self, *, now: bool = False) -> None:
+        """Raises Ended or FenceLost when it is time to stop; asks the database each second."""
+        if WORKER.stopping.is_set():
+            raise Ended(Status.LOST, INTERRUPTED)
+        if monotonic() > self.deadline:
+            seconds = self.settings.deadline_seconds
+            raise failed("user", "deadline", f"deadline: the build took longer than {seconds} s")
+        if not now and monotonic() - self.looked_at < LOOK_SECONDS:
+            return
+        self.looked_at = monotonic()
+        try:
+            held = Build.objects.held_by(self.build).values_list("status", flat=True).first()
+        except (OperationalError, InterfaceError):
+            # The lease decides: when the database stays away, the reaper settles this attempt.
+            connection.close()
+            return
+        if held is None:
+            raise FenceLost
+        if held == Status.CANCELLING:
+            raise Ended(Status.CANCELLED, CANCELLED)
+
+    def _settle(self, end: Ended) -> None:
+        def settle() -> None:
+            self.log.finish()
+            last = self.log.line(end.failure.text)
+            settle_failed(
+                self.build.pk, fence=self.build.fence, to=end.to, failure=end.failure, line=last
+            )
+
+        self._insist(settle)
+
+    def _insist(self, act: Callable[[], T]) -> T:
+        """Does it again while the database is away, for as long as the lease can be saved."""
+        for wait in (0.2, 0.5, 1, 2, 4, 8):
+            try:
+                return act()
+            except (OperationalError, InterfaceError):
+                logger.warning("build %s: the database is away", self.build.pk)
+                connection.close()
+                sleep(wait)
+        return act()

@@ -1,0 +1,117 @@
+"""Ends an attempt: final status, last log line and what follows from it, in one transaction."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from builds.logs.hub import ring
+from builds.logs.lines import LogLine
+from builds.logs.store import seal
+from builds.models import Build, Target
+from builds.status import Status, sources
+
+MAX_RESTARTS = 3
+"""A build under which workers keep dying is not tried for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt has no image: whose side it was on, a stable code, one sentence."""
+
+    fault: Literal["user", "service"]
+    code: str
+    text: str
+
+
+CANCELLED = Failure(fault="user", code="cancelled", text="cancelled")
+INTERRUPTED = Failure(
+    fault="service",
+    code="interrupted",
+    text="interrupted: Slipway was stopped; the build starts again",
+)
+WORKER_LOST = Failure(
+    fault="service", code="worker-lost", text="interrupted: its worker died; the build starts again"
+)
+GAVE_UP = Failure(
+    fault="service",
+    code="worker-lost",
+    text=f"its worker died {MAX_RESTARTS + 1} times under this build; ask the operator",
+)
+
+
+def settle_failed(
+    build_id: UUID, *, fence: int | None, to: Status, failure: Failure, line: LogLine | None = None
+) -> Build | None:
+    """Moves to FAILED, CANCELLED or LOST, the reason as the last stderr line.
+
+    `fence` None settles whoever holds it. Returns the successor of a LOST attempt, queued but not
+    yet sent; the attempt itself otherwise; None where the move was not to be made any more. A
+    worker that died too often under a build turns LOST into FAILED.
+    """
+    with transaction.atomic():
+        build = _locked(build_id, fence=fence, to=to)
+        if build is None:
+            return None
+        died = failure is WORKER_LOST
+        if died and build.restarts >= MAX_RESTARTS:
+            to, failure = Status.FAILED, GAVE_UP
+        last = line or LogLine(
+            stream="stderr", text=failure.text, at=timezone.now(), step=build.step or None
+        )
+        _move(
+            build,
+            to,
+            last,
+            failure_fault=failure.fault,
+            failure_code=failure.code,
+            failure_text=failure.text,
+        )
+        if to is Status.LOST:
+            build = _successor(build, restarts=build.restarts + died)
+    ring(build.image_id)
+    return build
+
+
+def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLine) -> bool:
+    """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
+
+    Called with the row of its target locked, after the public tag has been moved.
+    """
+    with transaction.atomic():
+        held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
+        if held is None:
+            return False
+        _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
+        Target.objects.filter(pk=build.image_id).update(good=held)
+    ring(build.image_id)
+    return True
+
+
+def _locked(build_id: UUID, *, fence: int | None, to: Status) -> Build | None:
+    build = Build.objects.select_for_update().filter(pk=build_id, status__in=sources(to)).first()
+    if build is None or (fence is not None and build.fence != fence):
+        return None
+    return build
+
+
+def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
+    head = seal(build, last)
+    Build.objects.held_by(build).move(
+        to, fence=F("fence") + 1, ended_at=timezone.now(), lease_until=None, **head, **values
+    )
+
+
+def _successor(build: Build, *, restarts: int) -> Build:
+    successor = build.again(restarts=restarts, free=True)
+    # Its place in the queue is the one it had.
+    successor.queued_at = build.queued_at
+    successor.sent_at = timezone.now() - timedelta(days=1)
+    successor.discarded_at = build.discarded_at
+    successor.save(force_insert=True)
+    Target.objects.filter(pk=build.image_id, current=build.pk).update(current=successor)
+    return successor

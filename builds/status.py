@@ -1,0 +1,51 @@
+"""The states of a build and the only moves between them."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where one attempt stands."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    PUSHING = "pushing"
+    CANCELLING = "cancelling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.BUILDING, Status.CANCELLED, Status.FAILED}),
+    Status.BUILDING: frozenset(
+        {Status.PUSHING, Status.CANCELLING, Status.CANCELLED, Status.FAILED, Status.LOST}
+    ),
+    Status.PUSHING: frozenset(
+        {Status.SUCCEEDED, Status.CANCELLING, Status.CANCELLED, Status.FAILED, Status.LOST}
+    ),
+    Status.CANCELLING: frozenset({Status.CANCELLED, Status.FAILED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+    Status.LOST: frozenset(),
+}
+FINAL = frozenset(status for status, onward in MOVES.items() if not onward)
+RUNNING = frozenset({Status.BUILDING, Status.PUSHING, Status.CANCELLING})
+"""A worker has it: there is a lease to watch."""
+
+
+def sources(to: Status) -> frozenset[Status]:
+    """The states from which `to` may be reached."""
+    return frozenset(status for status, onward in MOVES.items() if to in onward)
+
+
+def api_word(status: Status, reason: str) -> str:
+    """The status as clients of the Images API read it; `reason` fills in what went wrong."""
+    if status is Status.QUEUED:
+        return "pending build"
+    if status in RUNNING:
+        return "building"
+    if status is Status.SUCCEEDED:
+        return "built and pushed"
+    return f"error: {reason}"

@@ -1,0 +1,84 @@
+"""`manage.py up`: everything in one process, on one machine, until it is interrupted."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from builds.conf import build_settings
+from builds.process import ProcessError
+from builds.runner import engine
+from config import setup, worker
+from config.asgi import application
+from config.env import ENV
+from config.local_registry import LocalRegistry
+from config.serve import serve
+
+
+class Command(BaseCommand):
+    help = "Sets up the data directory where needed and serves API, pages, admin and builds."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-example", action="store_true", help="builds nothing by itself")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        data_dir: Path = settings.DATA_DIR
+        try:
+            with setup.lock(data_dir):
+                self.serve(data_dir, example=not options["no_example"])
+        except (setup.InUse, ProcessError, OSError) as problem:
+            raise CommandError(str(problem)) from problem
+
+    def serve(self, data_dir: Path, *, example: bool) -> None:
+        setup.folders(data_dir)
+        if setup.migrate():
+            self.stdout.write(f"Database set up in {data_dir}")
+        setup.static()
+        setup.first_user(data_dir)
+        self.look_at_the_engine()
+        registry = None
+        if not ENV.registry:
+            registry = LocalRegistry(
+                address=build_settings().registry, folder=data_dir / "registry"
+            )
+            registry.start()
+        stop_worker = worker.start()
+
+        def stop() -> None:
+            stop_worker()
+            if registry is not None:
+                registry.stop()
+
+        if example:
+            setup.first_build(data_dir)
+        serve(
+            application,
+            host=ENV.host,
+            port=ENV.port,
+            spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
+            max_body=settings.MAX_BODY_BYTES,
+            ready=self.greet,
+            on_stop=stop,
+        )
+
+    def look_at_the_engine(self) -> None:
+        problems = engine().problems()
+        for problem in problems:
+            self.stderr.write(f"{problem.text}. {problem.hint}")
+        if any(problem.fatal for problem in problems):
+            raise CommandError("the engine cannot build on this machine; see above")
+
+    def greet(self, port: int) -> None:
+        here = f"http://{ENV.host}:{port}"
+        key, password = (settings.DATA_DIR / f"admin.{kind}" for kind in ("key", "password"))
+        lines = [
+            f"Slipway is up: {here}/",
+            f"  API       {here}/images/   key in {key}",
+            f"  Admin     {here}/admin/    user admin, password in {password}",
+            f"  Registry  {build_settings().registry}",
+            "Ctrl-C stops it.",
+        ]
+        self.stdout.write("\n".join(lines))
+        self.stdout.flush()

@@ -1,0 +1,103 @@
+"""What a data directory needs before Slipway can serve from it; quick when it is all there."""
+
+import fcntl
+import secrets
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from django.conf import settings
+from django.core.files import File
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from accounts.models import ApiKey, User
+from images import catalog
+
+EXAMPLE = settings.BASE_DIR / "examples" / "hello"
+BUSYBOX = Path("/bin/busybox")
+"""Debian's static one: a base for the example without any registry."""
+
+
+class InUse(Exception):
+    """Another process serves from this data directory."""
+
+
+def lock(data_dir: Path) -> TextIO:
+    """Holds the data directory until the returned file is closed; raises InUse."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InUse(f"{data_dir} is in use by another Slipway") from None
+    return file
+
+
+def folders(data_dir: Path) -> None:
+    for name in ("files", "spool", "builds", "examples"):
+        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
+
+
+def migrate() -> bool:
+    """Brings the database to this version; says whether there was anything to do."""
+    executor = MigrationExecutor(connection)
+    due = bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    if due:
+        call_command("migrate", verbosity=0, interactive=False)
+    return due
+
+
+def static() -> None:
+    """Collects static files when one of ours, or a package that brings some, is newer."""
+    made = Path(settings.STATIC_ROOT) / "staticfiles.json"
+    sources = [
+        settings.BASE_DIR / "requirements" / "base.txt",
+        *settings.STATICFILES_DIRS[0].rglob("*"),
+    ]
+    if not made.exists() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
+        call_command("collectstatic", verbosity=0, interactive=False, stdout=StringIO())
+
+
+def first_user(data_dir: Path) -> None:
+    """The superuser `admin`, its password and an API key, each in a file readable by us alone."""
+    if User.objects.filter(username="admin").exists():
+        return
+    password = secrets.token_urlsafe(12)
+    admin = User.objects.create_superuser("admin", password=password)
+    _, key = ApiKey.objects.issue(admin, label="made at the first start")
+    for name, secret in (("admin.password", password), ("admin.key", key)):
+        path = data_dir / name
+        path.touch(mode=0o600)
+        path.write_text(f"{secret}\n")
+
+
+def example_context(data_dir: Path) -> Path:
+    """The zipped context of examples/hello, as the README's curl lines send it."""
+    path = data_dir / "examples" / "hello.zip"
+    if not path.exists():
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+            archive.write(BUSYBOX, "busybox")
+            for each in sorted(EXAMPLE.iterdir()):
+                if each.name != "Dockerfile":
+                    archive.write(each, each.name)
+    return path
+
+
+def first_build(data_dir: Path) -> None:
+    """Something to see at once: examples/hello, built for `admin` when nothing was ever built."""
+    admin = User.objects.get(username="admin")
+    if admin.images.exists():
+        return
+    wanted = catalog.Wanted(
+        name="hello",
+        tag="latest",
+        dockerfile=(EXAMPLE / "Dockerfile").read_text(),
+        readme="Built at the first start.",
+        public=True,
+    )
+    with example_context(data_dir).open("rb") as file:
+        catalog.order(owner=admin, wanted=wanted, context=File(file, "hello.zip"))

@@ -1,0 +1,103 @@
+"""The build workers: threads that take builds from the queue, and one that keeps house.
+
+Embedded, `start` runs them beside daphne. On other machines `dramatiq config.worker` does.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from logging import getLogger
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
+
+import django
+from django.apps import apps
+
+if not apps.ready:
+    django.setup()
+
+import dramatiq
+from django.db import close_old_connections, connections
+from dramatiq.middleware import Middleware
+
+from builds import actors, lifecycle, reaper, runner
+from builds.broker import broker
+from builds.conf import build_settings
+from builds.models import Build
+from builds.worker import WORKER
+
+JOIN_SECONDS = 8.0
+logger = getLogger(__name__)
+
+
+class Housekeeping(Middleware):
+    """One thread per worker process, ticking until it stops; no connection outlives a turn."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        runner.engine().sweep(frozenset())
+        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread.start()
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        WORKER.stopping.set()
+
+    def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
+        close_old_connections()
+
+    def after_process_message(
+        self,
+        broker: dramatiq.Broker,
+        message: object,
+        *,
+        result: object = None,
+        exception: BaseException | None = None,
+    ) -> None:
+        connections.close_all()
+
+    def _run(self) -> None:
+        while not WORKER.stopping.wait(build_settings().tick_seconds):
+            tick()
+
+
+def tick() -> None:
+    """One turn of the housekeeping. What fails is tried again at the next."""
+    for duty in (WORKER.renew, settle, resend, reaper.purge, reaper.drop_superseded_contexts):
+        _try(duty)
+    connections.close_all()
+
+
+def settle() -> None:
+    actors.send_builds(reaper.settle_expired())
+
+
+def resend() -> None:
+    actors.send_builds(reaper.forgotten())
+
+
+def _try(duty: Callable[[], object]) -> None:
+    try:
+        duty()
+    except Exception:
+        logger.exception("housekeeping: %s failed", duty)
+
+
+def start() -> Callable[[], None]:
+    """Starts workers in this process, whose queue nobody shares; returns what stops them."""
+    orphans = reaper.settle_orphans(Build.objects.running())
+    if orphans:
+        logger.info("%s interrupted builds start again", len(orphans))
+    worker = dramatiq.Worker(broker, worker_threads=build_settings().workers)
+    worker.start()
+    lifecycle.resend_queued()
+
+    def stop() -> None:
+        WORKER.stopping.set()
+        worker.stop(timeout=round(JOIN_SECONDS * 1000))
+
+    return stop
+
+
+broker.add_middleware(Housekeeping())

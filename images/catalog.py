@@ -1,0 +1,160 @@
+"""The only way to change an image: order one, delete one. Views, commands and the admin call it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.models import User
+from builds.conf import build_settings
+from builds.lifecycle import BuildRequest, request_build, request_removal
+from builds.models import Build
+from builds.status import FINAL, Status
+from images import naming
+from images.models import Image
+
+QUOTA_WINDOW = timedelta(hours=24)
+
+
+class NameTaken(Exception):
+    """The owner has an image of that name and tag, and it is not one that failed."""
+
+
+class QuotaExceeded(Exception):
+    """Too many builds in 24 hours; `retry_after` is in seconds."""
+
+    def __init__(self, limit: int, retry_after: int) -> None:
+        super().__init__(f"You may only build {limit} images per 24 hours.")
+        self.retry_after = retry_after
+
+
+class Protected(Exception):
+    """A protected image is not deleted before somebody takes the protection off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an owner sent: names already checked by `images.naming`."""
+
+    name: str
+    tag: str
+    dockerfile: str
+    readme: str = ""
+    public: bool = False
+    logo_id: UUID | None = None
+    chutes_version: str = ""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_quota(owner: User) -> None:
+    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing; staff have none."""
+    if owner.is_staff:
+        return
+    limit = owner.daily_build_limit
+    if limit is None:
+        limit = build_settings().daily_builds
+    since = timezone.now() - QUOTA_WINDOW
+    charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
+    times = list(charged.values_list("queued_at", flat=True)[:limit])
+    if len(times) >= limit:
+        frees = (times[-1] - since).total_seconds() if times else QUOTA_WINDOW.total_seconds()
+        raise QuotaExceeded(limit, max(1, round(frees)))
+
+
+def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
+    """Takes the context in and asks for a build: of a new image, or again of one that failed.
+
+    Raises NameTaken or QuotaExceeded, and then nothing is kept.
+    """
+    check_quota(owner)
+    identity = naming.image_id(owner.username, wanted.name, wanted.tag)
+    _check_free(identity)
+    key = f"contexts/{uuid4().hex}.zip"
+    digest, size = _digest(context)
+    key = default_storage.save(key, context)
+    try:
+        with transaction.atomic():
+            return _order(
+                owner,
+                wanted,
+                BuildRequest(
+                    image_id=identity,
+                    owner_id=owner.pk,
+                    repository=f"{owner.username}/{wanted.name}".lower(),
+                    tag=wanted.tag,
+                    label=f"{owner.username}/{wanted.name}:{wanted.tag}",
+                    dockerfile=wanted.dockerfile,
+                    build_args=dict(wanted.build_args),
+                    context_key=key,
+                    context_sha256=digest,
+                    context_bytes=size,
+                ),
+            )
+    except IntegrityError as problem:
+        default_storage.delete(key)
+        raise NameTaken from problem
+    except BaseException:
+        default_storage.delete(key)
+        raise
+
+
+def delete(image: Image) -> None:
+    """Cancels its build and removes it; registry, context and log follow in the background.
+
+    Raises Protected, or Image.DoesNotExist where somebody else was first.
+    """
+    with transaction.atomic():
+        held = Image.objects.select_for_update().get(pk=image.pk)
+        if held.protected:
+            raise Protected
+        held.delete()
+        request_removal(image.pk)
+
+
+def _check_free(identity: UUID) -> Image | None:
+    """The image that a new attempt would be of; None for a new one. Raises NameTaken."""
+    held = Image.objects.with_build().filter(pk=identity).first()
+    if held is not None and held.build.state not in FINAL - {Status.SUCCEEDED}:
+        raise NameTaken
+    return held
+
+
+def _order(owner: User, wanted: Wanted, request: BuildRequest) -> Image:
+    described = {
+        "readme": wanted.readme,
+        "public": wanted.public,
+        "logo_id": wanted.logo_id,
+        "chutes_version": wanted.chutes_version,
+    }
+    Image.objects.select_for_update().filter(pk=request.image_id).first()
+    image = _check_free(request.image_id)
+    build = request_build(request)
+    if image is not None:
+        Image.objects.filter(pk=image.pk).update(**described)
+    else:
+        Image.objects.create(
+            id=request.image_id,
+            reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
+            owner=owner,
+            name=wanted.name,
+            tag=wanted.tag,
+            target_id=build.image_id,
+            **described,
+        )
+    return Image.objects.with_build().get(pk=request.image_id)
+
+
+def _digest(context: "File[bytes]") -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in context.chunks():
+        digest.update(chunk)
+        size += len(chunk)
+    context.seek(0)
+    return digest.hexdigest(), size

@@ -1,0 +1,74 @@
+"""Names, ids and references of images: what may be one, and which image a text means.
+
+An id is a UUID of version 5 over `owner/name:tag`, all lower case, as the command line computes it.
+The reference server spells the same image differently when name or tag has capitals; both resolve.
+"""
+
+import re
+from dataclasses import dataclass
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
+TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+NAME_LENGTH = range(3, 66)
+RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search"})
+"""Last parts of addresses under an image: no name may end in one."""
+
+
+class BadName(ValueError):
+    """No registry would take it, or no address could reach it. The text says what would do."""
+
+
+def check_name(name: str) -> None:
+    if len(name) not in NAME_LENGTH:
+        raise BadName("takes 3 to 65 characters")
+    parts = name.lower().split("/")
+    if not all(PART.fullmatch(part) for part in parts):
+        raise BadName(
+            "takes letters and digits, with single '.', '_' or '__' or any '-' between them, "
+            "in parts separated by '/'"
+        )
+    if parts[-1] in RESERVED:
+        raise BadName(f"must not end in {parts[-1]!r}, which is an address under an image")
+
+
+def check_tag(tag: str) -> None:
+    if not TAG.fullmatch(tag):
+        raise BadName(
+            "takes 1 to 128 letters, digits, '_', '.' and '-', starting with a letter or digit"
+        )
+
+
+def image_id(owner: str, name: str, tag: str) -> UUID:
+    return uuid5(NAMESPACE_OID, f"{owner}/{name}:{tag}".lower())
+
+
+def reference_id(owner: str, name: str, tag: str) -> UUID:
+    """The id of the same image as the reference server spells it."""
+    return uuid5(NAMESPACE_OID, f"{owner.lower()}/{name}:{tag}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One reading of what somebody typed. No owner means the caller, no tag the newest."""
+
+    owner: str | None
+    name: str
+    tag: str | None
+
+
+def readings(text: str) -> tuple[UUID | None, list[Reference]]:
+    """Everything that `text` can mean: an id, and names with the caller's own first."""
+    text = text.strip("/")
+    try:
+        found = UUID(text)
+    except ValueError:
+        found = None
+    name, colon, tag = text.rpartition(":") if ":" in text else (text, "", "")
+    if colon and not TAG.fullmatch(tag):
+        return found, []
+    references = [Reference(owner=None, name=name, tag=tag or None)]
+    owner, slash, rest = name.partition("/")
+    if slash:
+        references.append(Reference(owner=owner, name=rest, tag=tag or None))
+    return found, references
