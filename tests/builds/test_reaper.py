@@ -1,0 +1,145 @@
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.utils import timezone
+
+from builds import reaper, runner
+from builds.conf import BuildSettings
+from builds.lifecycle import request_removal
+from builds.models import Build, LogChunk, Target
+from builds.registry import make_registry
+from builds.settle import MAX_RESTARTS
+from builds.status import Status
+from tests.conftest import Order, log_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def abandoned(build: Build, status: Status = Status.BUILDING) -> Build:
+    """As if a worker had claimed it and died a minute ago."""
+    Build.objects.filter(pk=build.pk).update(
+        status=status, fence=1, worker="gone", lease_until=timezone.now() - timedelta(seconds=60)
+    )
+    build.refresh_from_db()
+    return build
+
+
+def test_a_build_whose_worker_died_is_lost_and_starts_again(order: Order) -> None:
+    build = abandoned(order("echo hello"))
+    [successor_id] = reaper.settle_expired()
+    build.refresh_from_db()
+    assert build.state is Status.LOST
+    assert log_of(build)[-1][0] == "stderr"
+    successor = Build.objects.get(pk=successor_id)
+    assert (successor.number, successor.restarts, successor.free) == (2, 1, True)
+    runner.run(successor_id)
+    successor.refresh_from_db()
+    assert successor.state is Status.SUCCEEDED
+
+
+def test_a_build_with_a_living_worker_is_left_alone(order: Order) -> None:
+    build = abandoned(order("echo hello"))
+    later = timezone.now() + timedelta(seconds=10)
+    Build.objects.filter(pk=build.pk).update(lease_until=later)
+    assert reaper.settle_expired() == []
+    build.refresh_from_db()
+    assert build.state is Status.BUILDING
+
+
+def test_a_build_that_was_being_cancelled_when_its_worker_died_is_cancelled(order: Order) -> None:
+    build = abandoned(order("echo hello"), Status.CANCELLING)
+    assert reaper.settle_expired() == []
+    build.refresh_from_db()
+    assert build.state is Status.CANCELLED
+
+
+def test_a_build_under_which_workers_keep_dying_is_given_up(order: Order) -> None:
+    build = order("echo hello")
+    Build.objects.filter(pk=build.pk).update(restarts=MAX_RESTARTS)
+    abandoned(build)
+    assert reaper.settle_expired() == []
+    build.refresh_from_db()
+    assert build.state is Status.FAILED
+    assert build.failure_fault == "service"
+
+
+def test_a_queued_build_whose_message_was_lost_is_found_again(order: Order) -> None:
+    build = order("echo hello")
+    assert reaper.forgotten() == []
+    Build.objects.filter(pk=build.pk).update(sent_at=timezone.now() - timedelta(minutes=1))
+    assert reaper.forgotten() == [build.pk]
+    assert reaper.forgotten() == []
+
+
+def test_no_more_forgotten_builds_are_sent_than_there_are_free_hands(
+    order: Order, deployment: BuildSettings, settings: Any
+) -> None:
+    settings.BUILDS = replace(deployment, workers=2)
+    for _ in range(3):
+        order("echo hello")
+    Build.objects.update(sent_at=timezone.now() - timedelta(minutes=1))
+    assert len(reaper.forgotten()) == 2
+
+
+def test_what_a_deleted_image_left_goes_and_what_others_have_stays(
+    order: Order, deployment: BuildSettings
+) -> None:
+    registry = make_registry(deployment)
+    gone, kept = order("echo same"), order("echo same")
+    for build in (gone, kept):
+        runner.run(build.pk)
+        build.refresh_from_db()
+    request_removal(gone.image_id)
+    reaper.purge()
+    assert registry.digest_of(gone.repository, "1") is None
+    assert registry.digest_of(gone.repository, gone.attempt_tag) is None
+    assert registry.digest_of(kept.repository, "1") == kept.digest
+    assert not default_storage.exists(gone.context_key)
+    assert default_storage.exists(kept.context_key)
+    assert not LogChunk.objects.filter(build=gone).exists()
+    gone.refresh_from_db()
+    assert gone.purged_at is not None
+
+
+def test_the_tag_of_an_image_made_again_at_once_outlives_the_old_ones_removal(
+    order: Order, deployment: BuildSettings
+) -> None:
+    old = order("echo old", name="again")
+    runner.run(old.pk)
+    request_removal(old.image_id)
+    new = order("echo new", name="again", image_id=old.image_id)
+    runner.run(new.pk)
+    reaper.purge()
+    new.refresh_from_db()
+    assert make_registry(deployment).digest_of(new.repository, "1") == new.digest
+
+
+def test_a_registry_that_is_away_delays_a_removal_and_loses_none(
+    order: Order, deployment: BuildSettings, settings: Any
+) -> None:
+    build = order("echo hello")
+    runner.run(build.pk)
+    request_removal(build.image_id)
+    settings.BUILDS = replace(deployment, registry="127.0.0.1:9")
+    reaper.purge()
+    build.refresh_from_db()
+    assert build.purged_at is None
+    settings.BUILDS = deployment
+    reaper.purge()
+    build.refresh_from_db()
+    assert build.purged_at is not None
+
+
+def test_a_context_goes_when_a_newer_attempt_has_its_own(order: Order) -> None:
+    old = order("exit 1")
+    runner.run(old.pk)
+    reaper.drop_superseded_contexts()
+    assert default_storage.exists(old.context_key)
+    new = order("echo hello", image_id=old.image_id)
+    reaper.drop_superseded_contexts()
+    assert not default_storage.exists(old.context_key)
+    assert default_storage.exists(new.context_key)
+    assert Target.objects.get(pk=new.image_id).current_id == new.pk

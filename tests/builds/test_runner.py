@@ -1,0 +1,217 @@
+"""One attempt from claim to final status, with the scripted engine and a real registry."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import connection
+
+from builds import runner
+from builds.conf import BuildSettings
+from builds.lifecycle import request_cancel, request_removal
+from builds.models import Build, Target
+from builds.registry import make_registry
+from builds.status import Status
+from builds.worker import WORKER
+from tests.conftest import Order, log_of, zipped
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def run(build: Build) -> Build:
+    runner.run(build.pk)
+    build.refresh_from_db()
+    return build
+
+
+class Running:
+    """A build run by another thread, as a worker would."""
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            runner.run(self.build.pk)
+        finally:
+            connection.close()
+
+    def until(self, met: Callable[[Build], bool], seconds: float = 10) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.build.refresh_from_db()
+            if met(self.build):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"it did not happen; the build is {self.build.status}")
+
+    def finish(self, seconds: float = 10) -> Build:
+        self.thread.join(seconds)
+        assert not self.thread.is_alive()
+        self.build.refresh_from_db()
+        return self.build
+
+
+def digest_of(build: Build, deployment: BuildSettings, tag: str = "1") -> str | None:
+    return make_registry(deployment).digest_of(build.repository, tag)
+
+
+def test_a_build_ends_pushed_with_the_digest_that_the_registry_has(
+    order: Order, deployment: BuildSettings
+) -> None:
+    build = run(order("echo hello"))
+    assert build.state is Status.SUCCEEDED
+    assert build.digest == digest_of(build, deployment)
+    assert build.image_bytes
+    assert ("stdout", "hello") in log_of(build)
+    assert log_of(build)[-1] == ("stdout", f"Built and pushed as {build.digest}")
+    target = Target.objects.get(pk=build.image_id)
+    assert target.good_id == target.current_id == build.pk
+
+
+def test_a_failing_step_ends_with_its_reason_as_the_last_stderr_line(order: Order) -> None:
+    build = run(order("echo before", "exit 3"))
+    assert build.state is Status.FAILED
+    assert build.failure_fault == "user"
+    assert "3" in build.failure_text
+    assert log_of(build)[-1] == ("stderr", build.failure_text)
+    assert ("stdout", "before") in log_of(build)
+
+
+def test_a_build_is_taken_once_however_often_its_message_comes(order: Order) -> None:
+    build = order("echo hello")
+    run(build)
+    lines = log_of(build)
+    run(build)
+    assert log_of(build) == lines
+
+
+def test_a_context_that_would_write_outside_is_refused_with_its_name(order: Order) -> None:
+    build = order("echo never")
+    default_storage.delete(build.context_key)
+    evil = zipped(**{"../escape": "x"}).replace(b"...escape", b"../escape")
+    default_storage.save(build.context_key, ContentFile(evil))
+    build = run(build)
+    assert build.state is Status.FAILED
+    assert build.failure_code == "context"
+    assert "escape" in build.failure_text
+
+
+def test_a_dockerfile_without_a_from_is_refused_before_anything_runs(order: Order) -> None:
+    build = run(order(dockerfile="RUN echo hello\n"))
+    assert build.state is Status.FAILED
+    assert build.failure_code == "dockerfile"
+
+
+def test_a_build_past_its_deadline_is_ended(
+    order: Order, deployment: BuildSettings, settings: Any
+) -> None:
+    settings.BUILDS = replace(deployment, deadline_seconds=1)
+    started = time.monotonic()
+    build = run(order("sleep 60"))
+    assert time.monotonic() - started < 10
+    assert build.state is Status.FAILED
+    assert build.failure_code == "deadline"
+    assert log_of(build)[-1][1].startswith("deadline: the build took longer than 1 s")
+
+
+def test_cancelling_a_running_build_ends_it(order: Order) -> None:
+    running = Running(order("echo begun", "sleep 60"))
+    running.until(lambda build: build.log_lines > 1)
+    assert request_cancel(running.build)
+    build = running.finish()
+    assert build.state is Status.CANCELLED
+    assert log_of(build)[-1] == ("stderr", "cancelled")
+
+
+def test_cancelling_a_queued_build_is_the_move_alone(order: Order) -> None:
+    build = order("echo never")
+    assert request_cancel(build)
+    build = run(build)
+    assert build.state is Status.CANCELLED
+    assert log_of(build) == [("stderr", "cancelled")]
+
+
+def test_a_cancel_that_comes_after_success_is_refused(order: Order) -> None:
+    build = run(order("echo hello"))
+    assert not request_cancel(build)
+    build.refresh_from_db()
+    assert build.state is Status.SUCCEEDED
+
+
+def test_deleting_the_image_ends_its_build_and_nothing_is_pushed(
+    order: Order, deployment: BuildSettings
+) -> None:
+    running = Running(order("echo begun", "sleep 60"))
+    running.until(lambda build: build.log_lines > 1)
+    request_removal(running.build.image_id)
+    build = running.finish()
+    assert build.state is Status.CANCELLED
+    assert digest_of(build, deployment) is None
+
+
+def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
+    order: Order,
+) -> None:
+    running = Running(order("echo begun", "sleep 60"))
+    running.until(lambda build: build.log_lines > 1)
+    WORKER.stopping.set()
+    build = running.finish()
+    assert build.state is Status.LOST
+    assert log_of(build)[-1][1].startswith("interrupted")
+    successor = Build.objects.get(image_id=build.image_id, number=2)
+    assert successor.state is Status.QUEUED
+    assert successor.free
+    assert successor.queued_at == build.queued_at
+    assert Target.objects.get(pk=build.image_id).current_id == successor.pk
+
+
+def test_a_worker_that_lost_its_build_writes_nothing_more(order: Order) -> None:
+    running = Running(order("echo begun", "sleep 2", "echo too late"))
+    running.until(lambda build: build.log_lines > 1)
+    Build.objects.filter(pk=running.build.pk).update(fence=99)
+    build = running.finish()
+    assert build.state is Status.BUILDING
+    assert ("stdout", "too late") not in log_of(build)
+
+
+def test_a_crash_of_ours_is_not_blamed_on_the_owner(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("planted")
+
+    build = order("echo hello")
+    monkeypatch.setattr(runner.context, "unpack", broken)
+    build = run(build)
+    assert build.state is Status.FAILED
+    assert build.failure_fault == "service"
+    assert "planted" not in build.failure_text
+    assert str(build.pk) in build.failure_text
+
+
+def test_each_attempt_has_a_digest_of_its_own_and_a_failed_one_leaves_the_good_one(
+    order: Order, deployment: BuildSettings
+) -> None:
+    first = run(order("echo same", name="steady"))
+    second = run(order("echo same", name="steady", image_id=first.image_id))
+    assert first.digest != second.digest
+    third = run(order("exit 1", name="steady", image_id=first.image_id))
+    assert digest_of(third, deployment) == second.digest
+    target = Target.objects.get(pk=first.image_id)
+    assert (target.current_id, target.good_id) == (third.pk, second.pk)
+
+
+def test_nothing_of_an_attempt_stays_in_the_work_folder(
+    order: Order, deployment: BuildSettings
+) -> None:
+    run(order("echo hello"))
+    run(order("exit 1"))
+    assert not list((deployment.data_dir / "builds").iterdir())

@@ -1,0 +1,102 @@
+"""What every test may use: the cast, a real registry, and a deployment of its own."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+from zipfile import ZipFile
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from accounts.models import User
+from builds import actors, runner
+from builds.conf import BuildSettings
+from builds.lifecycle import BuildRequest, request_build
+from builds.logs.store import page
+from builds.models import Build
+from builds.worker import WORKER
+
+pytest_plugins = ["tests.cast", "tests.registry"]
+
+Order = Callable[..., Build]
+
+
+def zipped(**members: str) -> bytes:
+    """A context; `_` in a name stands for a dot."""
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_", "."), content)
+    return file.getvalue()
+
+
+def script(*steps: str) -> str:
+    """A Dockerfile that the scripted engine plays."""
+    return "\n".join(["FROM scratch", *(f"#scripted: {step}" for step in steps), ""])
+
+
+@pytest.fixture
+def deployment(settings: Any, tmp_path: Path, registry: str) -> Iterator[BuildSettings]:
+    """Settings of a small deployment with a real registry and the scripted engine."""
+    settings.BUILDS = replace(
+        settings.BUILDS,
+        engine="scripted",
+        data_dir=tmp_path,
+        registry=registry,
+        registry_insecure=True,
+        redis_url="",
+    )
+    runner.engine.cache_clear()
+    WORKER.stopping.clear()
+    yield settings.BUILDS
+    WORKER.stopping.clear()
+    runner.engine.cache_clear()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The ids that were put into the queue, which nobody works on."""
+    ids: list[Any] = []
+    monkeypatch.setattr(actors, "send_builds", ids.extend)
+    monkeypatch.setattr(actors.remove_image, "send", lambda **_: None)
+    return ids
+
+
+@pytest.fixture
+def order(deployment: BuildSettings, sent: list[Any], owner: User) -> Order:
+    """Asks for a build as the catalog does, without an image."""
+
+    def ask(*steps: str, dockerfile: str = "", **values: Any) -> Build:
+        name = values.pop("name", f"image-{uuid4().hex[:8]}")
+        key = default_storage.save(f"contexts/{uuid4().hex}.zip", ContentFile(zipped(a_txt="a")))
+        request = BuildRequest(
+            image_id=values.pop("image_id", uuid4()),
+            owner_id=owner.pk,
+            repository=f"{owner.username}/{name}",
+            tag="1",
+            label=f"{owner.username}/{name}:1",
+            dockerfile=dockerfile or script(*steps),
+            build_args=values.pop("build_args", {}),
+            context_key=key,
+            context_sha256="0" * 64,
+            context_bytes=1,
+        )
+        with transaction.atomic():
+            return request_build(request)
+
+    return ask
+
+
+def log_of(build: Build) -> list[tuple[str, str]]:
+    """Every stored line of an attempt as (stream, text)."""
+    lines: list[tuple[str, str]] = []
+    while found := page(build.image_id, attempt=build.number, line=len(lines)):
+        if not found.lines:
+            break
+        lines += [(line.stream, line.text) for line in found.lines]
+    return lines
