@@ -1,0 +1,109 @@
+"""The pen: what reaches the store, and when."""
+
+import base64
+
+import pytest
+from django.db import OperationalError
+
+from builds.logs import writer as writer_module
+from builds.logs.store import FenceLost
+from builds.logs.writer import LogWriter
+from builds.models import Build
+from builds.status import Status
+from tests.conftest import Order, log_of
+
+pytestmark = pytest.mark.django_db
+
+
+def pen(build: Build, *secrets: str) -> LogWriter:
+    Build.objects.filter(pk=build.pk).move(Status.BUILDING, fence=1)
+    build.refresh_from_db()
+    return LogWriter(build, secrets=secrets, still_ours=lambda: None)
+
+
+def test_lines_of_both_streams_keep_their_order(order: Order) -> None:
+    build = order("echo hello")
+    log = pen(build)
+    log.write("stdout", b"one\ntwo\n")
+    log.write("stderr", b"three\n")
+    log.write("stdout", b"four\n")
+    log.finish()
+    assert log_of(build) == [
+        ("stdout", "one"),
+        ("stdout", "two"),
+        ("stderr", "three"),
+        ("stdout", "four"),
+    ]
+
+
+def test_a_secret_is_masked_however_it_is_cut_and_spelled(order: Order) -> None:
+    build = order("echo hello")
+    secret = "hunter2-and-more"
+    log = pen(build, secret)
+    log.write("stdout", b"it is hunter2")
+    log.write("stdout", b"-and-more, and ")
+    log.write("stdout", base64.b64encode(secret.encode()) + b"\n")
+    log.say(f"said by us: {secret}")
+    log.finish()
+    told = "\n".join(text for _, text in log_of(build))
+    assert "hunter2" not in told
+    assert base64.b64encode(secret.encode()).decode() not in told
+    assert "said by us" in told
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_line(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = order("echo hello")
+    log = pen(build)
+    real = writer_module.append
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("planted")
+
+    monkeypatch.setattr(writer_module, "append", away)
+    monkeypatch.setattr(writer_module.connection, "close", lambda: None)
+    log.write("stdout", b"one\n")
+    with pytest.raises(OperationalError):
+        log.finish()
+    monkeypatch.setattr(writer_module, "append", real)
+    log.write("stdout", b"two\n")
+    log.finish()
+    assert [text for _, text in log_of(build)] == ["one", "two"]
+
+
+def test_a_log_that_is_too_long_keeps_both_ends_and_counts_what_went(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "HEAD_BYTES", 1_000)
+    monkeypatch.setattr(writer_module, "CAP_BYTES", 2_000)
+    build = order("echo hello")
+    log = pen(build)
+    sent = [f"line {n:05}" for n in range(1_000)]
+    for text in sent:
+        log.write("stdout", text.encode() + b"\n")
+    log.finish()
+    kept = [text for _, text in log_of(build)]
+    [marker] = [text for text in kept if "left out" in text]
+    at = kept.index(marker)
+    assert kept[:at] == sent[:at]
+    assert kept[at + 1 :] == sent[-(len(kept) - at - 1) :]
+    assert f" {len(sent) - len(kept) + 1} lines" in marker
+    assert sum(len(text) + 1 for text in kept) < 3_000
+
+
+def test_steps_are_counted_from_what_the_engine_says(order: Order) -> None:
+    build = order("echo hello")
+    log = pen(build)
+    log.write("stdout", b"STEP 2/5: COPY . /app\ncopied\n")
+    log.finish()
+    build.refresh_from_db()
+    assert (build.step, build.steps) == (2, 5)
+
+
+def test_a_pen_without_its_fence_says_so(order: Order) -> None:
+    build = order("echo hello")
+    log = pen(build)
+    Build.objects.filter(pk=build.pk).update(fence=7)
+    with pytest.raises(FenceLost):
+        log.write("stdout", b"too late\n")

@@ -1,0 +1,155 @@
+from dataclasses import replace
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+import pytest
+from django.core.files.storage import default_storage
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from builds.conf import BuildSettings
+from builds.models import Build
+from images.models import Image
+from tests.images.conftest import Send, built, form
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any]) -> None:
+    answer = send()
+    assert answer.status_code == 202
+    body = answer.json()
+    assert body["image_id"] == str(uuid5(NAMESPACE_OID, f"{owner.username}/my-app:1.0"))
+    assert body["status"] == "pending build"
+    assert body["build"] == {
+        "number": 1,
+        "status": "queued",
+        "step": 0,
+        "steps": 0,
+        "position": 0,
+    }
+    assert sent == [Build.objects.get().pk]
+
+
+def test_every_key_of_an_image_is_always_present(send: Send, owner: User) -> None:
+    body = send().json()
+    for key in (
+        "image_id name readme tag public status created_at build_started_at build_completed_at "
+        "user logo_id patch_version logo"
+    ).split():
+        assert key in body
+    assert set(body["user"]) == {"username", "user_id", "logo_id", "created_at", "logo"}
+    assert body["created_at"].endswith("Z")
+
+
+def test_all_bad_fields_are_named_together_in_order(send: Send) -> None:
+    answer = send(wait="perhaps", build_context=None, name=None, tag="a b", public="2")
+    assert answer.status_code == 422
+    entries = answer.json()["detail"]
+    assert [entry["loc"] for entry in entries] == [
+        ["body", "wait"],
+        ["body", "build_context"],
+        ["body", "name"],
+        ["body", "tag"],
+        ["body", "public"],
+    ]
+    assert entries[0]["type"] == "bool_parsing"
+    assert entries[2] == {
+        "type": "missing",
+        "loc": ["body", "name"],
+        "msg": "Field required",
+        "input": None,
+    }
+    assert not Image.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["ab", "a" * 66, "a..b", "-ab", "ab-", "a//b", "/ab", "a b", "abc\n", "über", "x/logs"]
+)
+def test_a_name_that_no_registry_would_take_is_refused(send: Send, name: str) -> None:
+    answer = send(name=name)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "name"]
+
+
+@pytest.mark.parametrize("name", ["abc", "A-b", "a.b", "a__b", "a---b", "team/app", "logs/app"])
+def test_a_name_that_a_registry_takes_is_taken(send: Send, name: str) -> None:
+    assert send(name=name).status_code == 202
+
+
+@pytest.mark.parametrize("tag", [".a", "-a", "a" * 129, "a/b", "a:b", "ü", "1\n"])
+def test_a_tag_that_no_registry_would_take_is_refused(send: Send, tag: str) -> None:
+    assert send(tag=tag).json()["detail"][0]["loc"] == ["body", "tag"]
+
+
+def test_nobody_makes_images_for_somebody_else(
+    strangers_api: APIClient, owner: User, deployment: BuildSettings
+) -> None:
+    answer = strangers_api.post("/images/", form(owner.username), format="multipart")
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": "Cannot make images for users other than yourself!"}
+
+
+def test_without_credentials_there_is_no_image(owner: User, deployment: BuildSettings) -> None:
+    answer = APIClient().post("/images/", form(owner.username), format="multipart")
+    assert answer.status_code == 401
+    assert "WWW-Authenticate" in answer.headers
+    assert not Image.objects.exists()
+
+
+def test_the_same_name_and_tag_again_is_a_conflict_whatever_its_case(send: Send) -> None:
+    send()
+    answer = send(name="My-App")
+    assert answer.status_code == 409
+    assert "already exists" in answer.json()["detail"]
+    assert Build.objects.count() == 1
+    assert len(default_storage.listdir("contexts")[1]) >= 1
+
+
+def test_a_refused_image_leaves_no_context_behind(send: Send) -> None:
+    send()
+    before = set(default_storage.listdir("contexts")[1])
+    send()
+    assert set(default_storage.listdir("contexts")[1]) == before
+
+
+def test_an_image_that_failed_may_be_sent_again_as_a_new_attempt(send: Send) -> None:
+    first = built(send(dockerfile="FROM scratch\n#scripted: exit 1\n"))
+    assert first.build.api_status.startswith("error: ")
+    answer = send()
+    assert answer.status_code == 202
+    assert answer.json()["build"]["number"] == 2
+    assert built(answer).build.api_status == "built and pushed"
+
+
+def test_the_daily_limit_counts_attempts_and_deleting_refunds_nothing(
+    send: Send, api: APIClient, deployment: BuildSettings, settings: Any
+) -> None:
+    settings.BUILDS = replace(deployment, daily_builds=2)
+    for tag in ("1", "2"):
+        assert send(tag=tag).status_code == 202
+    assert api.delete("/images/my-app:1").status_code == 200
+    answer = send(tag="3")
+    assert answer.status_code == 429
+    assert 86_000 < int(answer.headers["Retry-After"]) <= 86_400
+    assert not Image.objects.filter(tag="3").exists()
+
+
+def test_a_user_may_have_a_limit_of_their_own(send: Send, owner: User) -> None:
+    owner.daily_build_limit = 0
+    owner.save()
+    assert send().status_code == 429
+
+
+def test_build_args_must_be_an_object_of_strings(send: Send) -> None:
+    for wrong in ("[]", '{"A": 1}', "{", '"x"'):
+        assert send(build_args=wrong).json()["detail"][0]["loc"] == ["body", "build_args"]
+    assert send(build_args='{"A": "1"}').status_code == 202
+    assert Build.objects.get().build_args == {"A": "1"}
+
+
+def test_a_body_that_is_not_a_form_is_refused(api: APIClient, deployment: BuildSettings) -> None:
+    answer = api.post("/images/", b"--x\r\nnonsense", content_type="multipart/form-data; boundary=x")
+    assert answer.status_code in {400, 422}
+    assert answer.json()["detail"]
+    assert api.post("/images/", b"x", content_type="text/plain").status_code == 415

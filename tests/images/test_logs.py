@@ -1,0 +1,146 @@
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from builds.models import Build
+from tests.images.conftest import Send, built
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LINES = "FROM scratch\n#scripted: echo one\n#scripted: echo two\n#scripted: stderr three\n"
+
+
+def body(answer: Any) -> str:
+    async def collect() -> bytes:
+        return b"".join([part async for part in answer.streaming_content])
+
+    return asyncio.run(collect()).decode()
+
+
+def events(text: str) -> list[dict[str, str]]:
+    """Server-sent events as their fields, the way the standard's parser splits them."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "data" in fields:
+            found.append(fields)
+    return found
+
+
+def logs_of(text: str) -> list[str]:
+    found = [json.loads(event["data"]) for event in events(text)]
+    return [each["log"]["log"] for each in found if isinstance(each, dict)]
+
+
+def test_a_finished_log_is_plain_text(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    answer = api.get(f"/images/{image.pk}/logs")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert f'filename="{image.pk}.log"' in answer.headers["Content-Disposition"]
+    text = body(answer)
+    assert "one\ntwo\nthree\n" in text
+    assert text.count("\n") == image.build.log_lines
+
+
+def test_a_finished_log_as_events_ends_with_done(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    answer = api.get("/images/my-app:1.0/logs", HTTP_ACCEPT="text/event-stream")
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    text = body(answer)
+    assert text.startswith("retry: 1000\n\n")
+    assert text.endswith(
+        f'id: 1:{image.build.log_lines}:done\nevent: done\ndata: "built and pushed"\n\nDONE\n\n'
+    )
+    first, *_ = [event for event in events(text) if "one" in event["data"]]
+    data = json.loads(first["data"])
+    assert data["log"]["log_type"] == "stdout"
+    assert data["offset"] == first["id"] == f"1:{data['log']['line'] + 1}"
+    assert data["log"]["ts"].endswith("Z")
+
+
+def test_a_failed_build_tells_its_reason_as_the_last_stderr_line(
+    api: APIClient, send: Send
+) -> None:
+    image = built(send(dockerfile="FROM scratch\n#scripted: exit 7\n"))
+    text = body(api.get(f"/images/{image.pk}/logs", HTTP_ACCEPT="text/event-stream"))
+    *_, last, done = events(text)
+    log = json.loads(last["data"])["log"]
+    assert log["log_type"] == "stderr"
+    assert json.loads(done["data"]) == f"error: {log['log']}" == image.build.api_status
+
+
+def test_every_offset_gives_exactly_what_remains(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    whole = body(api.get(f"/images/{image.pk}/logs"))
+    lines = whole.splitlines()
+    for start in range(len(lines) + 1):
+        path = f"/images/{image.pk}/logs?offset=1:{start}"
+        assert body(api.get(path)).splitlines() == lines[start:]
+        as_events = body(api.get(path, HTTP_ACCEPT="text/event-stream"))
+        assert logs_of(as_events) == lines[start:]
+
+
+def test_last_event_id_wins_and_the_end_is_not_sent_twice(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    path = f"/images/{image.pk}/logs?offset=1:0"
+    rest = api.get(path, HTTP_ACCEPT="text/event-stream", HTTP_LAST_EVENT_ID="1:2")
+    assert len(logs_of(body(rest))) == image.build.log_lines - 2
+    end = f"1:{image.build.log_lines}:done"
+    assert api.get(path, HTTP_LAST_EVENT_ID=end).status_code == 204
+
+
+@pytest.mark.parametrize("offset", ["x", "1", "1:x", "0:0", "-1:0", "7:0"])
+def test_an_offset_that_was_never_given_out_is_refused(
+    api: APIClient, send: Send, offset: str
+) -> None:
+    image = built(send())
+    answer = api.get(f"/images/{image.pk}/logs", {"offset": offset})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", "offset"]
+
+
+def test_an_older_attempt_can_be_read_again(api: APIClient, send: Send) -> None:
+    built(send(dockerfile="FROM scratch\n#scripted: echo first\n#scripted: exit 1\n"))
+    image = built(send(dockerfile=LINES))
+    old = body(api.get(f"/images/{image.pk}/logs?offset=1:0", HTTP_ACCEPT="text/event-stream"))
+    assert "first" in logs_of(old)
+    assert "error: " in old
+
+
+def test_attempts_before_the_image_was_made_again_are_not_shown(
+    api: APIClient, send: Send
+) -> None:
+    image = built(send(dockerfile="FROM scratch\n#scripted: echo secret\n"))
+    api.delete(f"/images/{image.pk}")
+    built(send())
+    assert Build.objects.filter(image_id=image.pk).count() == 2
+    assert api.get(f"/images/{image.pk}/logs?offset=1:0").status_code == 422
+
+
+def test_anybody_reads_the_log_of_a_public_image_and_nobody_that_of_a_private_one(
+    send: Send, owner: User
+) -> None:
+    public = built(send(public="true"))
+    private = built(send(name="private-app"))
+    anonymous = APIClient()
+    assert anonymous.get(f"/images/{public.pk}/logs").status_code == 200
+    assert anonymous.get(f"/images/{owner.username}/my-app:1.0/logs").status_code == 200
+    assert anonymous.get(f"/images/{private.pk}/logs").status_code == 404
+    anonymous.credentials(HTTP_AUTHORIZATION="cpk_" + "0" * 98)
+    answer = anonymous.get(f"/images/{public.pk}/logs")
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+def test_a_running_builds_log_is_a_stream_even_when_text_is_asked_for(
+    api: APIClient, send: Send
+) -> None:
+    image_id = send().json()["image_id"]
+    answer = api.get(f"/images/{image_id}/logs", HTTP_ACCEPT="text/plain")
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    answer.close()
