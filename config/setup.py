@@ -38,6 +38,7 @@ def lock(data_dir: Path) -> TextIO:
 
 
 def folders(data_dir: Path) -> None:
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("files", "spool", "builds", "examples"):
         (data_dir / name).mkdir(mode=0o700, exist_ok=True)
 

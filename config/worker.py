@@ -36,8 +36,10 @@ class Housekeeping(Middleware):
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
 
-    def after_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        runner.engine().sweep(frozenset())
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        alive = Build.objects.running().values_list("pk", flat=True)
+        runner.engine().sweep(frozenset(alive))
+        connections.close_all()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
 
@@ -81,17 +83,21 @@ def _try(duty: Callable[[], object]) -> None:
     try:
         duty()
     except Exception:
-        logger.exception("housekeeping: %s failed", duty)
+        logger.exception("housekeeping failed; the next turn tries again")
 
 
 def start() -> Callable[[], None]:
-    """Starts workers in this process, whose queue nobody shares; returns what stops them."""
-    orphans = reaper.settle_orphans(Build.objects.running())
-    if orphans:
-        logger.info("%s interrupted builds start again", len(orphans))
+    """Starts workers in this process; returns what stops them."""
+    alone = not build_settings().redis_url
+    if alone:
+        # Nobody else works on this database, so whatever runs in it was interrupted.
+        orphans = reaper.settle_orphans(Build.objects.running())
+        if orphans:
+            logger.info("%s interrupted builds start again", len(orphans))
     worker = dramatiq.Worker(broker, worker_threads=build_settings().workers)
     worker.start()
-    lifecycle.resend_queued()
+    if alone:
+        lifecycle.resend_queued()
 
     def stop() -> None:
         WORKER.stopping.set()

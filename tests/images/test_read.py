@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import User
 from images.models import Image
-from tests.images.conftest import Send, built
+from tests.images.conftest import Send, built, form
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,9 +144,7 @@ def test_ones_own_name_is_tried_before_somebody_elses(
     send(name="app", public="true")
     sent = strangers_api.post(
         "/images/",
-        __import__("tests.images.conftest", fromlist=["form"]).form(
-            stranger.username, name=f"{owner.username}/app"
-        ),
+        form(stranger.username, name=f"{owner.username}/app"),
         format="multipart",
     )
     found = strangers_api.get(f"/images/{owner.username}/app:1.0").json()

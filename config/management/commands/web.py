@@ -1,0 +1,32 @@
+"""`manage.py web`: API, pages and admin alone, beside workers in processes of their own."""
+
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from config import setup
+from config.asgi import application
+from config.env import ENV
+from config.serve import serve
+
+
+class Command(BaseCommand):
+    help = "Serves over HTTP. Builds are run by `dramatiq config.worker` processes."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not ENV.redis_url:
+            raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
+        setup.folders(settings.DATA_DIR)
+        setup.static()
+        try:
+            serve(
+                application,
+                host=ENV.host,
+                port=ENV.port,
+                spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
+                max_body=settings.MAX_BODY_BYTES,
+            )
+        except OSError as problem:
+            raise CommandError(str(problem)) from problem

@@ -1,0 +1,41 @@
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from config.env import BadEnvironment, Environment, load, secret_key
+
+ROW = re.compile(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? \| (.*) \|$", re.MULTILINE)
+
+
+def test_every_variable_is_documented_with_its_default_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    known = [
+        (each.metadata["name"], each.metadata["default"], each.metadata["meaning"])
+        for each in fields(Environment)
+    ]
+    assert ROW.findall(page) == known
+
+
+def test_an_empty_environment_gives_what_a_laptop_needs() -> None:
+    env = load({})
+    assert (env.host, env.port, env.workers, env.deadline) == ("127.0.0.1", 8000, 2, 3600)
+    assert env.data_dir == Path("var").absolute()
+
+
+def test_all_bad_values_are_named_at_once_with_what_they_take() -> None:
+    with pytest.raises(BadEnvironment) as problem:
+        load({"SLIPWAY_PORT": "http", "SLIPWAY_ENGINE": "kaniko", "SLIPWAY_DEBUG": "maybe"})
+    text = str(problem.value)
+    assert "SLIPWAY_PORT='http': takes a whole number" in text
+    assert "SLIPWAY_ENGINE='kaniko': takes one of buildah, scripted" in text
+    assert "SLIPWAY_DEBUG='maybe': takes yes or no" in text
+
+
+def test_the_secret_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "key"
+    made = secret_key(path)
+    assert len(made) >= 50
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert secret_key(path) == made
