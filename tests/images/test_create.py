@@ -33,10 +33,7 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
 
 def test_every_key_of_an_image_is_always_present(send: Send, owner: User) -> None:
     body = send().json()
-    for key in (
-        "image_id name readme tag public status created_at build_started_at build_completed_at "
-        "user logo_id patch_version logo"
-    ).split():
+    for key in ["image_id", "name", "readme", "tag", "public", "status", "created_at", "build_started_at", "build_completed_at", "user", "logo_id", "patch_version", "logo"]:
         assert key in body
     assert set(body["user"]) == {"username", "user_id", "logo_id", "created_at", "logo"}
     assert body["created_at"].endswith("Z")
@@ -149,7 +146,9 @@ def test_build_args_must_be_an_object_of_strings(send: Send) -> None:
 
 
 def test_a_body_that_is_not_a_form_is_refused(api: APIClient, deployment: BuildSettings) -> None:
-    answer = api.post("/images/", b"--x\r\nnonsense", content_type="multipart/form-data; boundary=x")
+    answer = api.post(
+        "/images/", b"--x\r\nnonsense", content_type="multipart/form-data; boundary=x"
+    )
     assert answer.status_code in {400, 422}
     assert answer.json()["detail"]
     assert api.post("/images/", b"x", content_type="text/plain").status_code == 415

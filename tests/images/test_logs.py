@@ -112,9 +112,7 @@ def test_an_older_attempt_can_be_read_again(api: APIClient, send: Send) -> None:
     assert "error: " in old
 
 
-def test_attempts_before_the_image_was_made_again_are_not_shown(
-    api: APIClient, send: Send
-) -> None:
+def test_attempts_before_the_image_was_made_again_are_not_shown(api: APIClient, send: Send) -> None:
     image = built(send(dockerfile="FROM scratch\n#scripted: echo secret\n"))
     api.delete(f"/images/{image.pk}")
     built(send())

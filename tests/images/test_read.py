@@ -124,15 +124,26 @@ def test_a_name_without_a_tag_means_the_newest(api: APIClient, send: Send) -> No
     assert api.get("/images/my-app").json()["tag"] == "new"
 
 
-def test_missing_and_forbidden_look_alike(strangers_api: APIClient, send: Send, owner: User) -> None:
+def test_missing_and_forbidden_look_alike(
+    strangers_api: APIClient, send: Send, owner: User
+) -> None:
     image_id = send().json()["image_id"]
-    for ref in (image_id, f"{owner.username}/my-app:1.0", "my-app:1.0", "nothing", "a:b:c", "x" * 36):
+    for ref in (
+        image_id,
+        f"{owner.username}/my-app:1.0",
+        "my-app:1.0",
+        "nothing",
+        "a:b:c",
+        "x" * 36,
+    ):
         for path in (f"/images/{ref}", f"/images/{ref}/logs"):
             answer = strangers_api.get(path)
             assert (answer.status_code, answer.json()) == (404, MISSING), path
 
 
-def test_a_public_image_is_seen_by_others(strangers_api: APIClient, send: Send, owner: User) -> None:
+def test_a_public_image_is_seen_by_others(
+    strangers_api: APIClient, send: Send, owner: User
+) -> None:
     send(public="true")
     assert strangers_api.get(f"/images/{owner.username}/my-app:1.0").status_code == 200
     assert strangers_api.get("/images/my-app:1.0").status_code == 404

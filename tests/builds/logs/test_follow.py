@@ -139,7 +139,8 @@ def test_a_cursor_reads_back_as_it_was_given(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", "0:1", "01:1", "1:-1", "1:1:", "1:1:end", "a:b", "1:1 ", "¹:1", "9" * 30 + ":1"]
+    "text",
+    ["", "1", "0:1", "01:1", "1:-1", "1:1:", "1:1:end", "a:b", "1:1 ", "¹:1", "9" * 30 + ":1"],
 )
 def test_what_is_not_a_cursor_is_refused(text: str) -> None:
     with pytest.raises(BadCursor):

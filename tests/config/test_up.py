@@ -1,0 +1,74 @@
+"""`manage.py up` as a whole, with the scripted engine for speed; the real one is in tests/test_whole.py."""
+
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import script, zipped
+from tests.instance import Instance, send, watch
+
+CONTEXT = zipped(a_txt="a")
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    return Instance(tmp_path / "data", engine="scripted")
+
+
+def test_it_starts_from_nothing_and_says_where_everything_is(instance: Instance) -> None:
+    with instance:
+        output = instance.output()
+        for address in (f"{instance.url}/images/", f"{instance.url}/admin/", instance.registry):
+            assert address in output
+        assert (instance.data_dir / "admin.key").stat().st_mode & 0o777 == 0o600
+        assert (instance.data_dir / "admin.password").stat().st_mode & 0o777 == 0o600
+        ready = httpx.get(f"{instance.url}/readyz", trust_env=False)
+        assert ready.status_code == 200, ready.text
+        assert set(ready.json()["parts"]) == {"database", "queue", "storage", "registry", "engine"}
+
+
+def test_commands_act_on_the_running_instance(instance: Instance) -> None:
+    with instance:
+        instance.manage("create_user", "alice")
+        key = instance.manage("create_api_key", "alice", "--label", "laptop").strip()
+        assert instance.client(key).get("/images/").json()["total"] == 0
+
+
+def test_a_second_process_on_the_same_data_is_refused(instance: Instance) -> None:
+    with instance, pytest.raises(AssertionError, match="in use by another Slipway"):
+        Instance(instance.data_dir, engine="scripted").start()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_build_starts_again_and_its_follower_runs_on(
+    instance: Instance, how: signal.Signals
+) -> None:
+    instance.start()
+    client = instance.client()
+    image = send(client, script("echo begun", "sleep 3", "echo ended"), CONTEXT)
+    offset = ""
+    with pytest.raises((httpx.TransportError, AssertionError)):
+        first: list[str] = []
+        stream = client.stream(
+            "GET", f"/images/{image['image_id']}/logs", headers={"Accept": "text/event-stream"}
+        )
+        with stream as answer:
+            for line in answer.iter_lines():
+                if line.startswith("id: "):
+                    offset = line.removeprefix("id: ")
+                if "begun" in line:
+                    first.append(line)
+                    threading.Thread(target=instance.stop, args=[how]).start()
+            raise AssertionError("the stream ended")
+    assert first
+    instance.process.wait(10)  # type: ignore[union-attr]
+    instance.start()
+    lines, status = watch(instance.client(), image["image_id"], offset)
+    assert status == "built and pushed"
+    assert any("interrupted" in line for line in lines)
+    assert lines.count("begun") == 1
+    assert lines.count("ended") == 1
+    assert instance.stop() < 10

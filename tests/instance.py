@@ -1,0 +1,158 @@
+"""A whole Slipway in a process of its own, as `make up` runs it, for tests and figures."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Instance:
+    """`manage.py up` in its own data directory and on its own ports."""
+
+    def __init__(self, data_dir: Path, *, engine: str, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.port, self.registry_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.registry = f"127.0.0.1:{self.registry_port}"
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "SLIPWAY_DATA_DIR": str(data_dir),
+            "SLIPWAY_PORT": str(self.port),
+            "SLIPWAY_REGISTRY_PORT": str(self.registry_port),
+            "SLIPWAY_ENGINE": engine,
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, *options: str) -> float:
+        """Returns the seconds until it answered."""
+        began = time.monotonic()
+        with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up", *(options or ("--no-example",))],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        while time.monotonic() - began < START_SECONDS:
+            if self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200:
+                    return time.monotonic() - began
+            except httpx.TransportError:
+                time.sleep(0.02)
+        raise AssertionError(f"it did not start: {self.output()[-2000:]}")
+
+    def output(self) -> str:
+        return (self.data_dir.parent / f"{self.data_dir.name}.log").read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
+        """Returns the seconds until it ended."""
+        assert self.process is not None
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        return time.monotonic() - began
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        key = key or (self.data_dir / "admin.key").read_text().strip()
+        headers = {"Authorization": key}
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
+
+    def manage(self, *command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command],
+            cwd=ROOT,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+
+def send(client: httpx.Client, dockerfile: str, context: bytes, **values: str) -> dict[str, Any]:
+    """Posts an image for `admin`; returns the 202's body."""
+    form = {
+        "wait": "false",
+        "username": "admin",
+        "name": "app",
+        "readme": "",
+        "logo_id": "__none__",
+        "tag": "1",
+        "dockerfile": dockerfile,
+        "image": "",
+        "public": "false",
+        **values,
+    }
+    files = {"build_context": ("context.zip", context)}
+    answer = client.post("/images/", data=form, files=files)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def events(client: httpx.Client, ref: str, offset: str = "") -> Iterator[dict[str, str]]:
+    """Server-sent events as they arrive: fields by name, and `at`, the monotonic second."""
+    path = f"/images/{ref}/logs" + (f"?offset={offset}" if offset else "")
+    with client.stream("GET", path, headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.status_code == 200, answer.read()
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif fields:
+                if "data" in fields:
+                    yield {**fields, "at": str(time.monotonic())}
+                fields = {}
+
+
+def watch(client: httpx.Client, ref: str, offset: str = "") -> tuple[list[str], str]:
+    """Every line until the end, and the final status."""
+    lines: list[str] = []
+    for event in events(client, ref, offset):
+        data = json.loads(event["data"])
+        if event.get("event") == "done":
+            return lines, data
+        lines.append(data["log"]["log"])
+    raise AssertionError(f"the stream ended without saying so after {lines[-3:]}")
