@@ -1,0 +1,1 @@
+"""The wall that builds run behind, and what every engine shares: settings, limits, layouts."""

@@ -1,0 +1,54 @@
+"""Which addresses a build may never reach, and whether it can have a network at all."""
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+TUN = Path("/dev/net/tun")
+EVERYONE = stat.S_IROTH | stat.S_IWOTH
+GATEWAY = "10.0.2.2/32"
+PRIVATE = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+)
+LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
+
+
+def own_addresses(fib_trie: Path = Path("/proc/net/fib_trie")) -> list[str]:
+    """Every IPv4 address of this host outside its loopback."""
+    found = re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", fib_trie.read_text())
+    return sorted({a for a in found if ipaddress.IPv4Address(a) not in LOOPBACK})
+
+
+def denied(more: Iterable[str]) -> list[str]:
+    """The networks to close for a build, asked anew each time: a host's addresses change.
+
+    Loopback is not among them: behind the wall it is the build's own.
+    """
+    closed = [n for n in PRIVATE if ipaddress.IPv4Network(n) != LOOPBACK]
+    closed += [f"{address}/32" for address in own_addresses()]
+    closed += [str(ipaddress.IPv4Network(network, strict=False)) for network in more]
+    return list(dict.fromkeys(closed))
+
+
+def tun_opens(uid: int) -> bool:
+    """Whether that user may open the tun device as it stands."""
+    if uid == os.geteuid():
+        return os.access(TUN, os.R_OK | os.W_OK)
+    return TUN.exists() and TUN.stat().st_mode & EVERYONE == EVERYONE
+
+
+def can_have_network(uid: int) -> bool:
+    """Whether builds of that user can have one: root lends a copy of the device."""
+    return TUN.exists() and (os.geteuid() == 0 or tun_opens(uid))

@@ -1,0 +1,12 @@
+# The build user's part: become root of a user namespace, with a network stack that a helper
+# outside it feeds. The helper is a child of the process that becomes the build, and dies with it.
+# Environment: NETWORK (yes or empty). Everything else is handed on.
+if [ -n "$NETWORK" ]; then
+  # Two pipes: 3 says that the helper is attached, 4 that there is something to attach to.
+  exec 3<> <(:) 4<> <(:)
+  {
+    read -r -t 10 -n 1 -u 4 && exec setpriv --pdeathsig KILL slirp4netns --configure --mtu=65520 \
+      --disable-host-loopback --enable-sandbox --enable-seccomp --ready-fd=3 $$ tap0 4<&-
+  } </dev/null >/dev/null 2>&1 &
+fi
+exec unshare --user --map-root-user --map-auto --mount --net --cgroup -- "$@"
