@@ -1,0 +1,53 @@
+"""Names of images, made whole the way docker does it, and nothing but names of images."""
+
+import re
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?", re.ASCII)
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_MOST_CHARACTERS = 255
+_HUB = "docker.io"
+_HUB_ALIASES = {"index.docker.io", "registry-1.docker.io"}
+# What builders read as places on the machine, or as other ways to fetch. `docker` is not among
+# them: docker:27 is an image, and docker://… is no reference.
+_TRANSPORTS = {
+    "atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "http", "https",
+    "oci", "oci-archive", "ostree", "sif", "tarball",
+}  # fmt: skip
+
+
+class NotAReference(ValueError):
+    """The text is not the name of an image in a registry. It says why, as half a sentence."""
+
+
+def qualify(name: str) -> str:
+    """`python` → `docker.io/library/python:latest`; a digest stands in place of the tag."""
+    rest, at, digest = name.partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise NotAReference("its digest is not sha256:<64 hex digits>")
+    scheme, colon, _ = rest.partition(":")
+    if colon and scheme.lower() in _TRANSPORTS:
+        raise NotAReference(f"{scheme}: does not lead to an image in a registry")
+    first, slash, path = rest.partition("/")
+    if slash and (set(first) & {".", ":"} or first == "localhost" or first != first.lower()):
+        host = first
+    else:
+        host, path = _HUB, rest
+    path, colon, tag = path.partition(":")
+    host = _HUB if host in _HUB_ALIASES else host
+    if not _HOST.fullmatch(host):
+        raise NotAReference(f"{host[:80]!r} is not a registry's host name")
+    if path != path.lower():
+        raise NotAReference("names of images are lower case")
+    if not _PATH.fullmatch(path):
+        raise NotAReference("it is not written as one")
+    if colon and not _TAG.fullmatch(tag):
+        raise NotAReference("its tag is not written as one")
+    if host == _HUB and "/" not in path:
+        path = f"library/{path}"
+    if len(host) + 1 + len(path) > _MOST_CHARACTERS:
+        raise NotAReference(f"it is longer than {_MOST_CHARACTERS} characters")
+    return f"{host}/{path}@{digest}" if digest else f"{host}/{path}:{tag or 'latest'}"
