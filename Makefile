@@ -19,7 +19,7 @@ setup-dev: .venv/dev.stamp
 	@deploy/machine.sh engine test
 
 .venv/bin/python:
-	@deploy/machine.sh python
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || deploy/machine.sh python
 	python3 -m venv .venv
 
 .venv/base.stamp: requirements/base.txt | .venv/bin/python

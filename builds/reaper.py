@@ -79,7 +79,9 @@ def _purge_one(build: Build) -> None:
     digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
     if digest:
         registry.delete(build.repository, digest)
-    _drop_context(build)
+    kept = Build.objects.filter(context_key=build.context_key, discarded_at=None)
+    if build.context_key and not kept.exists():
+        default_storage.delete(build.context_key)
     LogChunk.objects.filter(build=build).delete()
     Build.objects.filter(pk=build.pk).update(purged_at=timezone.now(), context_key="")
 
@@ -98,11 +100,5 @@ def drop_superseded_contexts() -> None:
         .exclude(Exists(wanted))
     )
     for build in superseded[:100]:
-        _drop_context(build)
-        Build.objects.filter(context_key=build.context_key).update(context_key="")
-
-
-def _drop_context(build: Build) -> None:
-    others = Build.objects.filter(context_key=build.context_key, discarded_at=None)
-    if build.context_key and not others.exists():
         default_storage.delete(build.context_key)
+        Build.objects.filter(context_key=build.context_key).update(context_key="")

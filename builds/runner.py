@@ -20,6 +20,9 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from builds import context, dockerfile
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildEngine, BuildFailed, EngineBroken
+from builds.engines.buildah import BuildahEngine
+from builds.engines.sandbox.settings import EngineSettings
+from builds.engines.scripted import ScriptedEngine
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, Target
@@ -62,7 +65,21 @@ def run(build_id: UUID) -> None:
 @cache
 def engine() -> BuildEngine:
     """This process's engine, as the settings name it."""
-    return make_engine(build_settings())
+    settings = build_settings()
+    if settings.engine == "scripted":
+        return ScriptedEngine()
+    own = {settings.registry} if settings.registry_insecure else set()
+    return BuildahEngine(
+        EngineSettings(
+            root=settings.data_dir / "engine",
+            build_user=settings.build_user,
+            mirrors=settings.registry_mirrors,
+            insecure_registries=frozenset(own),
+            trusted_registries=frozenset({settings.registry}),
+            auth_file=settings.registry_auth,
+            base_refresh_seconds=settings.base_refresh_seconds,
+        )
+    )
 
 
 class Attempt:

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,9 +153,19 @@ def load(environ: Mapping[str, str]) -> Environment:
     return Environment(**values)
 
 
+def private_folder(path: Path) -> Path:
+    """Made where it is missing, for its owner only. Raises BadEnvironment where it cannot be."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BadEnvironment(f"SLIPWAY_DATA_DIR: cannot make {path}: {problem}") from problem
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise BadEnvironment(f"SLIPWAY_DATA_DIR: cannot write in {path}")
+    return path
+
+
 def secret_key(path: Path) -> str:
     """The key kept in `path`, made on first use, readable by its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -165,4 +176,7 @@ def secret_key(path: Path) -> str:
     return made
 
 
-ENV = load(os.environ)  # noqa: TID251
+@cache
+def environment() -> Environment:
+    """This process's. Raises BadEnvironment."""
+    return load(os.environ)  # noqa: TID251

@@ -9,12 +9,13 @@ import django_stubs_ext
 
 from builds.conf import BuildSettings
 from builds.orders import Limits
-from config.env import ENV, secret_key
+from config.env import environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
+ENV = environment()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-DATA_DIR = ENV.data_dir
+DATA_DIR = private_folder(ENV.data_dir)
 DEBUG = ENV.debug
 SECRET_KEY = ENV.secret_key or secret_key(DATA_DIR / "secret_key")
 
@@ -128,7 +129,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 # Beside the storage, so that a context is moved into place and not copied.
-FILE_UPLOAD_TEMP_DIR = DATA_DIR / "spool"
+FILE_UPLOAD_TEMP_DIR = private_folder(DATA_DIR / "spool")
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
@@ -142,7 +143,7 @@ REST_FRAMEWORK = {
         "rest_framework.parsers.MultiPartParser",
         "rest_framework.parsers.JSONParser",
     ],
-    "EXCEPTION_HANDLER": "config.api.answer_exception",
+    "EXCEPTION_HANDLER": "config.errors.answer_exception",
     "DEFAULT_PAGINATION_CLASS": "config.api.ChutesPagination",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

@@ -14,6 +14,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from accounts.models import ApiKey, User
+from config.env import private_folder
 from images import catalog
 
 EXAMPLE = settings.BASE_DIR / "examples" / "hello"
@@ -27,7 +28,6 @@ class InUse(Exception):
 
 def lock(data_dir: Path) -> TextIO:
     """Holds the data directory until the returned file is closed; raises InUse."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = (data_dir / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,12 +35,6 @@ def lock(data_dir: Path) -> TextIO:
         file.close()
         raise InUse(f"{data_dir} is in use by another Slipway") from None
     return file
-
-
-def folders(data_dir: Path) -> None:
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("files", "spool", "builds", "examples"):
-        (data_dir / name).mkdir(mode=0o700, exist_ok=True)
 
 
 def migrate() -> bool:
@@ -78,7 +72,7 @@ def first_user(data_dir: Path) -> None:
 
 def example_context(data_dir: Path) -> Path:
     """The zipped context of examples/hello, as the README's curl lines send it."""
-    path = data_dir / "examples" / "hello.zip"
+    path = private_folder(data_dir / "examples") / "hello.zip"
     if not path.exists():
         with ZipFile(path, "w", ZIP_DEFLATED) as archive:
             archive.write(BUSYBOX, "busybox")

@@ -11,7 +11,7 @@ urlpatterns = [
     path("readyz", health.ready),
     path("", include("images.urls")),
 ]
-handler404 = "config.api.not_found"
-handler500 = "config.api.crashed"
-handler400 = "config.api.bad_request"
-handler403 = "config.api.forbidden"
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.crashed"
+handler400 = "config.errors.bad_request"
+handler403 = "config.errors.forbidden"

@@ -1,14 +1,15 @@
 #!/bin/bash
 # Makes a Debian machine fit for Slipway: packages and, as root, the user that builds run as.
-# Usage: deploy/machine.sh [group...], of: engine (the default), test. Safe to run again: when
+# Usage: deploy/machine.sh [group...], of: engine (the default), python, test. Safe to run again: when
 # nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 
 user=slipway-build
 ids=65536
 declare -A packages=(
-  [engine]="buildah runc skopeo docker-registry slirp4netns uidmap bubblewrap iproute2 ca-certificates"
-  [test]="postgresql redis-server busybox-static chromium"
+  [engine]="buildah runc skopeo docker-registry slirp4netns uidmap bubblewrap iproute2 ca-certificates busybox-static"
+  [python]="python3 python3-venv"
+  [test]="postgresql redis-server"
 )
 
 say() { printf 'machine: %s\n' "$*" >&2; }

@@ -38,6 +38,7 @@ class ImageViewSet(GenericViewSet[Image]):
     lookup_field = "ref"
     signature_purpose = "images"
     scope_object = "images"
+    anonymous_allowed = False
 
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.with_build().visible_to(self.request.user)

@@ -20,8 +20,16 @@ from builds.lifecycle import BuildRequest, request_build
 from builds.logs.store import page
 from builds.models import Build
 from builds.worker import WORKER
+from tests.registry import running_registry
 
-pytest_plugins = ["tests.cast", "tests.registry"]
+pytest_plugins = ["tests.cast"]
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
 
 Order = Callable[..., Build]
 
@@ -37,7 +45,7 @@ def zipped(**members: str) -> bytes:
 
 def script(*steps: str) -> str:
     """A Dockerfile that the scripted engine plays."""
-    return "\n".join(["FROM scratch", *(f"#scripted: {step}" for step in steps), ""])
+    return "\n".join(["FROM scratch", *(f"RUN scripted: {step}" for step in steps), ""])
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.env import BadEnvironment, Environment, load, secret_key
+from config.env import BadEnvironment, Environment, load, private_folder, secret_key
 
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? \| (.*) \|$", re.MULTILINE)
 
@@ -34,8 +34,14 @@ def test_all_bad_values_are_named_at_once_with_what_they_take() -> None:
 
 
 def test_the_secret_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "key"
+    path = tmp_path / "key"
     made = secret_key(path)
     assert len(made) >= 50
     assert path.stat().st_mode & 0o777 == 0o600
     assert secret_key(path) == made
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadEnvironment, match="SLIPWAY_DATA_DIR: cannot make .*file/data"):
+        private_folder(tmp_path / "file" / "data")

@@ -33,7 +33,21 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
 
 def test_every_key_of_an_image_is_always_present(send: Send, owner: User) -> None:
     body = send().json()
-    for key in ["image_id", "name", "readme", "tag", "public", "status", "created_at", "build_started_at", "build_completed_at", "user", "logo_id", "patch_version", "logo"]:
+    for key in [
+        "image_id",
+        "name",
+        "readme",
+        "tag",
+        "public",
+        "status",
+        "created_at",
+        "build_started_at",
+        "build_completed_at",
+        "user",
+        "logo_id",
+        "patch_version",
+        "logo",
+    ]:
         assert key in body
     assert set(body["user"]) == {"username", "user_id", "logo_id", "created_at", "logo"}
     assert body["created_at"].endswith("Z")
@@ -111,7 +125,7 @@ def test_a_refused_image_leaves_no_context_behind(send: Send) -> None:
 
 
 def test_an_image_that_failed_may_be_sent_again_as_a_new_attempt(send: Send) -> None:
-    first = built(send(dockerfile="FROM scratch\n#scripted: exit 1\n"))
+    first = built(send(dockerfile="FROM scratch\nRUN scripted: exit 1\n"))
     assert first.build.api_status.startswith("error: ")
     answer = send()
     assert answer.status_code == 202

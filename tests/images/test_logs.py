@@ -11,7 +11,7 @@ from tests.images.conftest import Send, built
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LINES = "FROM scratch\n#scripted: echo one\n#scripted: echo two\n#scripted: stderr three\n"
+LINES = "FROM scratch\nRUN scripted: echo one\nRUN scripted: echo two\nRUN scripted: stderr three\n"
 
 
 def body(answer: Any) -> str:
@@ -66,7 +66,7 @@ def test_a_finished_log_as_events_ends_with_done(api: APIClient, send: Send) -> 
 def test_a_failed_build_tells_its_reason_as_the_last_stderr_line(
     api: APIClient, send: Send
 ) -> None:
-    image = built(send(dockerfile="FROM scratch\n#scripted: exit 7\n"))
+    image = built(send(dockerfile="FROM scratch\nRUN scripted: exit 7\n"))
     text = body(api.get(f"/images/{image.pk}/logs", HTTP_ACCEPT="text/event-stream"))
     *_, last, done = events(text)
     log = json.loads(last["data"])["log"]
@@ -105,7 +105,7 @@ def test_an_offset_that_was_never_given_out_is_refused(
 
 
 def test_an_older_attempt_can_be_read_again(api: APIClient, send: Send) -> None:
-    built(send(dockerfile="FROM scratch\n#scripted: echo first\n#scripted: exit 1\n"))
+    built(send(dockerfile="FROM scratch\nRUN scripted: echo first\nRUN scripted: exit 1\n"))
     image = built(send(dockerfile=LINES))
     old = body(api.get(f"/images/{image.pk}/logs?offset=1:0", HTTP_ACCEPT="text/event-stream"))
     assert "first" in logs_of(old)
@@ -113,7 +113,7 @@ def test_an_older_attempt_can_be_read_again(api: APIClient, send: Send) -> None:
 
 
 def test_attempts_before_the_image_was_made_again_are_not_shown(api: APIClient, send: Send) -> None:
-    image = built(send(dockerfile="FROM scratch\n#scripted: echo secret\n"))
+    image = built(send(dockerfile="FROM scratch\nRUN scripted: echo secret\n"))
     api.delete(f"/images/{image.pk}")
     built(send())
     assert Build.objects.filter(image_id=image.pk).count() == 2

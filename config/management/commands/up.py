@@ -12,7 +12,7 @@ from builds.process import ProcessError
 from builds.runner import engine
 from config import setup, worker
 from config.asgi import application
-from config.env import ENV
+from config.env import environment
 from config.local_registry import LocalRegistry
 from config.serve import serve
 
@@ -32,14 +32,13 @@ class Command(BaseCommand):
             raise CommandError(str(problem)) from problem
 
     def serve(self, data_dir: Path, *, example: bool) -> None:
-        setup.folders(data_dir)
         if setup.migrate():
             self.stdout.write(f"Database set up in {data_dir}")
         setup.static()
         setup.first_user(data_dir)
         self.look_at_the_engine()
         registry = None
-        if not ENV.registry:
+        if not environment().registry:
             registry = LocalRegistry(
                 address=build_settings().registry, folder=data_dir / "registry"
             )
@@ -55,8 +54,8 @@ class Command(BaseCommand):
             setup.first_build(data_dir)
         serve(
             application,
-            host=ENV.host,
-            port=ENV.port,
+            host=environment().host,
+            port=environment().port,
             spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
             max_body=settings.MAX_BODY_BYTES,
             ready=self.greet,
@@ -71,7 +70,7 @@ class Command(BaseCommand):
             raise CommandError("the engine cannot build on this machine; see above")
 
     def greet(self, port: int) -> None:
-        here = f"http://{ENV.host}:{port}"
+        here = f"http://{environment().host}:{port}"
         key, password = (settings.DATA_DIR / f"admin.{kind}" for kind in ("key", "password"))
         lines = [
             f"Slipway is up: {here}/",

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config import setup
 from config.asgi import application
-from config.env import ENV
+from config.env import environment
 from config.serve import serve
 
 
@@ -16,15 +16,14 @@ class Command(BaseCommand):
     help = "Serves over HTTP. Builds are run by `dramatiq config.worker` processes."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not ENV.redis_url:
+        if not environment().redis_url:
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
-        setup.folders(settings.DATA_DIR)
         setup.static()
         try:
             serve(
                 application,
-                host=ENV.host,
-                port=ENV.port,
+                host=environment().host,
+                port=environment().port,
                 spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
                 max_body=settings.MAX_BODY_BYTES,
             )

@@ -95,7 +95,7 @@ def test_a_log_that_is_too_long_keeps_both_ends_and_counts_what_went(
 def test_steps_are_counted_from_what_the_engine_says(order: Order) -> None:
     build = order("echo hello")
     log = pen(build)
-    log.write("stdout", b"STEP 2/5: COPY . /app\ncopied\n")
+    log.write("stdout", b"STEP 1/5: FROM scratch\nSTEP 2/5: COPY . /app\ncopied\n")
     log.finish()
     build.refresh_from_db()
     assert (build.step, build.steps) == (2, 5)
