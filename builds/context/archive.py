@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 CHUNK_BYTES = 64 * 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -72,7 +72,7 @@ class GuardedFile:
     only read above CHUNK_BYTES; each of its records starts with the signature counted here.
     """
 
-    def __init__(self, file: BinaryIO, limits: ContextLimits) -> None:
+    def __init__(self, file: IO[bytes], limits: ContextLimits) -> None:
         self._file = file
         self._members = limits.members
         self._most = limits.members * _DIRECTORY_BYTES_A_MEMBER + 2 * CHUNK_BYTES

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from builds.context.archive import (
     CHUNK_BYTES,
@@ -28,6 +28,7 @@ from builds.context.members import Member, Parts, read_members
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
+LIMITS = ContextLimits()
 _EARLIEST = datetime(1980, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -38,12 +39,16 @@ class ContextSummary:
     files: int
     folders: int
     links: int
-    size_bytes: int
+    bytes: int
     """Of the files' content."""
 
 
 def unpack(
-    archive: Path | BinaryIO, into: Path, *, limits: ContextLimits, tick: Callable[[], None]
+    archive: Path | IO[bytes],
+    into: Path,
+    *,
+    tick: Callable[[], None],
+    limits: ContextLimits = LIMITS,
 ) -> ContextSummary:
     """Unpacks a zip into an existing empty folder.
 
@@ -130,7 +135,7 @@ class _Writer:
             files=sum(member.kind == "file" for member in members),
             folders=len(self._folder_times),
             links=len(links),
-            size_bytes=self._written,
+            bytes=self._written,
         )
 
     def _file(self, member: Member) -> None:

@@ -72,7 +72,7 @@ def test_files_and_folders_come_out_as_they_went_in(into: Path) -> None:
     )
     assert (into / "src/app.py").read_bytes() == b"print()"
     assert (into / "a/b/c").read_bytes() == b"x" * 9
-    assert summary == ContextSummary(files=2, folders=3, links=0, size_bytes=16)
+    assert summary == ContextSummary(files=2, folders=3, links=0, bytes=16)
 
 
 def test_a_path_is_unpacked_like_an_open_file(into: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_path_is_unpacked_like_an_open_file(into: Path, tmp_path: Path) -> Non
 
 
 def test_an_empty_archive_is_an_empty_context(into: Path) -> None:
-    assert unpacked(archive(), into) == ContextSummary(files=0, folders=0, links=0, size_bytes=0)
+    assert unpacked(archive(), into) == ContextSummary(files=0, folders=0, links=0, bytes=0)
     assert not list(into.iterdir())
 
 
