@@ -104,7 +104,7 @@ class BuildahEngine:
                 entered=(attempt / "entered").exists(),
                 built=(attempt / "built").exists(),
                 hit=hit,
-                limits=order.limits,
+                order=order,
             )
             if failure.code == "base":
                 self._bases.doubt(order.bases)

@@ -7,18 +7,24 @@ wrote that step, and nothing else.
 import re
 
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
-from builds.orders import Limits
+from builds.orders import BuildOrder
 
-STEP = re.compile(r'building at STEP "(.*)": (.*)')
+STEP = re.compile(r'building at STEP "(.*?) *": (.*)')
 RUN_EXIT = re.compile(r"while running runtime: exit status (\d+)$")
 SYNTAX = re.compile(
-    r"dockerfile parse error|unknown instruction|[Uu]nknown flag|parsing|no FROM|empty|requires"
+    r"parse error|[Uu]nknown (instruction|flag)|invalid mount|no FROM|no contents|no stage"
+    r"|requires (at least|either|exactly|a|one)\b"
 )
+# What the engine appends of its own insides.
+INSIDES = re.compile(
+    r" &imagebuilder\.Step\{.*\}$|resolving mountpoints for [^:]*: |/b/(?=context)"
+)
+HEREDOC = re.compile(r"^\s*(?:RUN|COPY|ADD)\b.*<<-?[\"']?\w", re.IGNORECASE | re.MULTILINE)
 TEXT_LENGTH = 500
 
 
 def verdict(
-    *, exit_code: int, tail: bytes, entered: bool, built: bool, hit: str | None, limits: Limits
+    *, exit_code: int, tail: bytes, entered: bool, built: bool, hit: str | None, order: BuildOrder
 ) -> EngineError:
     """The error to raise; `entered` and `built` say how far the build came."""
     error = _last_error(tail)
@@ -30,7 +36,7 @@ def verdict(
         )
     if hit == "memory":
         return BuildFailed(
-            f"The build used more memory than its limit of {limits.memory_bytes >> 20} MiB.",
+            f"The build used more memory than its limit of {order.limits.memory_bytes >> 20} MiB.",
             code="memory",
             exit_code=exit_code,
         )
@@ -38,31 +44,35 @@ def verdict(
         return EngineBroken(f"The image could not be written: {error}", code="export")
     if exit_code < 0 or not error:
         return EngineBroken(f"The build ended with exit code {exit_code}.", code="died")
-    return _of_the_owner(
-        error, f" It hit the limit of {limits.pids} processes." if hit == "pids" else ""
-    )
+    also = f" It hit the limit of {order.limits.pids} processes." if hit == "pids" else ""
+    if HEREDOC.search(order.dockerfile) and SYNTAX.search(error):
+        also = " Here-documents are not known to this engine."
+    return _of_the_owner(error, also)
 
 
 def _of_the_owner(error: str, also: str) -> BuildFailed:
+    text, reason = "The Dockerfile is wrong", error
     if step := STEP.search(error):
         text, reason = step.groups()
         if run := RUN_EXIT.search(reason):
             code = int(run[1])
             said = f"{text} failed with exit code {code}.{also}"
             return BuildFailed(_short(said), code="step", exit_code=code)
-        return BuildFailed(_short(f"{text} failed: {reason}{also}"), code="step")
-    if "image not known" in error or "no such image" in error:
-        return BuildFailed(_short(f"A base image was not found: {error}"), code="base")
-    if SYNTAX.search(error):
-        return BuildFailed(_short(f"The Dockerfile is wrong: {error}"), code="syntax")
-    return BuildFailed(_short(error + also), code="step")
+        text = f"{text} failed"
+    if SYNTAX.search(reason):
+        return BuildFailed(_short(f"{text}: {reason}{also}"), code="syntax")
+    if "image not known" in reason or "no such image" in reason:
+        return BuildFailed(_short(f"A base image was not found: {reason}"), code="base")
+    if "no space left on device" in reason:
+        return BuildFailed("There was no space left on the disk.", code="disk")
+    return BuildFailed(_short(f"{text}: {reason}{also}" if step else reason), code="step")
 
 
 def _last_error(tail: bytes) -> str:
     lines = tail.decode(errors="replace").replace("\r", "\n").strip().splitlines()
     for line in reversed(lines):
         if line.startswith(("Error: ", "error ")):
-            return line.removeprefix("Error: ").strip()
+            return INSIDES.sub("", line.removeprefix("Error: ")).strip()
     return lines[-1].strip() if lines else ""
 
 
