@@ -2,9 +2,13 @@
 
 import os
 
+import django
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
+django.setup(set_prefix=False)
 
-from channels.routing import ProtocolTypeRouter
-from django.core.asgi import get_asgi_application
+from channels.routing import ProtocolTypeRouter  # noqa: E402
 
-application = ProtocolTypeRouter({"http": get_asgi_application()})
+from config.spool import SpoolHandler  # noqa: E402
+
+application = ProtocolTypeRouter({"http": SpoolHandler()})

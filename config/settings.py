@@ -183,6 +183,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "twisted": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
     },
 }

@@ -8,81 +8,174 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Build',
+            name="Build",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
-                ('image_id', models.UUIDField()),
-                ('owner_id', models.UUIDField()),
-                ('label', models.CharField(max_length=400)),
-                ('number', models.PositiveIntegerField()),
-                ('dockerfile', models.TextField()),
-                ('build_args', models.JSONField(default=dict)),
-                ('context_key', models.CharField(blank=True, max_length=200)),
-                ('context_sha256', models.CharField(max_length=64)),
-                ('context_bytes', models.PositiveBigIntegerField()),
-                ('status', models.CharField(choices=[('queued', 'queued'), ('building', 'building'), ('pushing', 'pushing'), ('cancelling', 'cancelling'), ('succeeded', 'succeeded'), ('failed', 'failed'), ('cancelled', 'cancelled'), ('lost', 'lost')], default=builds.status.Status['QUEUED'], max_length=12)),
-                ('step', models.PositiveIntegerField(default=0)),
-                ('steps', models.PositiveIntegerField(default=0)),
-                ('queued_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('sent_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('cancel_requested_at', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, max_length=200)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('fence', models.PositiveIntegerField(default=0)),
-                ('restarts', models.PositiveSmallIntegerField(default=0)),
-                ('free', models.BooleanField(default=False)),
-                ('failure_fault', models.CharField(blank=True, max_length=10)),
-                ('failure_code', models.CharField(blank=True, max_length=40)),
-                ('failure_text', models.TextField(blank=True)),
-                ('digest', models.CharField(blank=True, max_length=80)),
-                ('image_bytes', models.PositiveBigIntegerField(null=True)),
-                ('log_chunks', models.PositiveIntegerField(default=0)),
-                ('log_lines', models.PositiveIntegerField(default=0)),
-                ('log_bytes', models.PositiveBigIntegerField(default=0)),
-                ('discarded_at', models.DateTimeField(null=True)),
-                ('purged_at', models.DateTimeField(null=True)),
+                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ("image_id", models.UUIDField()),
+                ("owner_id", models.UUIDField()),
+                ("label", models.CharField(max_length=400)),
+                ("number", models.PositiveIntegerField()),
+                ("dockerfile", models.TextField()),
+                ("build_args", models.JSONField(default=dict)),
+                ("context_key", models.CharField(blank=True, max_length=200)),
+                ("context_sha256", models.CharField(max_length=64)),
+                ("context_bytes", models.PositiveBigIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("building", "building"),
+                            ("pushing", "pushing"),
+                            ("cancelling", "cancelling"),
+                            ("succeeded", "succeeded"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                            ("lost", "lost"),
+                        ],
+                        default=builds.status.Status["QUEUED"],
+                        max_length=12,
+                    ),
+                ),
+                ("step", models.PositiveIntegerField(default=0)),
+                ("steps", models.PositiveIntegerField(default=0)),
+                ("queued_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("sent_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("cancel_requested_at", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, max_length=200)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("fence", models.PositiveIntegerField(default=0)),
+                ("restarts", models.PositiveSmallIntegerField(default=0)),
+                ("free", models.BooleanField(default=False)),
+                ("failure_fault", models.CharField(blank=True, max_length=10)),
+                ("failure_code", models.CharField(blank=True, max_length=40)),
+                ("failure_text", models.TextField(blank=True)),
+                ("digest", models.CharField(blank=True, max_length=80)),
+                ("image_bytes", models.PositiveBigIntegerField(null=True)),
+                ("log_chunks", models.PositiveIntegerField(default=0)),
+                ("log_lines", models.PositiveIntegerField(default=0)),
+                ("log_bytes", models.PositiveBigIntegerField(default=0)),
+                ("discarded_at", models.DateTimeField(null=True)),
+                ("purged_at", models.DateTimeField(null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('status', 'queued')), fields=['queued_at', 'id'], name='builds_build_queue'), models.Index(condition=models.Q(('status__in', ['building', 'pushing', 'cancelling'])), fields=['lease_until'], name='builds_build_leases'), models.Index(fields=['owner_id', 'queued_at'], name='builds_build_quota'), models.Index(condition=models.Q(('discarded_at__isnull', False), ('purged_at', None)), fields=['discarded_at'], name='builds_build_purge'), models.Index(condition=models.Q(('context_key', ''), _negated=True), fields=['context_key'], name='builds_build_contexts')],
-                'constraints': [models.UniqueConstraint(fields=('image_id', 'number'), name='builds_build_number_unique_per_image'), models.CheckConstraint(condition=models.Q(('status__in', ['queued', 'building', 'pushing', 'cancelling', 'succeeded', 'failed', 'cancelled', 'lost'])), name='builds_build_status_is_known')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "queued")),
+                        fields=["queued_at", "id"],
+                        name="builds_build_queue",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status__in", ["building", "pushing", "cancelling"])),
+                        fields=["lease_until"],
+                        name="builds_build_leases",
+                    ),
+                    models.Index(fields=["owner_id", "queued_at"], name="builds_build_quota"),
+                    models.Index(
+                        condition=models.Q(("discarded_at__isnull", False), ("purged_at", None)),
+                        fields=["discarded_at"],
+                        name="builds_build_purge",
+                    ),
+                    models.Index(
+                        condition=models.Q(("context_key", ""), _negated=True),
+                        fields=["context_key"],
+                        name="builds_build_contexts",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("image_id", "number"), name="builds_build_number_unique_per_image"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                [
+                                    "queued",
+                                    "building",
+                                    "pushing",
+                                    "cancelling",
+                                    "succeeded",
+                                    "failed",
+                                    "cancelled",
+                                    "lost",
+                                ],
+                            )
+                        ),
+                        name="builds_build_status_is_known",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Target',
+            name="Target",
             fields=[
-                ('image_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('owner_id', models.UUIDField()),
-                ('repository', models.CharField(max_length=255)),
-                ('tag', models.CharField(max_length=128)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('current', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='current_of', to='builds.build')),
-                ('good', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='good_of', to='builds.build')),
+                ("image_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("owner_id", models.UUIDField()),
+                ("repository", models.CharField(max_length=255)),
+                ("tag", models.CharField(max_length=128)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "current",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="current_of",
+                        to="builds.build",
+                    ),
+                ),
+                (
+                    "good",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="good_of",
+                        to="builds.build",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LogChunk',
+            name="LogChunk",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.PositiveIntegerField()),
-                ('fence', models.PositiveIntegerField()),
-                ('first_line', models.PositiveIntegerField()),
-                ('lines', models.PositiveIntegerField()),
-                ('raw_bytes', models.PositiveIntegerField()),
-                ('data', models.BinaryField()),
-                ('build', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, to='builds.build')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("seq", models.PositiveIntegerField()),
+                ("fence", models.PositiveIntegerField()),
+                ("first_line", models.PositiveIntegerField()),
+                ("lines", models.PositiveIntegerField()),
+                ("raw_bytes", models.PositiveIntegerField()),
+                ("data", models.BinaryField()),
+                (
+                    "build",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        to="builds.build",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('build', 'seq'), name='builds_logchunk_seq_unique_per_build'), models.UniqueConstraint(fields=('build', 'first_line'), name='builds_logchunk_line_unique_per_build')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("build", "seq"), name="builds_logchunk_seq_unique_per_build"
+                    ),
+                    models.UniqueConstraint(
+                        fields=("build", "first_line"), name="builds_logchunk_line_unique_per_build"
+                    ),
+                ],
             },
         ),
     ]

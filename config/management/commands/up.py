@@ -6,12 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.module_loading import import_string
 
 from builds.conf import build_settings
 from builds.process import ProcessError
 from builds.runner import engine
 from config import setup, worker
-from config.asgi import application
 from config.env import environment
 from config.local_registry import LocalRegistry
 from config.serve import serve
@@ -53,7 +53,8 @@ class Command(BaseCommand):
         if example:
             setup.first_build(data_dir)
         serve(
-            application,
+            # Only now: it looks at the static files as they are when it is made.
+            import_string("config.asgi.application"),
             host=environment().host,
             port=environment().port,
             spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),

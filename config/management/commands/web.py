@@ -5,9 +5,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.module_loading import import_string
 
 from config import setup
-from config.asgi import application
 from config.env import environment
 from config.serve import serve
 
@@ -21,7 +21,8 @@ class Command(BaseCommand):
         setup.static()
         try:
             serve(
-                application,
+                # Only now: it looks at the static files as they are when it is made.
+                import_string("config.asgi.application"),
                 host=environment().host,
                 port=environment().port,
                 spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
