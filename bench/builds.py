@@ -27,11 +27,14 @@ CMD ["cat", "/app/copy.txt"]
 """
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes | Path]) -> bytes:
     file = io.BytesIO()
     with ZipFile(file, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            if isinstance(content, Path):
+                archive.write(content, name)
+            else:
+                archive.writestr(name, content)
     return file.getvalue()
 
 
@@ -83,7 +86,7 @@ class Bare:
 
 def run(instance: Instance) -> Iterator[Figure]:
     client = instance.client()
-    context = zipped({"busybox": BUSYBOX.read_bytes()})
+    context = zipped({"busybox": BUSYBOX})
     base = send(client, BASE, context, name="bench-base", public="true")
     lines, status = watch(client, base["image_id"])
     assert status == "built and pushed", lines

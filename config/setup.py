@@ -85,6 +85,7 @@ def example_context(data_dir: Path) -> Path:
 def first_build(data_dir: Path) -> None:
     """Something to see at once: examples/hello, built for `admin` when nothing was ever built."""
     admin = User.objects.get(username="admin")
+    context = example_context(data_dir)
     if admin.images.exists():
         return
     wanted = catalog.Wanted(
@@ -94,5 +95,5 @@ def first_build(data_dir: Path) -> None:
         readme="Built at the first start.",
         public=True,
     )
-    with example_context(data_dir).open("rb") as file:
+    with context.open("rb") as file:
         catalog.order(owner=admin, wanted=wanted, context=File(file, "hello.zip"))

@@ -1,6 +1,6 @@
 """The scripted twin: plays a build from directives in the Dockerfile, for fast tests of the rest.
 
-`#scripted: <verb> <rest>` lines are played in order; other instructions only announce themselves:
+`RUN scripted: <verb> <rest>` lines are played in order; other instructions only announce themselves:
 
     echo TEXT       a line on stdout          sleep SECONDS    silence, with ticks
     stderr TEXT     a line on stderr          until PATH       silence until a file exists
@@ -27,7 +27,7 @@ from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
 from builds.orders import BuildOrder, BuildOutcome, Output
 
-DIRECTIVE = re.compile(r"#scripted:\s*(\w+)\s?(.*)")
+DIRECTIVE = re.compile(r"(?:#|RUN )scripted:\s*(\w+)\s?(.*)")
 
 
 class ScriptedEngine:
