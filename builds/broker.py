@@ -19,7 +19,7 @@ def make_broker() -> dramatiq.Broker:
     """A new broker of the kind that the settings name."""
     url = build_settings().redis_url
     if url:
-        return RedisBroker(url=url, middleware=list(MIDDLEWARE))
+        return RedisBroker(url=url, middleware=list(MIDDLEWARE))  # type: ignore[no-untyped-call]
     return StubBroker(middleware=list(MIDDLEWARE))
 
 

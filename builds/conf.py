@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from builds.orders import Limits
 
@@ -34,4 +33,4 @@ class BuildSettings:
 def build_settings() -> BuildSettings:
     from django.conf import settings  # noqa: PLC0415  (the frozen value itself needs no Django)
 
-    return cast("BuildSettings", settings.BUILDS)
+    return settings.BUILDS

@@ -11,7 +11,7 @@ from functools import cache
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -46,9 +46,8 @@ class Ended(Exception):
         self.failure = failure
 
 
-def failed(fault: str, code: str, text: str) -> Ended:
-    side = "user" if fault == "user" else "service"
-    return Ended(Status.FAILED, Failure(fault=side, code=code, text=text))
+def failed(fault: Literal["user", "service"], code: str, text: str) -> Ended:
+    return Ended(Status.FAILED, Failure(fault=fault, code=code, text=text))
 
 
 def run(build_id: UUID) -> None:

@@ -1,5 +1,6 @@
 """How the API speaks: JSON whatever was asked for, and pages counted from 0."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -46,7 +47,10 @@ class ChutesPagination(BasePagination):
     """`page` from 0 and `limit`, both already checked by the view's filter."""
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: "APIView | None" = None
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: "APIView | None" = None,
     ) -> list[Any]:
         self.page = int(request.query_params.get("page", 0))
         self.limit = int(request.query_params.get("limit", 0))

@@ -1,6 +1,6 @@
 """Every error as the Images API words it: JSON with `detail`, bad fields as a list."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from logging import getLogger
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from rest_framework.views import exception_handler
 
 logger = getLogger(__name__)
 
-FIELD_ERRORS = {
+FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "required": ("missing", "Field required"),
     "null": ("missing", "Field required"),
     "no_name": ("missing", "Field required"),
@@ -42,9 +42,10 @@ def _entries(problem: exceptions.ValidationError, request: Request) -> Iterator[
     )
     detail = problem.detail if isinstance(problem.detail, dict) else {"__all__": problem.detail}
     for name, errors in detail.items():
-        value = given.get(name)
+        value = given.get(name) if isinstance(given, Mapping) else None
         for error in errors if isinstance(errors, list) else [errors]:
-            kind, text = FIELD_ERRORS.get(error.code, (error.code, None))
+            code = str(getattr(error, "code", "value_error"))
+            kind, text = FIELD_ERRORS.get(code, (code, None))
             yield {
                 "type": kind,
                 "loc": [where, name],

@@ -6,6 +6,7 @@ from tempfile import TemporaryFile
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
+from dramatiq.brokers.redis import RedisBroker
 
 from builds.broker import QUEUE, broker
 from builds.conf import build_settings
@@ -38,7 +39,7 @@ def database() -> None:
 
 
 def queue() -> None:
-    if build_settings().redis_url:
+    if isinstance(broker, RedisBroker):
         broker.client.ping()
     elif QUEUE not in broker.get_declared_queues():
         raise RuntimeError("no worker has declared its queue")

@@ -60,7 +60,7 @@ class LocalRegistry:
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            command = ["docker-registry", "serve", self.folder / "config.yml"]
+            command: list[str | Path] = ["docker-registry", "serve", self.folder / "config.yml"]
             with process.start(command, log=self.folder / "log") as self._child:
                 for _tick in self._child.read():
                     pass

@@ -35,7 +35,8 @@ class ImageFilter(django_filters.FilterSet):
     def filter_queryset(self, queryset: ImageQuerySet) -> ImageQuerySet:
         if not self.form.cleaned_data["include_public"]:
             queryset = queryset.owned_by(self.request.user)
-        return super().filter_queryset(queryset)
+        found: ImageQuerySet = super().filter_queryset(queryset)
+        return found
 
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
         return queryset

@@ -1,7 +1,7 @@
 """The Images API over HTTP. Each method reads one queryset or makes one call into the catalog."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -33,7 +33,7 @@ class ImageViewSet(GenericViewSet[Image]):
     """Images of the caller and public ones of others."""
 
     authentication_classes = AUTHENTICATION
-    permission_classes: ClassVar = [ScopePermission]
+    permission_classes = (ScopePermission,)
     filterset_class = ImageFilter
     lookup_field = "ref"
     signature_purpose = "images"

@@ -1,6 +1,6 @@
 """The scripted twin: plays a build from directives in the Dockerfile, for fast tests of the rest.
 
-`RUN scripted: <verb> <rest>` lines are played in order; other instructions only announce themselves:
+`RUN scripted: <verb> <rest>` lines are played in order; other instructions are only announced:
 
     echo TEXT       a line on stdout          sleep SECONDS    silence, with ticks
     stderr TEXT     a line on stderr          until PATH       silence until a file exists

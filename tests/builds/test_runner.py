@@ -189,7 +189,7 @@ def test_a_crash_of_ours_is_not_blamed_on_the_owner(
         raise RuntimeError("planted")
 
     build = order("echo hello")
-    monkeypatch.setattr(runner.context, "unpack", broken)
+    monkeypatch.setattr("builds.context.unpack", broken)
     build = run(build)
     assert build.state is Status.FAILED
     assert build.failure_fault == "service"

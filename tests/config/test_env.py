@@ -43,5 +43,5 @@ def test_the_secret_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> 
 
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadEnvironment, match="SLIPWAY_DATA_DIR: cannot make .*file/data"):
+    with pytest.raises(BadEnvironment, match=r"SLIPWAY_DATA_DIR: cannot make .*file/data"):
         private_folder(tmp_path / "file" / "data")

@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 
 from builds.logs import writer as writer_module
-from builds.logs.store import FenceLost
+from builds.logs.store import FenceLost, append
 from builds.logs.writer import LogWriter
 from builds.models import Build
 from builds.status import Status
@@ -56,17 +56,16 @@ def test_a_database_that_is_away_for_a_moment_costs_no_line(
 ) -> None:
     build = order("echo hello")
     log = pen(build)
-    real = writer_module.append
 
     def away(*_: object, **__: object) -> None:
         raise OperationalError("planted")
 
     monkeypatch.setattr(writer_module, "append", away)
-    monkeypatch.setattr(writer_module.connection, "close", lambda: None)
+    monkeypatch.setattr("django.db.connection.close", lambda: None)
     log.write("stdout", b"one\n")
     with pytest.raises(OperationalError):
         log.finish()
-    monkeypatch.setattr(writer_module, "append", real)
+    monkeypatch.setattr(writer_module, "append", append)
     log.write("stdout", b"two\n")
     log.finish()
     assert [text for _, text in log_of(build)] == ["one", "two"]

@@ -1,0 +1,64 @@
+"""What Django's system checks say about a deployment's builds."""
+
+import os
+from typing import Any
+
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+
+from builds.conf import build_settings
+
+
+@register(Tags.compatibility)
+def check_builds(**_: Any) -> list[CheckMessage]:
+    """Settings that no build could run with."""
+    settings = build_settings()
+    found: list[CheckMessage] = []
+    if settings.workers < 1:
+        found.append(
+            Error(
+                "No build would ever run: SLIPWAY_WORKERS is 0.",
+                hint="Set it to how many builds may run at once.",
+                id="builds.E001",
+            )
+        )
+    if settings.registry_auth is not None and not os.access(settings.registry_auth, os.R_OK):
+        found.append(
+            Error(
+                f"SLIPWAY_REGISTRY_AUTH names {settings.registry_auth}, which cannot be read.",
+                hint="Name a file as `docker login` writes it, or leave the variable out.",
+                id="builds.E002",
+            )
+        )
+    if settings.deadline_seconds < 1:
+        found.append(
+            Error(
+                "Every build would fail at once: SLIPWAY_DEADLINE is 0.",
+                hint="Set it to the seconds that a build may take.",
+                id="builds.E003",
+            )
+        )
+    if not all(name and mirror for name, mirror in settings.registry_mirrors):
+        found.append(
+            Error(
+                "SLIPWAY_REGISTRY_MIRRORS has an entry without '='.",
+                hint="Write each as registry=mirror, such as docker.io=mirror.example:5000.",
+                id="builds.E004",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def check_builds_in_public(**_: Any) -> list[CheckMessage]:
+    """What a public instance must not do."""
+    settings = build_settings()
+    if settings.registry_insecure:
+        return [
+            checks.Warning(
+                f"Images are pushed to {settings.registry} in plain HTTP.",
+                hint="Set SLIPWAY_REGISTRY to a registry that speaks TLS.",
+                id="builds.W001",
+            )
+        ]
+    return []
