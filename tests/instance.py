@@ -49,12 +49,12 @@ class Instance:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *options: str) -> float:
+    def start(self, *, example: bool = False) -> float:
         """Returns the seconds until it answered."""
         began = time.monotonic()
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", *(options or ("--no-example",))],
+                [sys.executable, "manage.py", "up", *([] if example else ["--no-example"])],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

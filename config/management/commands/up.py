@@ -21,7 +21,7 @@ class Command(BaseCommand):
     help = "Sets up the data directory where needed and serves API, pages, admin and builds."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--no-example", action="store_true", help="builds nothing by itself")
+        parser.add_argument("--no-example", action="store_true", help="build nothing by itself")
 
     def handle(self, *args: Any, **options: Any) -> None:
         data_dir: Path = settings.DATA_DIR

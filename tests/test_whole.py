@@ -1,0 +1,279 @@
+"""The whole of Slipway as `make up` runs it: real engine, real registry, real requests."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import httpx
+import pytest
+
+from tests.conftest import zipped
+from tests.instance import ROOT, Instance, events, send, watch
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+
+BASE = 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
+EMPTY = zipped()
+
+
+@pytest.fixture(scope="module")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("context") / "context.zip"
+    with ZipFile(path, "w") as archive:
+        archive.write("/bin/busybox", "busybox")
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    data_dir = tmp_path_factory.mktemp("whole") / "data"
+    running = Instance(data_dir, engine="buildah", SLIPWAY_DEADLINE="15")
+    try:
+        running.start(example=True)
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def client(instance: Instance) -> httpx.Client:
+    return instance.client()
+
+
+def status_of(client: httpx.Client, ref: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.get(f"/images/{ref}").raise_for_status().json()
+    return found
+
+
+def eventually(met: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def tags(instance: Instance, repository: str) -> list[str]:
+    answer = httpx.get(f"http://{instance.registry}/v2/{repository}/tags/list", trust_env=False)
+    return (answer.json().get("tags") or []) if answer.status_code == 200 else []
+
+
+def manifest_digest(instance: Instance, reference: str) -> str | None:
+    repository, _, tag = reference.rpartition(":")
+    done = subprocess.run(
+        ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}"]
+        + [f"docker://{instance.registry}/{repository}:{tag}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def processes_of(data_dir: Path) -> list[str]:
+    """Command lines of whatever still runs for this instance, told by the paths they name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if str(data_dir) in line or "slipway-whole-marker" in line:
+                    found.append(line)
+    return found
+
+
+def mounts_of(data_dir: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if str(data_dir) in line]
+
+
+def test_the_readmes_commands_do_what_it_says(instance: Instance) -> None:
+    readme = (ROOT / "README.md").read_text()
+    [block] = [each for each in re.findall(r"```sh\n(.*?)```", readme, re.S) if "curl" in each]
+    script = (
+        block.replace("var/", f"{instance.data_dir}/")
+        .replace("http://127.0.0.1:8000", instance.url)
+        .replace("127.0.0.1:9000", instance.registry)
+    )
+    watched, separator, deletion = script.partition("# Delete")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", watched],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    assert '"status":"pending build"' in out
+    assert "line 5 of a slow step" in out
+    assert 'event: done\ndata: "built and pushed"\n\nDONE' in out
+    assert out.count('"name":"greeter"') == 4
+    [recorded] = set(re.findall(r'"digest":"(sha256:[0-9a-f]{64})"', out))
+    assert f'"Digest": "{recorded}"' in out
+    deleted = subprocess.run(
+        ["bash", "-euc", script.partition("# Create")[0] + separator + deletion],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert '"deleted":true' in deleted.stdout
+    eventually(lambda: tags(instance, "admin/greeter") == [], 30)
+
+
+def test_lines_arrive_while_the_step_that_writes_them_sleeps(
+    instance: Instance, client: httpx.Client, busybox: bytes
+) -> None:
+    step = "RUN for i in 1 2 3 4; do echo tick $i; sleep 1; done\n"
+    made = send(client, BASE + step, busybox, name="ticks")
+    arrivals = [
+        float(event["at"])
+        for event in events(client, made["image_id"])
+        if re.search(r'"log":"tick \d"', event["data"])
+    ]
+    assert len(arrivals) == 4
+    gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+    assert all(0.5 < gap < 1.9 for gap in gaps), gaps
+
+
+def test_a_failing_run_tells_its_exit_code_its_output_and_its_reason_last(
+    client: httpx.Client, busybox: bytes
+) -> None:
+    made = send(client, BASE + "RUN echo about to fail; exit 42\n", busybox, name="failing")
+    found = list(events(client, made["image_id"]))
+    *logs, done = found
+    status = json.loads(done["data"])
+    assert status.startswith("error: ")
+    assert "42" in status
+    lines = [json.loads(event["data"])["log"] for event in logs]
+    assert "about to fail" in [line["log"] for line in lines]
+    assert lines[-1]["log_type"] == "stderr"
+    assert f"error: {lines[-1]['log']}" == status == status_of(client, "failing:1")["status"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dockerfile", "reason"),
+    [
+        ("syntax", "FROM scratch\nCOPY\n", "COPY"),
+        ("unknown", "FROM scratch\nFETCH x\n", "FETCH"),
+        ("missing-base", "FROM 127.0.0.1:9/nobody/nothing:1\n", "127.0.0.1:9/nobody/nothing:1"),
+        ("missing-file", "FROM scratch\nCOPY nothing /x\n", "nothing"),
+    ],
+)
+def test_what_cannot_be_built_fails_with_a_reason_that_names_it(
+    client: httpx.Client, name: str, dockerfile: str, reason: str
+) -> None:
+    made = send(client, dockerfile, EMPTY, name=name)
+    lines, status = watch(client, made["image_id"])
+    assert status == f"error: {lines[-1]}"
+    assert reason in status
+
+
+def test_a_build_past_its_deadline_ends_and_leaves_nothing(
+    instance: Instance, client: httpx.Client, busybox: bytes
+) -> None:
+    made = send(client, BASE + "RUN sleep 271\n", busybox, name="endless")
+    began = time.monotonic()
+    _, status = watch(client, made["image_id"])
+    assert 10 < time.monotonic() - began < 25
+    assert status == "error: deadline: the build took longer than 15 s"
+    assert not [line for line in processes_of(instance.data_dir) if "sleep 271" in line]
+
+
+def test_deleting_an_image_while_it_builds_ends_the_build(
+    instance: Instance, client: httpx.Client, busybox: bytes
+) -> None:
+    made = send(client, BASE + "RUN echo begun; sleep 272\n", busybox, name="unwanted")
+    for event in events(client, made["image_id"]):
+        if '"begun"' in event["data"]:
+            break
+    assert client.delete("/images/unwanted:1").json()["deleted"]
+    work = instance.data_dir / "builds"
+    eventually(lambda: not list(work.iterdir()), 15)
+    assert tags(instance, "admin/unwanted") == []
+
+
+def test_two_builds_run_at_once(client: httpx.Client, busybox: bytes) -> None:
+    step = "RUN echo begun; sleep 3; echo ended {}\n"
+    made = [
+        send(client, BASE + step.format(n), busybox, name="both", tag=str(n)) for n in (1, 2)
+    ]
+    results: list[tuple[float, float]] = []
+
+    def follow(image_id: str) -> None:
+        times = [
+            float(event["at"])
+            for event in events(client, image_id)
+            if re.search('"log":"(begun|ended .)"', event["data"])
+        ]
+        results.append((times[0], times[1]))
+
+    threads = [threading.Thread(target=follow, args=[each["image_id"]]) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (begun_a, ended_a), (begun_b, ended_b) = results
+    assert max(begun_a, begun_b) < min(ended_a, ended_b)
+
+
+def test_deleting_an_image_leaves_the_tags_of_others_with_the_same_layers(
+    instance: Instance, client: httpx.Client, busybox: bytes
+) -> None:
+    for tag in ("old", "new"):
+        made = send(client, BASE, busybox, name="layers", tag=tag)
+        assert watch(client, made["image_id"])[1] == "built and pushed"
+    lines, _ = watch(client, "layers:new")
+    assert any("cache" in line.lower() for line in lines)
+    digests = {tag: status_of(client, f"layers:{tag}")["digest"] for tag in ("old", "new")}
+    assert digests["old"] != digests["new"]
+    for tag, digest in digests.items():
+        assert manifest_digest(instance, f"admin/layers:{tag}") == digest
+    client.delete("/images/layers:old")
+    eventually(lambda: "old" not in tags(instance, "admin/layers"), 30)
+    assert manifest_digest(instance, "admin/layers:new") == digests["new"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_starts_again(
+    tmp_path: Path, busybox: bytes, how: signal.Signals
+) -> None:
+    mark = f"slipway-whole-marker-{how}"
+    instance = Instance(tmp_path / "data", engine="buildah")
+    instance.start()
+    client = instance.client()
+    step = f"RUN echo begun; sleep 4; echo {mark} > /dev/null; echo ended\n"
+    made = send(client, BASE + step, busybox)
+    cursor = ""
+    took: list[float] = []
+    with suppress(httpx.TransportError):
+        for event in events(client, made["image_id"]):
+            cursor = event["id"]
+            if '"begun"' in event["data"]:
+                assert [line for line in processes_of(instance.data_dir) if mark in line]
+                stop = threading.Thread(target=lambda: took.append(instance.stop(how)))
+                stop.start()
+    stop.join()
+    assert took[0] < 10
+    eventually(lambda: processes_of(instance.data_dir) == [], 5)
+    assert mounts_of(instance.data_dir) == []
+    instance.start()
+    lines, status = watch(instance.client(), made["image_id"], cursor)
+    assert status == "built and pushed"
+    assert lines.count("ended") == 1
+    builds = status_of(instance.client(), made["image_id"])
+    assert builds["build"]["number"] == 2
+    assert list((instance.data_dir / "builds").iterdir()) == []
+    assert instance.stop() < 10
+    assert processes_of(instance.data_dir) == []
