@@ -185,7 +185,9 @@ LOOK_AROUND = "tr '\\0' '\\n' </proc/{pid}/environ; cat /proc/*/environ; kill -9
 def test_run_sees_no_process_of_its_own_user(yard: Yard, build_user: str) -> None:
     with neighbour(build_user) as pid:
         look = LOOK_AROUND.format(pid=pid)
-        output = said(yard, f"FROM BASE\nRUN ONCE; {look}; echo; echo processes $(ls -d /proc/[0-9]*)\n")
+        output = said(
+            yard, f"FROM BASE\nRUN ONCE; {look}; echo; echo processes $(ls -d /proc/[0-9]*)\n"
+        )
         assert SECRET not in output
         listed = next(line for line in output.splitlines() if line.startswith("processes "))
         assert len(listed.split()) < 6
