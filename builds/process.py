@@ -22,6 +22,8 @@ from builds import spawner
 from builds.orders import Output, Stream
 
 CLEAN_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+# Slipway may have died before the signal that tells of its death was asked for.
+ORPHANS_END = ("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 READ_BYTES = 65_536
 END_SECONDS = 10.0
 
@@ -142,8 +144,8 @@ def start(
 ) -> Child:
     """Start a child that dies with Slipway; as `user` where one is given (needs root).
 
-    Its environment is `env` and nothing else. Its output is read from the Child, or appended to
-    `log`. Raises ProcessError when the program does not exist.
+    Its environment is `env`, and PWD. Its output is read from the Child, or appended to `log`.
+    Raises ProcessError when the program does not exist.
     """
     name = Path(argv[0]).name
     program = shutil.which(argv[0], path=env.get("PATH", ""))
@@ -154,7 +156,8 @@ def start(
         group = pwd.getpwnam(user).pw_gid
         identity = [f"--reuid={user}", f"--regid={group}", "--init-groups"]
     # The kernel forgets the signal when the user changes: setpriv sets it last.
-    command = ["setpriv", *identity, "--pdeathsig=KILL", "--", program, *map(str, argv[1:])]
+    command = ["setpriv", *identity, "--pdeathsig=KILL", "--", *ORPHANS_END, str(os.getpid())]
+    command += [program, *map(str, argv[1:])]
     output: IO[bytes] | int = log.open("ab") if log else spawner.PIPE
     try:
         popen = spawner.start(command, env=dict(env), cwd=cwd, pass_fds=pass_fds, output=output)

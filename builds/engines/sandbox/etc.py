@@ -24,13 +24,6 @@ BEHIND = {
     ),
     "containers/registries.conf": 'unqualified-search-registries = ["docker.io"]\n'
     'short-name-mode = "disabled"\n',
-    "containers/storage.conf": """[storage]
-driver = "overlay"
-graphroot = "/b/owner/store"
-runroot = "/b/attempt/run"
-[storage.options]
-additionalimagestores = ["/b/bases"]
-""",
 }
 
 

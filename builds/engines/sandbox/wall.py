@@ -147,7 +147,7 @@ class Wall:
         network: bool = False,
         secret: Path | None = None,
     ) -> Child:
-        env = {**CLEAN_ENV, **env}
+        env = {**CLEAN_ENV, "SLIPWAY": str(os.getpid()), **env}
         if account.change:
             command = [
                 *("unshare", "--mount", "--"),
@@ -155,7 +155,6 @@ class Wall:
                 *command,
             ]
             env |= {
-                "SLIPWAY": str(os.getpid()),
                 "BUILD_UID": str(account.uid),
                 "BUILD_GID": str(account.gid),
                 "GROUPS_OF_BUILD": " ".join(map(str, groups)),

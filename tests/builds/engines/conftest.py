@@ -53,6 +53,12 @@ def drive(build: Generator[Output, None, BuildOutcome], ran: Ran | None = None) 
             ran.stderr += data
 
 
+def listen(build: Generator[Output, None, BuildOutcome], line: bytes) -> None:
+    """Drive a build until it has written that line."""
+    while line not in next(build)[1].splitlines():
+        pass
+
+
 NOTHING = BuildOutcome(layout=Path("/nowhere"), digest="", size_bytes=0)
 
 
@@ -76,7 +82,7 @@ class Yard:
         build_args: tuple[tuple[str, str], ...] = (),
         bases: tuple[str, ...] | None = None,
     ) -> BuildOrder:
-        """An order for `dockerfile`, in which BASE stands for the base image."""
+        """An order for `dockerfile`; BASE in it is the base image, ONCE misses the cache."""
         build_id = uuid4()
         work = self.folder / "work" / str(build_id)
         context = self.folder / "contexts" / str(build_id)
@@ -89,7 +95,7 @@ class Yard:
             owner_id=owner,
             label="owner/app:latest",
             context=context,
-            dockerfile=dockerfile.replace("BASE", self.base),
+            dockerfile=dockerfile.replace("BASE", self.base).replace("ONCE", f": {build_id}"),
             bases=bases if bases is not None else ((self.base,) if "BASE" in dockerfile else ()),
             build_args=build_args,
             network=network,

@@ -1,6 +1,9 @@
 # The build user's part: become root of a user namespace, with a network stack that a helper
 # outside it feeds. The helper is a child of the process that becomes the build, and dies with it.
-# Environment: NETWORK (yes or empty). Everything else is handed on.
+# Environment: NETWORK (yes or empty), SLIPWAY (its pid). Everything else is handed on.
+
+# Changing the user dropped the signal that follows Slipway's death for a moment.
+[ "$PPID" = "$SLIPWAY" ] || exit 1
 if [ -n "$NETWORK" ]; then
   # Two pipes: 3 says that the helper is attached, 4 that there is something to attach to.
   exec 3<> <(:) 4<> <(:)

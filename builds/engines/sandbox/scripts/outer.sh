@@ -1,9 +1,7 @@
 # Root's part, in a mount namespace of the build's own: join the limits, show the folders that the
 # build needs where an ordinary user can reach them, and become that user for good.
-# Environment: SLIPWAY (its pid), BUILD_UID, BUILD_GID, GROUPS_OF_BUILD, TUN, FSTAB, SECRET.
+# Environment: BUILD_UID, BUILD_GID, GROUPS_OF_BUILD, TUN, FSTAB, SECRET.
 set -e
-# Slipway may have died before the signal that follows its death was asked for.
-[ "$PPID" = "$SLIPWAY" ]
 for group in $GROUPS_OF_BUILD; do echo $$ >"$group/cgroup.procs"; done
 mount -t tmpfs -o mode=0755,size=1m room /mnt
 if [ -n "$TUN" ]; then

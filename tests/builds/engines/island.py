@@ -1,0 +1,122 @@
+"""An internet of two machines, made of network namespaces: run as `unshare --net python -m …`.
+
+The island is the build server; its neighbour plays the public internet, a private network and a
+cloud's metadata service. Prints, as JSON, which of them answered builds behind the wall, and
+which answered the same probe in a plain slirp4netns network.
+"""
+
+import json
+import socketserver
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from builds.engines.base import BuildFailed
+from builds.engines.buildah import BuildahEngine
+from builds.engines.sandbox.settings import EngineSettings
+from builds.process import Child, run, start
+from tests.builds.engines.conftest import NOTHING, Ran, Yard, drive
+
+PORT = 8099
+ISLAND = "203.0.113.1"
+PUBLIC = "203.0.113.7"
+INSIDE = ("10.9.9.9", "100.64.9.9", "172.16.9.9", "192.168.9.9", "169.254.169.254")
+GATEWAY = "10.0.2.2"
+TARGETS = (PUBLIC, ISLAND, GATEWAY, *INSIDE)
+
+
+class Answer(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.settimeout(0.2)
+        with suppress(TimeoutError):  # a probe that asks nothing gets its answer, too
+            self.request.recv(4096)
+        self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nreached\n")
+
+
+def serve() -> None:
+    server = socketserver.ThreadingTCPServer(("0.0.0.0", PORT), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def in_net(child: Child, *command: str) -> str:
+    finished = run(
+        ["nsenter", "--net", f"--target={child.pid}", *command], deadline=10, check=False
+    )
+    return finished.stdout.decode() + finished.stderr.decode()
+
+
+def probe(address: str) -> str:
+    return f"busybox nc -w 2 {address} {PORT} </dev/null 2>&1"
+
+
+def reached(said: str) -> bool:
+    return "reached" in said
+
+
+def settle() -> Child:
+    """The neighbour, with every address but the island's; returns the process that is it."""
+    run(["ip", "link", "set", "lo", "up"], deadline=5)
+    neighbour = start(["unshare", "--net", sys.executable, "-m", __spec__.name, "neighbour"])
+    time.sleep(0.3)
+    run(["ip", "link", "add", "v0", "type", "veth", "peer", "v1", "netns", str(neighbour.pid)],
+        deadline=5)  # fmt: skip
+    run(["ip", "addr", "add", f"{ISLAND}/24", "dev", "v0"], deadline=5)
+    run(["ip", "link", "set", "v0", "up"], deadline=5)
+    in_net(neighbour, "ip", "link", "set", "lo", "up")
+    in_net(neighbour, "ip", "addr", "add", f"{PUBLIC}/24", "dev", "v1")
+    in_net(neighbour, "ip", "link", "set", "v1", "up")
+    for address in INSIDE:
+        in_net(neighbour, "ip", "addr", "add", f"{address}/32", "dev", "lo")
+        run(["ip", "route", "add", f"{address}/32", "via", PUBLIC], deadline=5)
+    return neighbour
+
+
+def without_the_wall() -> dict[str, bool]:
+    with ExitStack() as stack:
+        room = stack.enter_context(start(["unshare", "--net", "sleep", "60"]))
+        time.sleep(0.2)
+        stack.enter_context(start(["slirp4netns", "--configure", str(room.pid), "tap0"]))
+        time.sleep(0.5)
+        found = {a: reached(in_net(room, "sh", "-c", probe(a))) for a in TARGETS}
+    found["127.0.0.1"] = reached(
+        run(["sh", "-c", probe("127.0.0.1")], deadline=5, check=False).stdout.decode()
+    )
+    return found
+
+
+def behind_the_wall(yard: Yard) -> dict[str, bool]:
+    targets = [*TARGETS, "127.0.0.1"]
+    script = "; ".join(f"echo {a} $({probe(a)} | tail -n 1)" for a in targets)
+    said = yard.build(yard.order(f"FROM BASE\nRUN ONCE; {script}\n", network=True)).stdout.decode()
+    found = {a: f"\n{a} reached" in said for a in targets}
+    for address in (PUBLIC, ISLAND, "127.0.0.1"):
+        add = f"FROM BASE\nADD http://{address}:{PORT}/x /x\nRUN ONCE; cat /x\n"
+        ran = Ran(outcome=NOTHING)
+        with suppress(BuildFailed):
+            drive(yard.engine.build(yard.order(add, network=True)), ran)
+        found[f"ADD {address}"] = b"\nreached" in ran.stdout
+    return found
+
+
+def main(root: str, user: str, base: str) -> None:
+    serve()
+    with settle():
+        settings = EngineSettings(
+            root=Path(root, "engine"), build_user=user, base_refresh_seconds=86_400
+        )
+        yard = Yard(engine=BuildahEngine(settings), folder=Path(root, "island"), base=base)
+        try:
+            walled = behind_the_wall(yard)
+        finally:
+            yard.clear()
+        sys.stdout.write(json.dumps({"walled": walled, "control": without_the_wall()}))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["neighbour"]:
+        serve()
+        threading.Event().wait()
+    else:
+        main(*sys.argv[1:])
