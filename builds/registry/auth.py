@@ -1,0 +1,116 @@
+"""Credentials for registries, and the answer to a registry's challenge."""
+
+import base64
+import json
+import re
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+_CHALLENGE = re.compile(r"\s*(\w+)(?:\s+(.*))?", re.DOTALL)
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
+
+
+class RegistryError(Exception):
+    """The registry did not do what it was asked. The text is one sentence."""
+
+
+class AuthFileError(RegistryError):
+    """The file with credentials cannot be used. The text says why, without what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A name and its password for one registry."""
+
+    username: str
+    password: str = field(repr=False)
+
+    @property
+    def header(self) -> str:
+        pair = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def read_credentials(file: Path | None) -> dict[str, Credentials]:
+    """By host, from a file as `docker login` writes it; helpers of the desktop are not asked."""
+    if file is None:
+        return {}
+    try:
+        entries = json.loads(file.read_text())["auths"]
+        return {_host(name): _pair(entry) for name, entry in entries.items() if entry}
+    except OSError as error:
+        raise AuthFileError(f"{file} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise AuthFileError(f"{file} is not a file as `docker login` writes it") from error
+
+
+def _host(name: str) -> str:
+    return name.removeprefix("https://").removeprefix("http://").partition("/")[0]
+
+
+def _pair(entry: Mapping[str, str]) -> Credentials:
+    if "username" in entry:
+        return Credentials(entry["username"], entry["password"])
+    name, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
+    if not colon:
+        raise ValueError("auth is not name:password")
+    return Credentials(name, password)
+
+
+class RegistryAuth(httpx.Auth):
+    """Tries without, then does what the challenge asks: basic, or a token got from its realm."""
+
+    requires_response_body = True
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        response = yield request
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return
+        scheme, parameters = _challenge(response.headers.get("www-authenticate", ""))
+        if scheme == "basic" and self._credentials:
+            request.headers["Authorization"] = self._credentials.header
+        elif scheme == "bearer" and "realm" in parameters:
+            answer = yield self._token_request(request, parameters)
+            token = _token(answer)
+            if token is None:
+                return
+            request.headers["Authorization"] = f"Bearer {token}"
+        else:
+            return
+        yield request
+
+    def _token_request(
+        self, request: httpx.Request, parameters: Mapping[str, str]
+    ) -> httpx.Request:
+        wanted = {name: parameters[name] for name in ("service", "scope") if name in parameters}
+        asking = httpx.Request("GET", httpx.URL(parameters["realm"]).copy_merge_params(wanted))
+        # A password that went out encrypted does not go on in the clear.
+        if self._credentials and (asking.url.scheme == "https" or request.url.scheme == "http"):
+            asking.headers["Authorization"] = self._credentials.header
+        return asking
+
+
+def _challenge(header: str) -> tuple[str, dict[str, str]]:
+    found = _CHALLENGE.match(header)
+    if found is None:
+        return "", {}
+    parameters = {
+        name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain
+        for name, quoted, plain in _PARAMETER.findall(found[2] or "")
+    }
+    return found[1].lower(), parameters
+
+
+def _token(answer: httpx.Response) -> str | None:
+    try:
+        said = answer.json() if answer.is_success else {}
+        token = said.get("token") or said.get("access_token")
+    except (ValueError, AttributeError):
+        return None
+    return token if isinstance(token, str) else None

@@ -1,0 +1,216 @@
+"""One registry: its tags and digests over the distribution API, its images through skopeo."""
+
+import hashlib
+import json
+import ssl
+from collections.abc import Generator, Mapping
+from functools import cache
+from pathlib import Path
+from time import sleep
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from builds.orders import Output
+from builds.registry.auth import Credentials, RegistryAuth, RegistryError
+from builds.registry.push import push_layout
+
+TIMEOUT_SECONDS = 10.0
+RETRY_SECONDS = (0.2, 1.0)
+_EMPTY_CONFIG = b"{}"
+_IMAGE = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_DOCKER = "application/vnd.docker.distribution.manifest"
+_MANIFESTS = f"{_IMAGE}, {_INDEX}, {_DOCKER}.v2+json, {_DOCKER}.list.v2+json"
+_TRANSIENT = {429, 500, 502, 503, 504}
+
+
+class Registry:
+    """Every method raises RegistryError with one sentence when the registry does not do it.
+
+    `repository` is without the host. Requests that failed on the way are repeated.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        insecure: bool = False,
+        auth_file: Path | None = None,
+        credentials: Mapping[str, Credentials] | None = None,
+    ) -> None:
+        self.host = host
+        self._insecure = insecure
+        self._auth_file = auth_file
+        known = credentials or {}
+        self._auth = RegistryAuth(known.get(host))
+        self.secrets = tuple(each.password for each in known.values())
+        """What must never show in a log."""
+
+    def ping(self) -> None:
+        self._call("GET", "/v2/", "whether it is there")
+
+    def push(self, layout: Path, *, repository: str, tag: str) -> Generator[Output, None, None]:
+        """Pushes the one image of an OCI layout; see push_layout. PushFailed says why not."""
+        return push_layout(
+            layout,
+            reference=f"{self.host}/{repository}:{tag}",
+            insecure=self._insecure,
+            auth_file=self._auth_file,
+        )
+
+    def digest_of(self, repository: str, tag: str) -> str | None:
+        """`sha256:…` of what the tag names, None where there is no such tag."""
+        answer = self._call(
+            "HEAD",
+            f"/v2/{repository}/manifests/{tag}",
+            f"for {repository}:{tag}",
+            accepted={200, 404},
+            headers={"Accept": _MANIFESTS},
+        )
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        digest: str | None = answer.headers.get("docker-content-digest")
+        return digest or _digest(self._manifest(repository, tag).content)
+
+    def move_tag(self, repository: str, *, digest: str, tag: str) -> None:
+        """Lets `tag` name the image of that digest, whatever it named before."""
+        manifest = self._manifest(repository, digest)
+        if _digest(manifest.content) != digest:
+            raise RegistryError(f"the registry at {self.host} sent another manifest than {digest}")
+        self._put_manifest(
+            repository, tag, manifest.content, manifest.headers.get("content-type", _IMAGE)
+        )
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Removes an image and with it every tag that names it. Fine when it is gone already."""
+        self._call(
+            "DELETE",
+            f"/v2/{repository}/manifests/{digest}",
+            f"to delete {repository}@{digest}",
+            accepted={202, 404},
+        )
+
+    def delete_tag(self, repository: str, tag: str) -> None:
+        """Removes one tag and no other of the same image.
+
+        The API deletes by digest only, so the tag first gets an image of its own, made up for
+        that. Nobody else may move this tag meanwhile: the caller sees to that.
+        """
+        if self.digest_of(repository, tag) is None:
+            return
+        config = _digest(_EMPTY_CONFIG)
+        self._put_blob(repository, config, _EMPTY_CONFIG)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _IMAGE,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": config,
+                "size": len(_EMPTY_CONFIG),
+            },
+            "layers": [],
+            "annotations": {"slipway.removal": uuid4().hex},
+        }
+        content = json.dumps(manifest).encode()
+        self._put_manifest(repository, tag, content, _IMAGE)
+        self.delete(repository, _digest(content))
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags, sorted; none of a repository that does not exist."""
+        found: list[str] = []
+        path: str | None = f"/v2/{repository}/tags/list?n=1000"
+        while path:
+            answer = self._call("GET", path, f"for the tags of {repository}", accepted={200, 404})
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                break
+            found += answer.json()["tags"] or []
+            following = answer.links.get("next", {}).get("url")
+            # Whatever host it names, this registry is asked.
+            path = httpx.URL(path).join(following).raw_path.decode() if following else None
+        return sorted(found)
+
+    def _manifest(self, repository: str, reference: str) -> httpx.Response:
+        return self._call(
+            "GET",
+            f"/v2/{repository}/manifests/{reference}",
+            f"for {repository} {reference}",
+            headers={"Accept": _MANIFESTS},
+        )
+
+    def _put_manifest(self, repository: str, tag: str, content: bytes, kind: str) -> None:
+        self._call(
+            "PUT",
+            f"/v2/{repository}/manifests/{tag}",
+            f"to tag {repository}:{tag}",
+            accepted={201},
+            headers={"Content-Type": kind},
+            content=content,
+        )
+
+    def _put_blob(self, repository: str, digest: str, content: bytes) -> None:
+        begun = self._call(
+            "POST", f"/v2/{repository}/blobs/uploads/", f"to upload to {repository}", accepted={202}
+        )
+        place = begun.url.join(begun.headers["location"]).copy_merge_params({"digest": digest})
+        self._call(
+            "PUT",
+            place.raw_path.decode(),
+            f"to upload to {repository}",
+            accepted={201},
+            headers={"Content-Type": "application/octet-stream"},
+            content=content,
+        )
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        accepted: set[int] | None = None,
+        **request: Any,
+    ) -> httpx.Response:
+        url = f"{'http' if self._insecure else 'https'}://{self.host}{path}"
+        for wait in (*RETRY_SECONDS, None):
+            try:
+                answer = _client().request(method, url, auth=self._auth, **request)
+            except httpx.HTTPError as error:
+                problem = f"the registry at {self.host} cannot be reached: {error}"
+            else:
+                if answer.status_code in (accepted or {200}):
+                    return answer
+                problem = (
+                    f"the registry at {self.host} answered {answer.status_code} when asked {what}"
+                    f"{_detail(answer)}"
+                )
+                if answer.status_code not in _TRANSIENT:
+                    raise RegistryError(problem)
+            if wait is None:
+                break
+            sleep(wait)
+        raise RegistryError(problem)
+
+
+@cache
+def _client() -> httpx.Client:
+    # No connection is kept: a build needs a handful of requests, and an idle socket is one more
+    # thing to close. The machine's own certificates count, as they do for skopeo.
+    return httpx.Client(
+        verify=ssl.create_default_context(),
+        timeout=TIMEOUT_SECONDS,
+        limits=httpx.Limits(max_keepalive_connections=0),
+        trust_env=False,
+    )
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return f": {answer.json()['errors'][0]['message']}"
+    except (ValueError, LookupError, TypeError):
+        return ""

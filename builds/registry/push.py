@@ -1,0 +1,95 @@
+"""Copies a finished image from its folder into a registry: `skopeo copy`, watched."""
+
+import re
+import stat
+from collections.abc import Generator
+from pathlib import Path
+from time import monotonic, sleep
+
+from builds import process
+from builds.orders import Output
+from builds.registry.auth import RegistryError
+
+TICK_SECONDS = 0.25
+RETRY_SECONDS = (1.0, 4.0, 10.0)
+"""Waits before the next try. What was pushed before is there already, so a try costs little."""
+_REASON_CHARACTERS = 300
+_KEPT_BYTES = 8_192
+_MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
+# Trying again would say the same.
+_LASTING = re.compile(
+    r"unauthorized|authentication required|denied|forbidden|invalid|unsupported|does not match"
+    r"|no such file|not found|unknown blob|x509|server gave HTTP response",
+    re.IGNORECASE,
+)
+
+
+class PushFailed(RegistryError):
+    """The image did not arrive, after all tries that made sense."""
+
+
+def push_layout(
+    layout: Path, *, reference: str, insecure: bool, auth_file: Path | None
+) -> Generator[Output, None, None]:
+    """Copies the one image in an OCI layout to `host/repository:tag`, its digest unchanged.
+
+    Yields what skopeo says, and a tick at least every TICK_SECONDS; closing it ends skopeo. The
+    password is in `auth_file`, which skopeo reads itself, and never in an argument.
+    """
+    check_layout(layout)
+    command: list[str | Path] = [
+        "skopeo", "copy", "--insecure-policy", "--preserve-digests",
+        f"--dest-tls-verify={str(not insecure).lower()}",
+        *(["--dest-authfile", auth_file.absolute()] if auth_file else ["--dest-no-creds"]),
+        # A colon in the path would begin a tag, so the path is only a name.
+        f"oci:{layout.name}",
+        f"docker://{reference}",
+    ]  # fmt: skip
+    for wait in (*RETRY_SECONDS, None):
+        problem = yield from _try(command, layout.parent)
+        if problem is None:
+            return
+        if wait is None or _LASTING.search(problem):
+            raise PushFailed(f"pushing {reference} failed: {problem}")
+        yield "stderr", f"Push interrupted, next try in {wait:g} s: {problem}\n".encode()
+        until = monotonic() + wait
+        while monotonic() < until:
+            sleep(min(TICK_SECONDS, wait))
+            yield "stdout", b""
+
+
+def _try(command: list[str | Path], folder: Path) -> Generator[Output, None, str | None]:
+    said = b""
+    try:
+        with process.start(command, cwd=folder) as child:
+            output = child.read(TICK_SECONDS)
+            while True:
+                stream, data = next(output)
+                if stream == "stderr":
+                    said = (said + data)[-_KEPT_BYTES:]
+                    data = b""
+                yield stream, data
+    except StopIteration as end:
+        return _reason(said.decode(errors="replace")) if end.value else None
+    except process.ProcessError as error:
+        raise PushFailed(str(error)) from error
+
+
+def _reason(said: str) -> str:
+    """The sentence in skopeo's last message, which is a log record."""
+    messages = _MESSAGE.findall(said)
+    text = re.sub(r"\\(.)", r"\1", messages[-1]) if messages else said
+    text = " ".join(text.split()) or "skopeo gave no reason"
+    return text if len(text) <= _REASON_CHARACTERS else f"{text[:_REASON_CHARACTERS]}…"
+
+
+def check_layout(layout: Path) -> None:
+    """A build that broke its wall could have left links to the host's files, or pipes, in here."""
+    waiting = [layout]
+    while waiting:
+        path = waiting.pop()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            waiting.extend(path.iterdir())
+        elif not stat.S_ISREG(mode):
+            raise PushFailed(f"the finished image holds something odd: {path.name!r} is no file")

@@ -1,0 +1,528 @@
+"""What the worker does with a registry, against a real one and against one that misbehaves."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from builds.orders import Output
+from builds.process import start
+from builds.registry import PushFailed, Registry, RegistryError, client, push
+from builds.registry.auth import AuthFileError, Credentials, RegistryAuth, read_credentials
+from tests.registry import CONFIG, free_port, running_registry
+
+PASSWORD = "correct-horse"
+# bcrypt of PASSWORD, of the lowest cost.
+HTPASSWD = "worker:$2b$04$abcdefghijklmnopqrstuuPoaPXzWjiVz4HaNq2LJXksWbO79E.S6\n"
+OCI = "application/vnd.oci.image"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_registry(tmp_path_factory.mktemp("registry")) as host:
+        yield host
+
+
+@pytest.fixture
+def registry(host: str) -> Registry:
+    return Registry(host, insecure=True)
+
+
+@pytest.fixture
+def repository() -> str:
+    return f"owner/{uuid4().hex}"
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(client, "RETRY_SECONDS", (0.01, 0.01))
+
+
+def make_layout(folder: Path, *, layer: bytes = b"layer", label: str = "") -> tuple[Path, str]:
+    """A tiny OCI layout with one image, and the digest of its manifest."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(content: bytes) -> dict[str, Any]:
+        name = hashlib.sha256(content).hexdigest()
+        (blobs / name).write_bytes(content)
+        return {"digest": f"sha256:{name}", "size": len(content)}
+
+    packed = gzip.compress(layer, mtime=0)
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Labels": {"x": label}},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{OCI}.manifest.v1+json",
+        "config": {"mediaType": f"{OCI}.config.v1+json", **blob(json.dumps(config).encode())},
+        "layers": [{"mediaType": f"{OCI}.layer.v1.tar+gzip", **blob(packed)}],
+    }
+    described = blob(json.dumps(manifest).encode())
+    index = {
+        "schemaVersion": 2,
+        "manifests": [{"mediaType": f"{OCI}.manifest.v1+json", **described}],
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder, described["digest"]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> tuple[Path, str]:
+    return make_layout(tmp_path / "layout")
+
+
+def pushed(registry: Registry, layout: Path, repository: str, tag: str = "1") -> bytes:
+    return b"".join(data for _, data in registry.push(layout, repository=repository, tag=tag))
+
+
+# Against a real registry.
+
+
+def test_an_image_is_pushed_with_its_digest_unchanged(
+    registry: Registry, repository: str, layout: tuple[Path, str]
+) -> None:
+    folder, digest = layout
+    assert b"Copying blob" in pushed(registry, folder, repository)
+    assert registry.digest_of(repository, "1") == digest
+
+
+def test_a_tag_that_does_not_exist_has_no_digest(registry: Registry, repository: str) -> None:
+    assert registry.digest_of(repository, "1") is None
+    assert registry.tags(repository) == []
+
+
+def test_a_tag_moves_to_a_digest_and_on_to_another(
+    registry: Registry, repository: str, tmp_path: Path
+) -> None:
+    first, first_digest = make_layout(tmp_path / "first", label="1")
+    second, second_digest = make_layout(tmp_path / "second", label="2")
+    pushed(registry, first, repository, "attempt-1")
+    pushed(registry, second, repository, "attempt-2")
+    registry.move_tag(repository, digest=first_digest, tag="latest")
+    assert registry.digest_of(repository, "latest") == first_digest
+    registry.move_tag(repository, digest=second_digest, tag="latest")
+    assert registry.digest_of(repository, "latest") == second_digest
+    assert registry.digest_of(repository, "attempt-1") == first_digest
+    assert registry.tags(repository) == ["attempt-1", "attempt-2", "latest"]
+
+
+def test_a_tag_does_not_move_to_what_is_not_there(registry: Registry, repository: str) -> None:
+    with pytest.raises(RegistryError, match="answered 404"):
+        registry.move_tag(repository, digest=f"sha256:{'0' * 64}", tag="latest")
+
+
+def test_deleting_a_digest_takes_all_its_tags_and_no_others(
+    registry: Registry, repository: str, tmp_path: Path
+) -> None:
+    """Two images with the same layer, of which one goes."""
+    first, first_digest = make_layout(tmp_path / "first", label="1")
+    second, second_digest = make_layout(tmp_path / "second", label="2")
+    pushed(registry, first, repository, "a")
+    pushed(registry, first, repository, "b")
+    pushed(registry, second, repository, "c")
+    registry.delete(repository, first_digest)
+    assert registry.digest_of(repository, "a") is None
+    assert registry.digest_of(repository, "b") is None
+    assert registry.digest_of(repository, "c") == second_digest
+    registry.delete(repository, first_digest)  # a second time is fine
+
+
+def test_one_tag_of_a_shared_digest_can_go_alone(
+    registry: Registry, repository: str, layout: tuple[Path, str]
+) -> None:
+    folder, digest = layout
+    pushed(registry, folder, repository, "stays")
+    pushed(registry, folder, repository, "goes")
+    registry.delete_tag(repository, "goes")
+    assert registry.digest_of(repository, "goes") is None
+    assert registry.digest_of(repository, "stays") == digest
+    registry.delete_tag(repository, "goes")  # a second time is fine
+    assert registry.tags(repository) == ["stays"]
+
+
+def test_a_registry_that_is_there_answers_a_ping(registry: Registry) -> None:
+    registry.ping()
+
+
+def test_closing_a_push_ends_skopeo(layout: tuple[Path, str], repository: str) -> None:
+    with silent_registry() as host, pushing_to(host, layout[0], repository) as pushing:
+        next(pushing)
+        assert processes_naming(repository)
+        began = time.monotonic()
+        pushing.close()
+        assert not processes_naming(repository)
+        assert time.monotonic() - began < 1
+
+
+def test_a_push_ticks_while_nothing_moves(layout: tuple[Path, str], repository: str) -> None:
+    with silent_registry() as host, pushing_to(host, layout[0], repository) as pushing:
+        began = time.monotonic()
+        while time.monotonic() - began < 1:
+            asked = time.monotonic()
+            next(pushing)
+            assert time.monotonic() - asked < 0.6
+
+
+def pushing_to(
+    host: str, layout: Path, repository: str
+) -> "closing[Generator[Output, None, None]]":
+    registry = Registry(host, insecure=True)
+    return closing(registry.push(layout, repository=repository, tag="1"))
+
+
+@contextmanager
+def silent_registry() -> Iterator[str]:
+    """Takes connections and never answers."""
+    over = threading.Event()
+
+    def answer(asked: Asked) -> None:
+        over.wait(20)
+
+    with http_server(answer) as host:
+        try:
+            yield host
+        finally:
+            over.set()
+
+
+def processes_naming(text: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and text.encode() in command:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.parametrize("oddity", ["link", "link-to-folder", "pipe"])
+def test_an_image_folder_with_odd_things_in_it_is_not_pushed(
+    registry: Registry, repository: str, layout: tuple[Path, str], oddity: str
+) -> None:
+    odd = layout[0] / "blobs/sha256" / "odd"
+    if oddity == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/etc/hostname" if oddity == "link" else "/etc")
+    with pytest.raises(PushFailed, match="'odd' is no file"):
+        pushed(registry, layout[0], repository)
+    assert registry.digest_of(repository, "1") is None
+
+
+def test_a_broken_image_is_tried_once_and_the_reason_is_one_line(
+    registry: Registry, repository: str, layout: tuple[Path, str]
+) -> None:
+    (layout[0] / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    with pytest.raises(PushFailed) as failed:
+        pushed(registry, layout[0], repository)
+    assert str(failed.value).startswith(f"pushing {registry.host}/{repository}:1 failed: ")
+    assert "\n" not in str(failed.value)
+    assert "level=" not in str(failed.value)
+
+
+def test_a_registry_that_is_away_is_asked_again_and_then_named(layout: tuple[Path, str]) -> None:
+    registry = Registry(f"127.0.0.1:{free_port()}", insecure=True)
+    pushing = registry.push(layout[0], repository="a/b", tag="1")
+    output: list[bytes] = []
+    with pytest.raises(PushFailed, match="connection refused"):
+        output.extend(data for _, data in pushing)
+    with pytest.raises(RegistryError, match=f"{registry.host} cannot be reached"):
+        registry.ping()
+
+
+# Credentials.
+
+
+@pytest.fixture
+def auth_file(tmp_path: Path, locked_host: str) -> Path:
+    file = tmp_path / "auth.json"
+    pair = base64.b64encode(f"worker:{PASSWORD}".encode()).decode()
+    file.write_text(json.dumps({"auths": {locked_host: {"auth": pair}}}))
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture(scope="module")
+def locked_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry that wants a name and a password."""
+    folder = tmp_path_factory.mktemp("locked")
+    (folder / "htpasswd").write_text(HTPASSWD)
+    port = free_port()
+    config = CONFIG.format(root=folder / "blobs", port=port)
+    config += f"auth:\n  htpasswd:\n    realm: slipway\n    path: {folder / 'htpasswd'}\n"
+    (folder / "config.yml").write_text(config)
+    with start(["docker-registry", "serve", folder / "config.yml"], log=folder / "log"):
+        until = time.monotonic() + 10
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/v2/", trust_env=False)
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < until, (folder / "log").read_text()
+                time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+
+
+def test_credentials_open_a_locked_registry_for_pushes_and_calls(
+    locked_host: str, auth_file: Path, repository: str, layout: tuple[Path, str]
+) -> None:
+    registry = Registry(
+        locked_host, insecure=True, auth_file=auth_file, credentials=read_credentials(auth_file)
+    )
+    assert registry.secrets == (PASSWORD,)
+    pushed(registry, layout[0], repository)
+    assert registry.digest_of(repository, "1") == layout[1]
+    registry.move_tag(repository, digest=layout[1], tag="2")
+    registry.delete_tag(repository, "2")
+    registry.delete(repository, layout[1])
+    assert registry.tags(repository) == []
+
+
+def test_a_password_is_never_in_an_argument(
+    auth_file: Path, layout: tuple[Path, str], repository: str
+) -> None:
+    with silent_registry() as host, ExitStack() as stack:
+        registry = Registry(host, insecure=True, auth_file=auth_file)
+        pushing = stack.enter_context(
+            closing(registry.push(layout[0], repository=repository, tag="1"))
+        )
+        next(pushing)
+        [pid, *_] = processes_naming(repository)
+        for secret in (PASSWORD, base64.b64encode(f"worker:{PASSWORD}".encode()).decode()):
+            assert secret.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert secret.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_without_credentials_a_locked_registry_refuses_at_once(
+    locked_host: str, layout: tuple[Path, str]
+) -> None:
+    registry = Registry(locked_host, insecure=True)
+    with pytest.raises(PushFailed, match="authentication required"):
+        pushed(registry, layout[0], "a/b")
+    with pytest.raises(RegistryError, match="answered 401"):
+        registry.ping()
+
+
+def test_credentials_are_read_in_each_spelling(tmp_path: Path) -> None:
+    pair = base64.b64encode(b"a:b:c").decode()
+    file = tmp_path / "auth.json"
+    entries = {
+        "https://index.docker.io/v1/": {"auth": pair},
+        "r.example:5000": {"username": "x", "password": "y"},
+        "helped.example": {},
+    }
+    file.write_text(json.dumps({"auths": entries}))
+    found = read_credentials(file)
+    assert {host: (each.username, each.password) for host, each in found.items()} == {
+        "index.docker.io": ("a", "b:c"),
+        "r.example:5000": ("x", "y"),
+    }
+    assert "b:c" not in repr(found)
+    assert read_credentials(None) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"auths": {"h": {"auth": "%"}}}',
+        '{"auths": {"h": {"auth": "YQ=="}}}',
+        '{"auths": 3}',
+    ],
+)
+def test_a_broken_file_of_credentials_is_named_and_not_quoted(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "auth.json"
+    file.write_text(content)
+    with pytest.raises(AuthFileError, match=r"auth\.json is not a file as"):
+        read_credentials(file)
+
+
+def test_a_missing_file_of_credentials_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AuthFileError, match="cannot be read: No such file"):
+        read_credentials(tmp_path / "none.json")
+
+
+# Against one that misbehaves.
+
+
+class Asked(BaseHTTPRequestHandler):
+    """Answers through the server's `answer`, a function of the request."""
+
+    answer: Callable[["Asked"], None]
+
+    def do_GET(self) -> None:
+        type(self).answer(self)
+
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - the server's names
+
+    def say(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Tests are quiet."""
+
+
+@contextmanager
+def http_server(answer: Callable[[Asked], None]) -> Iterator[str]:
+    handler = type("Handler", (Asked,), {"answer": answer})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    server.block_on_close = False
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def token_registry(realm: str = "") -> Callable[[Asked], None]:
+    """The distribution token protocol, as Slipway itself will speak it."""
+
+    def answer(asked: Asked) -> None:
+        here = asked.headers["Host"]
+        basic = base64.b64encode(f"worker:{PASSWORD}".encode()).decode()
+        if asked.path.startswith("/token"):
+            assert "service=slipway" in asked.path
+            assert "scope=repository%3Aa%2Fb%3Apull%2Cpush" in asked.path
+            right = asked.headers["Authorization"] == f"Basic {basic}"
+            asked.say(200 if right else 401, b'{"token": "opaque"}' if right else b"{}")
+        elif asked.headers["Authorization"] == "Bearer opaque":
+            asked.say(200, Docker_Content_Digest="sha256:1")
+        else:
+            where = realm or f"http://{here}/token"
+            asked.say(
+                401,
+                WWW_Authenticate=f'Bearer realm="{where}",service="slipway",'
+                'scope="repository:a/b:pull,push"',
+            )
+
+    return answer
+
+
+def credentials(host: str, password: str = PASSWORD) -> dict[str, Any]:
+    return {host: Credentials("worker", password)}
+
+
+def test_a_token_is_fetched_where_the_registry_asks_for_one() -> None:
+    with http_server(token_registry()) as host:
+        registry = Registry(host, insecure=True, credentials=credentials(host))
+        assert registry.digest_of("a/b", "1") == "sha256:1"
+
+
+def test_a_token_that_is_refused_is_a_401_and_no_circle() -> None:
+    with http_server(token_registry()) as host:
+        registry = Registry(host, insecure=True, credentials=credentials(host, "wrong"))
+        with pytest.raises(RegistryError, match="answered 401"):
+            registry.digest_of("a/b", "1")
+
+
+def test_a_password_sent_encrypted_is_not_passed_on_in_the_clear() -> None:
+    asked = httpx.Request("GET", "https://r.example/v2/")
+    [known] = credentials("r.example").values()
+    flow = RegistryAuth(known).auth_flow(asked)
+    next(flow)
+    for realm, sent in (("http://t.example/token", False), ("https://t.example/token", True)):
+        flow = RegistryAuth(known).auth_flow(asked)
+        next(flow)
+        challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+        asking = flow.send(httpx.Response(401, headers=challenge, request=asked))
+        assert str(asking.url) == realm
+        assert ("Authorization" in asking.headers) is sent
+
+
+@pytest.mark.parametrize(
+    "challenge", ["", "Digest x", "Bearer", 'Bearer service="x"', "Basic realm=x"]
+)
+def test_a_challenge_that_cannot_be_met_is_a_401(challenge: str) -> None:
+    refused = pytest.raises(RegistryError, match="answered 401")
+    with http_server(lambda asked: asked.say(401, WWW_Authenticate=challenge)) as host, refused:
+        Registry(host, insecure=True).ping()
+
+
+def test_a_request_that_failed_on_the_way_is_repeated() -> None:
+    answers = iter([503, 429, 200])
+    with http_server(lambda asked: asked.say(next(answers))) as host:
+        Registry(host, insecure=True).ping()
+    assert not list(answers)
+
+
+def test_an_answer_that_will_not_change_is_not_asked_for_again() -> None:
+    answers = iter([405, 202])
+    body = b'{"errors": [{"code": "UNSUPPORTED", "message": "deleting is off"}]}'
+    refused = pytest.raises(RegistryError, match=r"answered 405 .* deleting is off")
+    with http_server(lambda asked: asked.say(next(answers), body)) as host, refused:
+        Registry(host, insecure=True).delete("a/b", "sha256:1")
+    assert list(answers) == [202]
+
+
+def test_a_digest_is_computed_where_the_registry_does_not_name_it() -> None:
+    with http_server(lambda asked: asked.say(200, b"manifest")) as host:
+        found = Registry(host, insecure=True).digest_of("a/b", "1")
+    assert found == f"sha256:{hashlib.sha256(b'manifest').hexdigest()}"
+
+
+def test_a_tag_is_not_moved_to_a_manifest_that_is_another() -> None:
+    seen: list[str] = []
+
+    def answer(asked: Asked) -> None:
+        seen.append(asked.command)
+        asked.say(200, b"something else")
+
+    with http_server(answer) as host, pytest.raises(RegistryError, match="another manifest"):
+        Registry(host, insecure=True).move_tag("a/b", digest=f"sha256:{'0' * 64}", tag="1")
+    assert seen == ["GET"]
+
+
+def test_many_tags_are_listed_page_by_page_and_from_nowhere_else() -> None:
+    asked: list[str] = []
+
+    def answer(request: Asked) -> None:
+        asked.append(request.path)
+        if "last=b" in request.path:
+            request.say(200, b'{"tags": ["a"]}')
+        elif "last=c" in request.path:
+            request.say(
+                200, b'{"tags": ["b"]}', Link='<http://other.example/v2/x/y?last=b>; rel="next"'
+            )
+        else:
+            request.say(200, b'{"tags": ["c"]}', Link='</v2/a/b/tags/list?last=c>; rel="next"')
+
+    with http_server(answer) as host:
+        assert Registry(host, insecure=True).tags("a/b") == ["a", "b", "c"]
+    assert asked == ["/v2/a/b/tags/list?n=1000", "/v2/a/b/tags/list?last=c", "/v2/x/y?last=b"]
+
+
+def test_a_repository_without_tags_has_none() -> None:
+    with http_server(lambda asked: asked.say(200, b'{"name": "a/b", "tags": null}')) as host:
+        assert Registry(host, insecure=True).tags("a/b") == []
