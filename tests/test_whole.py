@@ -45,8 +45,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="module")
-def client(instance: Instance) -> httpx.Client:
-    return instance.client()
+def client(instance: Instance) -> Iterator[httpx.Client]:
+    with instance.client() as client:
+        yield client
 
 
 def status_of(client: httpx.Client, ref: str) -> dict[str, Any]:
@@ -252,12 +253,11 @@ def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_s
     mark = f"slipway-whole-marker-{how}"
     instance = Instance(tmp_path / "data", engine="buildah")
     instance.start()
-    client = instance.client()
     step = f"RUN echo begun; sleep 4; echo {mark} > /dev/null; echo ended\n"
-    made = send(client, BASE + step, busybox)
     cursor = ""
     took: list[float] = []
-    with suppress(httpx.TransportError):
+    with instance.client() as client, suppress(httpx.TransportError):
+        made = send(client, BASE + step, busybox)
         for event in events(client, made["image_id"]):
             cursor = event["id"]
             if '"begun"' in event["data"]:
@@ -269,11 +269,11 @@ def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_s
     eventually(lambda: processes_of(instance.data_dir) == [], 5)
     assert mounts_of(instance.data_dir) == []
     instance.start()
-    lines, status = watch(instance.client(), made["image_id"], cursor)
-    assert status == "built and pushed"
-    assert lines.count("ended") == 1
-    builds = status_of(instance.client(), made["image_id"])
-    assert builds["build"]["number"] == 2
+    with instance.client() as client:
+        lines, status = watch(client, made["image_id"], cursor)
+        assert status == "built and pushed"
+        assert lines.count("ended") == 1
+        assert status_of(client, made["image_id"])["build"]["number"] == 2
     assert list((instance.data_dir / "builds").iterdir()) == []
     assert instance.stop() < 10
     assert processes_of(instance.data_dir) == []

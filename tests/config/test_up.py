@@ -36,7 +36,8 @@ def test_commands_act_on_the_running_instance(instance: Instance) -> None:
     with instance:
         instance.manage("create_user", "alice")
         key = instance.manage("create_api_key", "alice", "--label", "laptop").strip()
-        assert instance.client(key).get("/images/").json()["total"] == 0
+        with instance.client(key) as client:
+            assert client.get("/images/").json()["total"] == 0
 
 
 def test_a_second_process_on_the_same_data_is_refused(instance: Instance) -> None:
@@ -49,20 +50,21 @@ def test_an_interrupted_build_starts_again_and_its_follower_runs_on(
     instance: Instance, how: signal.Signals
 ) -> None:
     instance.start()
-    client = instance.client()
-    image = send(client, script("echo begun", "sleep 3", "echo ended"), CONTEXT)
     seen: list[str] = []
     cursor = ""
-    with suppress(httpx.TransportError):
+    with instance.client() as client, suppress(httpx.TransportError):
+        image = send(client, script("echo begun", "sleep 2", "echo ended"), CONTEXT)
         for event in events(client, image["image_id"]):
             assert event.get("event") != "done"
             cursor = event["id"]
             seen.append(json.loads(event["data"])["log"]["log"])
             if seen[-1] == "begun":
                 threading.Thread(target=instance.stop, args=[how]).start()
-    instance.process.wait(10)  # type: ignore[union-attr]
+    assert instance.process is not None
+    instance.process.wait(10)
     instance.start()
-    lines, status = watch(instance.client(), image["image_id"], cursor)
+    with instance.client() as client:
+        lines, status = watch(client, image["image_id"], cursor)
     assert status == "built and pushed"
     seen += lines
     [end] = [n for n, line in enumerate(seen) if line.startswith("interrupted")]
