@@ -1,7 +1,7 @@
 """What a zip says it holds, checked as a whole before the first byte of it is written.
 
 Every name and number in an archive is a claim by a stranger. This module believes none that
-could do harm; the bytes themselves are counted in `builds.context.unpack`.
+could do harm; the bytes themselves are counted in `builds.context.unpacking`.
 """
 
 import re

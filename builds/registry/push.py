@@ -19,7 +19,7 @@ _MESSAGE = re.compile(r'level=(?:fatal|error) msg="((?:[^"\\]|\\.)*)"')
 # Trying again would say the same.
 _LASTING = re.compile(
     r"unauthorized|authentication required|denied|forbidden|invalid|unsupported|does not match"
-    r"|no such file|not found|unknown blob|x509|server gave HTTP response",
+    r"|no such file|not found|unknown blob|x509|server gave HTTP response|initializing source",
     re.IGNORECASE,
 )
 

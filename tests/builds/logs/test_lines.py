@@ -56,7 +56,10 @@ def test_what_a_line_is(data: bytes, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("size", [LINE_CHARACTERS, LINE_CHARACTERS + 1, 3 * LINE_CHARACTERS + 5])
 def test_a_long_line_is_cut_and_marked(size: int) -> None:
-    found = lines(b"x" * size + b"\nnext\n")
+    data = b"x" * size + b"\nnext\n"
+    found = lines(data)
+    assert lines(*(data[at : at + 5_000] for at in range(0, len(data), 5_000))) == found
+    assert lines(data[:size], data[size:]) == found
     *cut, last = found[:-1]
     assert found[-1] == "next"
     assert all(piece == "x" * LINE_CHARACTERS + CUT for piece in cut)

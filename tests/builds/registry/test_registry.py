@@ -233,11 +233,14 @@ def test_a_broken_image_is_tried_once_and_the_reason_is_one_line(
     registry: Registry, repository: str, layout: tuple[Path, str]
 ) -> None:
     (layout[0] / "index.json").write_text('{"schemaVersion": 2, "manifests": []}')
+    output: list[bytes] = []
+    pushing = registry.push(layout[0], repository=repository, tag="1")
     with pytest.raises(PushFailed) as failed:
-        pushed(registry, layout[0], repository)
+        output.extend(data for _, data in pushing)
     assert str(failed.value).startswith(f"pushing {registry.host}/{repository}:1 failed: ")
     assert "\n" not in str(failed.value)
     assert "level=" not in str(failed.value)
+    assert b"next try" not in b"".join(output)
 
 
 def test_a_registry_that_is_away_is_asked_again_and_then_named(layout: tuple[Path, str]) -> None:
@@ -246,6 +249,7 @@ def test_a_registry_that_is_away_is_asked_again_and_then_named(layout: tuple[Pat
     output: list[bytes] = []
     with pytest.raises(PushFailed, match="connection refused"):
         output.extend(data for _, data in pushing)
+    assert b"".join(output).count(b"next try in") == 2
     with pytest.raises(RegistryError, match=f"{registry.host} cannot be reached"):
         registry.ping()
 
@@ -317,8 +321,11 @@ def test_without_credentials_a_locked_registry_refuses_at_once(
     locked_host: str, layout: tuple[Path, str]
 ) -> None:
     registry = Registry(locked_host, insecure=True)
+    output: list[bytes] = []
+    pushing = registry.push(layout[0], repository="a/b", tag="1")
     with pytest.raises(PushFailed, match="authentication required"):
-        pushed(registry, layout[0], "a/b")
+        output.extend(data for _, data in pushing)
+    assert b"next try" not in b"".join(output)
     with pytest.raises(RegistryError, match="answered 401"):
         registry.ping()
 
