@@ -1,12 +1,12 @@
 """What Django's system checks say about a deployment's builds."""
 
-import os
 from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from builds.conf import build_settings
+from builds.registry.auth import AuthFileError, read_credentials
 
 
 @register(Tags.compatibility)
@@ -22,10 +22,12 @@ def check_builds(**_: Any) -> list[CheckMessage]:
                 id="builds.E001",
             )
         )
-    if settings.registry_auth is not None and not os.access(settings.registry_auth, os.R_OK):
+    try:
+        read_credentials(settings.registry_auth)
+    except AuthFileError as problem:
         found.append(
             Error(
-                f"SLIPWAY_REGISTRY_AUTH names {settings.registry_auth}, which cannot be read.",
+                f"SLIPWAY_REGISTRY_AUTH cannot be used: {problem}.",
                 hint="Name a file as `docker login` writes it, or leave the variable out.",
                 id="builds.E002",
             )

@@ -27,7 +27,7 @@ from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, Target
 from builds.orders import BuildOrder, BuildOutcome, Output
-from builds.registry import RegistryError, make_registry
+from builds.registry import Registry, RegistryError, make_registry
 from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
 from builds.status import Status
 from builds.worker import WORKER
@@ -55,8 +55,13 @@ def run(build_id: UUID) -> None:
     with WORKER.claim(build_id) as build:
         if build is None:
             return
+        settings = build_settings()
         try:
-            Attempt(build, build_settings()).run()
+            Attempt(build, settings, make_registry(settings)).run()
+        except RegistryError as problem:
+            # Before there was a log to write to: the file with its credentials is of no use.
+            failure = Failure(fault="service", code="registry", text=str(problem))
+            settle_failed(build_id, fence=build.fence, to=Status.FAILED, failure=failure)
         except FenceLost:
             logger.warning("build %s: settled by somebody else meanwhile", build_id)
 
@@ -84,10 +89,10 @@ def engine() -> BuildEngine:
 class Attempt:
     """One claimed build in the hands of one thread."""
 
-    def __init__(self, build: Build, settings: BuildSettings) -> None:
+    def __init__(self, build: Build, settings: BuildSettings, registry: Registry) -> None:
         self.build = build
         self.settings = settings
-        self.registry = make_registry(settings)
+        self.registry = registry
         self.deadline = monotonic() + settings.deadline_seconds
         self.looked_at = 0.0
         self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -70,8 +71,10 @@ def tags(instance: Instance, repository: str) -> list[str]:
 def manifest_digest(instance: Instance, reference: str) -> str | None:
     repository, _, tag = reference.rpartition(":")
     done = subprocess.run(
-        ["skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}"]
-        + [f"docker://{instance.registry}/{repository}:{tag}"],
+        [
+            *("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}"),
+            f"docker://{instance.registry}/{repository}:{tag}",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -98,7 +101,7 @@ def mounts_of(data_dir: Path) -> list[str]:
 
 def test_the_readmes_commands_do_what_it_says(instance: Instance) -> None:
     readme = (ROOT / "README.md").read_text()
-    [block] = [each for each in re.findall(r"```sh\n(.*?)```", readme, re.S) if "curl" in each]
+    [block] = [each for each in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "curl" in each]
     script = (
         block.replace("var/", f"{instance.data_dir}/")
         .replace("http://127.0.0.1:8000", instance.url)
@@ -144,7 +147,7 @@ def test_lines_arrive_while_the_step_that_writes_them_sleeps(
         if re.search(r'"log":"tick \d"', event["data"])
     ]
     assert len(arrivals) == 4
-    gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     assert all(0.5 < gap < 1.9 for gap in gaps), gaps
 
 
@@ -207,9 +210,7 @@ def test_deleting_an_image_while_it_builds_ends_the_build(
 
 def test_two_builds_run_at_once(client: httpx.Client, busybox: bytes) -> None:
     step = "RUN echo begun; sleep 3; echo ended {}\n"
-    made = [
-        send(client, BASE + step.format(n), busybox, name="both", tag=str(n)) for n in (1, 2)
-    ]
+    made = [send(client, BASE + step.format(n), busybox, name="both", tag=str(n)) for n in (1, 2)]
     results: list[tuple[float, float]] = []
 
     def follow(image_id: str) -> None:

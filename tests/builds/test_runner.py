@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,3 +216,16 @@ def test_nothing_of_an_attempt_stays_in_the_work_folder(
     run(order("echo hello"))
     run(order("exit 1"))
     assert not list((deployment.data_dir / "builds").iterdir())
+
+
+def test_unusable_credentials_for_the_registry_are_the_operators_affair(
+    order: Order, deployment: BuildSettings, settings: Any, tmp_path: Path
+) -> None:
+    build = order("echo hello")
+    auth = tmp_path / "auth.json"
+    auth.write_text("not json")
+    settings.BUILDS = replace(deployment, registry_auth=auth)
+    build = run(build)
+    assert build.state is Status.FAILED
+    assert build.failure_fault == "service"
+    assert log_of(build)[-1] == ("stderr", build.failure_text)
