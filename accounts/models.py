@@ -180,7 +180,7 @@ class ApiKey(models.Model):
         default=list,
         validators=[validate_scopes],
         help_text='["all"], or of "images:read", "images:write", "images:delete" those needed; '
-        '"images:read:<id>" is for one image. An empty list allows nothing.',
+        '"images:read:<id>" is for one image.',
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                     "scopes",
                     models.JSONField(
                         default=list,
-                        help_text='["all"], or of "images:read", "images:write", "images:delete" those needed; "images:read:<id>" is for one image. An empty list allows nothing.',
+                        help_text='["all"], or of "images:read", "images:write", "images:delete" those needed; "images:read:<id>" is for one image.',
                         validators=[accounts.models.validate_scopes],
                     ),
                 ),

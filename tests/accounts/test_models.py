@@ -134,6 +134,8 @@ def test_a_key_ends_by_revoking_expiring_or_with_its_user(owner: User) -> None:
 def test_a_key_takes_no_scope_that_does_not_exist(owner: User) -> None:
     with pytest.raises(ValidationError, match="image:read"):
         ApiKey.objects.issue(owner, scopes=["image:read"])
+    with pytest.raises(ValidationError, match="blank"):
+        ApiKey.objects.issue(owner, scopes=[])
     with pytest.raises(ValidationError, match="list"):
         ApiKey(user=owner, digest="0" * 64, scopes="all").full_clean()
     assert not ApiKey.objects.exists()
