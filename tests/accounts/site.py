@@ -23,7 +23,7 @@ class Things(GenericViewSet[Any]):
     lookup_field = "ref"
     signature_purpose: str | None = "images"
     scope_object: str | None = "images"
-    anonymous_actions = frozenset({"logs"})
+    anonymous_allowed = False
 
     def many(self, request: Request) -> Response:
         files = {name: each.size for name, each in request.FILES.items()}
@@ -49,6 +49,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("things/", Things.as_view({"get": "many", "post": "many", "delete": "many"})),
     path("things/<uuid:ref>", Things.as_view({"get": "one", "delete": "one", "post": "one"})),
-    path("things/<uuid:ref>/logs", Things.as_view({"get": "logs"})),
+    path("things/<uuid:ref>/logs", Things.as_view({"get": "logs"}, anonymous_allowed=True)),
     path("plain/", Plain.as_view({"get": "many", "post": "many"})),
 ]

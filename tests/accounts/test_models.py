@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import ApiKey, SpentSignature, User, UsersStay
@@ -29,7 +29,7 @@ def test_a_name_that_can_be_part_of_a_repository_is_taken(name: str) -> None:
 def test_any_other_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="username"):
         User.objects.create_user(name)
-    with pytest.raises(IntegrityError), transaction.atomic():
+    with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         User.objects.bulk_create([User(username=name)])
 
 
