@@ -34,8 +34,11 @@ class Refusal(NamedTuple):
     headers: Iterable[tuple[str, str]] = ()
 
 
-Refuse = Callable[[dict[str, str], str, str], Refusal | None]
-"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
+Refuse = Callable[[dict[str, str], str, str], tuple[int, bytes, Iterable[tuple[str, str]]] | None]
+"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body.
+
+It answers with what makes a Refusal, or None to go on.
+"""
 
 
 def refusal(status: HTTPStatus, detail: str) -> Refusal:
@@ -94,11 +97,11 @@ class Connection(http.HTTPChannel):
         logger.error("The check of a request's headers failed", exc_info=failure.value)
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
 
-    def _answered(self, answer: Refusal | None) -> None:
+    def _answered(self, answer: tuple[int, bytes, Iterable[tuple[str, str]]] | None) -> None:
         if not self.transport.connected or self.transport.disconnecting:
             return
         if answer is not None:
-            self.refuse(answer)
+            self.refuse(Refusal(*answer))
             return
         super().allHeadersReceived()
         self.paused = False
@@ -210,5 +213,5 @@ class Connection(http.HTTPChannel):
     def _backlog(self) -> int:
         """Bytes that the peer has not taken, the kernel's part too: slow is not stalled."""
         unsent = fcntl.ioctl(self.transport.fileno(), termios.TIOCOUTQ, bytes(4))
-        ours = len(self.transport.dataBuffer) - self.transport.offset
+        ours: int = len(self.transport.dataBuffer) - self.transport.offset
         return ours + int.from_bytes(unsent, sys.byteorder)

@@ -1,7 +1,7 @@
 """A request's body on disk, hashed and capped as it arrives, and how Django reads it there."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -26,7 +26,7 @@ class Spool:
 
     def __init__(self, folder: Path, limit: int) -> None:
         # Closed by the server when the application that reads it has ended.
-        spooled = SpooledTemporaryFile(MEMORY_BYTES, dir=folder)  # noqa: SIM115
+        spooled = SpooledTemporaryFile(MEMORY_BYTES, dir=str(folder))  # noqa: SIM115
         self.file: SpooledTemporaryFile[bytes] = spooled
         self.size = 0
         self._limit = limit
@@ -56,21 +56,21 @@ class SpoolHandler(ASGIHandler):
     """
 
     def create_request(
-        self, scope: dict[str, Any], body_file: IO[bytes]
+        self, scope: Mapping[str, Any], body_file: IO[bytes]
     ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
         spool: Spool | None = scope.get(KEY)
         if spool is None:
             return super().create_request(scope, body_file)
         spool.file.seek(0)
-        request, refusal = super().create_request(scope, spool.file)
-        if request is not None:
-            request.META[KEY] = spool
+        made = super().create_request(scope, spool.file)
+        if made[0] is not None:
+            made[0].META[KEY] = spool
             # A chunked body names no length, and Django takes that for an empty form.
-            request.META["CONTENT_LENGTH"] = str(spool.size)
-        return request, refusal
+            made[0].META["CONTENT_LENGTH"] = str(spool.size)
+        return made
 
     async def send_response(
-        self, response: HttpResponseBase, send: Callable[[dict[str, Any]], Awaitable[None]]
+        self, response: HttpResponseBase, send: Callable[[Mapping[str, Any]], Awaitable[None]]
     ) -> None:
         """Ends a stream's generator with the answer: Django leaves that to the garbage collector
         when the reader goes while nothing is being made for it."""

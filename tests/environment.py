@@ -6,11 +6,13 @@ Each process of a parallel run has a data directory of its own.
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
 DATA_DIR = tempfile.mkdtemp(prefix="slipway-test-")
 os.environ["SLIPWAY_DATA_DIR"] = DATA_DIR
+Path(DATA_DIR, "static").mkdir()  # or whitenoise warns
 os.environ.setdefault("SLIPWAY_ENGINE", "scripted")
 
 

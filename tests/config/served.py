@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,9 @@ def refuse(headers: dict[str, str], method: str, path: str) -> Refusal | None:
     if "x-fault" in headers:
         raise ValueError("a fault of the check")
     if "x-unknown" in headers:
-        return Refusal(401, refusal(401, "Unknown.").body, [("WWW-Authenticate", "Bearer")])
+        return Refusal(
+            401, refusal(HTTPStatus.UNAUTHORIZED, "Unknown.").body, [("WWW-Authenticate", "Bearer")]
+        )
     return None
 
 

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
+from accounts.credentials import header_check
 from builds.conf import build_settings
 from builds.process import ProcessError
 from builds.runner import engine
@@ -59,6 +60,7 @@ class Command(BaseCommand):
             port=environment().port,
             spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
             max_body=settings.MAX_BODY_BYTES,
+            refuse=header_check("/images/", "/logos/"),
             ready=self.greet,
             on_stop=stop,
         )

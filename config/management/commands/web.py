@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
+from accounts.credentials import header_check
 from config import setup
 from config.env import environment
 from config.serve import serve
@@ -27,6 +28,7 @@ class Command(BaseCommand):
                 port=environment().port,
                 spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
                 max_body=settings.MAX_BODY_BYTES,
+                refuse=header_check("/images/", "/logos/"),
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

@@ -1,0 +1,132 @@
+"""Who calls a view, and whether they may: signatures, API keys, sessions, scopes, anonymity.
+
+A view says with attributes what it takes:
+
+* `signature_purpose`: what a hotkey signs in requests that carry no body;
+* `scope_object`: the kind of thing that scopes of API keys name, such as "images";
+* `anonymous_allowed`: that no credentials are needed. Wrong ones are refused all the same.
+"""
+
+import hashlib
+from typing import Any
+
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts import scopes
+from accounts.credentials import (
+    CHALLENGE,
+    MALFORMED,
+    NOBODY,
+    UNKNOWN_KEY,
+    BadCredentials,
+    Signature,
+    claimed_key,
+)
+from accounts.models import ApiKey, User
+
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+class Forbidden(AuthenticationFailed):
+    """401 for what somebody known may not do: the reference server never answers 403."""
+
+
+def body_digest(request: Request) -> str:
+    """The SHA-256 of the body as it was sent, in lower-case hex.
+
+    The web server hashed it on the way in. Under another one Django's limit for bodies in memory
+    holds.
+    """
+    body = request.META.get("slipway.body")
+    digest: str = body.sha256 if body is not None else hashlib.sha256(request.body).hexdigest()
+    return digest
+
+
+class HotkeyAuthentication(BaseAuthentication):
+    """A signature of `hotkey:nonce:<purpose>`, or of `hotkey:nonce:<digest of the body>`."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        view = request.parser_context["view"]
+        try:
+            signature = Signature.claimed(request.headers)
+            if signature is None:
+                return None
+            signature.check(self.content(request, view))
+            try:
+                user = signature.user()
+            except BadCredentials:
+                if getattr(view, "anonymous_allowed", False):
+                    return None  # the reference server's exception: a key of nobody is nobody
+                raise
+            signature.spend()
+        except BadCredentials as problem:
+            raise AuthenticationFailed(str(problem)) from problem
+        return user, None
+
+    def content(self, request: Request, view: Any) -> str:
+        if request.method not in BODILESS:
+            return body_digest(request)
+        purpose: str | None = getattr(view, "signature_purpose", None)
+        if purpose is None:
+            raise BadCredentials(MALFORMED)
+        return purpose
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+class KeyAuthentication(BaseAuthentication):
+    """An API key, which becomes `request.auth`."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        try:
+            key = claimed_key(request.headers)
+        except BadCredentials as problem:
+            raise AuthenticationFailed(str(problem)) from problem
+        if key is None:
+            return None
+        key.note_use()
+        return key.user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return CHALLENGE
+
+
+AUTHENTICATION: list[type[BaseAuthentication]] = [
+    HotkeyAuthentication,
+    KeyAuthentication,
+    SessionAuthentication,
+]
+
+
+class ScopePermission(BasePermission):
+    """Takes users, API keys within their scopes, and anybody where the view says so.
+
+    A key for single things passes where the address names one; the view then has to call
+    `check_object_permissions` with what it found.
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if not request.user.is_authenticated:
+            if getattr(view, "anonymous_allowed", False):
+                return True
+            raise NotAuthenticated(NOBODY)
+        if isinstance(request.auth, ApiKey):
+            names_one = getattr(view, "lookup_field", None) in view.kwargs
+            granted = scopes.allows_some if names_one else scopes.allows
+            kind = getattr(view, "scope_object", None)
+            if not granted(request.auth.scopes, kind, scopes.action_of(request.method or "")):
+                raise Forbidden(UNKNOWN_KEY)
+        return True
+
+    def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
+        if isinstance(request.auth, ApiKey):
+            kind = getattr(view, "scope_object", None)
+            action = scopes.action_of(request.method or "")
+            if not scopes.allows(request.auth.scopes, kind, action, obj.pk):
+                raise Forbidden(UNKNOWN_KEY)
+        return True

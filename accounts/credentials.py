@@ -1,0 +1,142 @@
+"""What a request's headers claim, and whether it may be true: asked before its body is read."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib import import_module
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY
+from django.db import close_old_connections
+from django.http import parse_cookie
+
+from accounts import hotkeys
+from accounts.models import ApiKey, SpentSignature, User
+
+NONCE_SECONDS = 600
+CHALLENGE = 'Bearer realm="slipway"'
+
+# The reference server's texts.
+NOBODY = "Can't find a user with that api key in our db :("
+MALFORMED = "Missing or invalid authorization header(s)"
+UNKNOWN_KEY = "Invalid token or user not found"
+BAD_TOKEN = "Invalid token."  # noqa: S105
+BAD_NONCE = "Invalid nonce!"
+
+Headers = Mapping[str, Any]
+"""By lower-case name."""
+
+
+class BadCredentials(Exception):
+    """Something was given, and it is wrong. The text is for whoever sent it."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A hotkey, a nonce and what the one made of the other: well-formed, and nothing more yet."""
+
+    hotkey: str
+    nonce: str
+    signature: bytes
+
+    @classmethod
+    def claimed(cls, headers: Headers) -> Self | None:
+        """None without one. Raises BadCredentials for what cannot be right whatever was signed."""
+        hotkey = headers.get("x-chutes-hotkey", "")
+        signature = headers.get("x-chutes-signature", "")
+        if not (hotkey and signature):
+            if (hotkey or signature) and not headers.get("authorization"):
+                raise BadCredentials(MALFORMED)
+            return None
+        nonce = headers.get("x-chutes-nonce", "")
+        # Superscripts are digits to isdigit, and no number to int.
+        if not (nonce.isascii() and nonce.isdigit() and len(nonce) < len(hotkey)):
+            raise BadCredentials(BAD_NONCE)
+        if abs(time.time() - int(nonce)) >= NONCE_SECONDS:
+            raise BadCredentials(BAD_NONCE)
+        try:
+            decoded = bytes.fromhex(signature)
+        except ValueError:
+            raise BadCredentials("Invalid signature: it is not hexadecimal") from None
+        return cls(hotkey, nonce, decoded)
+
+    def check(self, content: str) -> None:
+        """Raises BadCredentials unless the hotkey signed `content` under this nonce."""
+        message = f"{self.hotkey}:{self.nonce}:{content}"
+        if not hotkeys.verify(hotkey=self.hotkey, message=message, signature=self.signature):
+            raise BadCredentials(f"Invalid request signature for hotkey {self.hotkey[:64]}")
+
+    def user(self) -> User:
+        """Raises BadCredentials where there is none."""
+        user: User | None = User.objects.filter(hotkey=self.hotkey, is_active=True).first()
+        if user is None:
+            raise BadCredentials(f"Could not find user with hotkey: {self.hotkey[:64]}")
+        return user
+
+    def spend(self) -> None:
+        """Uses it up. Raises BadCredentials when it was used before."""
+        until = datetime.fromtimestamp(int(self.nonce) + NONCE_SECONDS, UTC)
+        if not SpentSignature.objects.spend(self.signature, until=until):
+            raise BadCredentials("This signature was used before: sign each request anew")
+
+
+def claimed_key(headers: Headers) -> ApiKey | None:
+    """The usable key named by `Authorization`, under any scheme or none.
+
+    None without that header. Raises BadCredentials.
+    """
+    words = headers.get("authorization", "").split()
+    if not words:
+        return None
+    token = words[-1]
+    if not token.startswith("cpk_"):
+        raise BadCredentials(BAD_TOKEN if words[0].lower() == "bearer" else MALFORMED)
+    key = ApiKey.objects.named_by(token)
+    if key is None:
+        raise BadCredentials(UNKNOWN_KEY)
+    return key
+
+
+def has_session(headers: Headers) -> bool:
+    """Whether the cookies name a session that somebody logged in to."""
+    cookie = parse_cookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    return bool(cookie) and SESSION_KEY in store(cookie)
+
+
+def check_headers(headers: Headers) -> None:
+    """Raises BadCredentials for what no body could make right. It uses nothing up."""
+    signature = Signature.claimed(headers)
+    if signature is not None:
+        signature.user()
+    elif claimed_key(headers) is None and not has_session(headers):
+        raise BadCredentials(NOBODY)
+
+
+Answer = tuple[int, bytes, list[tuple[str, str]]]
+
+
+def header_check(*prefixes: str) -> Callable[[Headers, str, str], Answer | None]:
+    """A check for the web server to make before it reads a body sent to one of the paths.
+
+    It answers with status, JSON and headers, or None to go on. Runs in any thread.
+    """
+
+    def check(headers: Headers, method: str, path: str) -> Answer | None:
+        if not path.startswith(prefixes):
+            return None
+        close_old_connections()
+        try:
+            check_headers(headers)
+        except BadCredentials as problem:
+            body = json.dumps({"detail": str(problem)}).encode()
+            return HTTPStatus.UNAUTHORIZED, body, [("WWW-Authenticate", CHALLENGE)]
+        finally:
+            close_old_connections()
+        return None
+
+    return check
