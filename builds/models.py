@@ -93,7 +93,7 @@ class Build(models.Model):
     context_sha256 = models.CharField(max_length=64)
     context_bytes = models.PositiveBigIntegerField()
 
-    status = models.CharField(max_length=12, choices=STATUSES, default=Status.QUEUED)
+    status = models.CharField(max_length=12, choices=STATUSES, default=Status.QUEUED.value)
     step = models.PositiveIntegerField(default=0)
     steps = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(default=timezone.now)

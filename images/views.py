@@ -1,7 +1,7 @@
 """The Images API over HTTP. Each method reads one queryset or makes one call into the catalog."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import AUTHENTICATION, Forbidden, ScopePermission
+from accounts.models import User
 from builds.logs.follow import BadCursor, Cursor
 from builds.models import Build
 from builds.status import FINAL
@@ -57,7 +58,9 @@ class ImageViewSet(GenericViewSet[Image]):
             raise Forbidden(OTHER_USER)
         wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
         try:
-            image = catalog.order(owner=request.user, wanted=wanted, context=form.context)
+            image = catalog.order(
+                owner=cast("User", request.user), wanted=wanted, context=form.context
+            )
         except catalog.QuotaExceeded as problem:
             raise TooMany(str(problem), problem.retry_after) from problem
         except catalog.NameTaken as problem:
