@@ -1,10 +1,9 @@
-from uuid import uuid4
-
 import pytest
 
 from accounts import scopes
 
-ONE, OTHER = str(uuid4()), str(uuid4())
+ONE = "49ed040e-b58b-486e-808c-5fd84b0c70f6"
+OTHER = "7e43343d-91df-44e1-80c0-f3b934540605"
 
 
 @pytest.mark.parametrize("scope", ["all", "images:read", "images:write", f"images:delete:{ONE}"])
