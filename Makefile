@@ -42,8 +42,9 @@ lint: setup-dev
 	$(PY) manage.py makemigrations --check --dry-run
 
 test: lint ## every check, within ten minutes
-	$(PYTEST) -m "not engine and not long" -n 2
+	$(PYTEST) -m "not engine and not long and not servers" -n 2
 	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 tests/accounts tests/builds tests/images
+	$(PY) -m tests.with_servers $(PYTEST) -m servers
 	$(PYTEST) -m "engine and not long"
 
 test-all: test ## the long runs too

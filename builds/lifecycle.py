@@ -30,8 +30,9 @@ class BuildRequest:
     context_bytes: int
 
 
+@transaction.atomic
 def request_build(request: BuildRequest) -> Build:
-    """A new attempt, queued and made its target's current one. Call within a transaction.
+    """A new attempt, queued and made its target's current one.
 
     The target is made where there is none. The attempt before it must have ended.
     """
@@ -75,8 +76,9 @@ def request_cancel(build: Build) -> bool:
     return asked.filter(status=Status.CANCELLING).exists()
 
 
+@transaction.atomic
 def request_removal(image_id: UUID) -> None:
-    """Cancels what runs and lets nothing stay: tag, context, log. Call within a transaction."""
+    """Cancels what runs and lets nothing stay: tag, context, log."""
     Target.objects.select_for_update().filter(pk=image_id).first()
     Target.objects.filter(pk=image_id).delete()
     Build.objects.filter(image_id=image_id, discarded_at=None).update(discarded_at=timezone.now())

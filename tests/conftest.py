@@ -11,7 +11,6 @@ from zipfile import ZipFile
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import transaction
 
 from accounts.models import User
 from builds import actors, runner
@@ -94,8 +93,7 @@ def order(deployment: BuildSettings, sent: list[Any], owner: User) -> Order:
             context_sha256="0" * 64,
             context_bytes=1,
         )
-        with transaction.atomic():
-            return request_build(request)
+        return request_build(request)
 
     return ask
 

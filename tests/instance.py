@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,23 +53,31 @@ class Instance:
     def start(self, *, example: bool = False) -> float:
         """Returns the seconds until it answered."""
         began = time.monotonic()
+        self.process = self.run("manage.py", "up", *([] if example else ["--no-example"]))
+        self.answers()
+        return time.monotonic() - began
+
+    def run(self, *command: str) -> subprocess.Popen[bytes]:
+        """A process of this instance, whose output `output` tells."""
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "up", *([] if example else ["--no-example"])],
+            return subprocess.Popen(
+                [sys.executable, *command],
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        while time.monotonic() - began < START_SECONDS:
-            if self.process.poll() is not None:
-                break
-            try:
+
+    def answers(self) -> None:
+        """Returns when it does; raises AssertionError when it ends or takes too long instead."""
+        assert self.process is not None
+        until = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < until:
+            with suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/healthz", trust_env=False).status_code == 200:
-                    return time.monotonic() - began
-            except httpx.TransportError:
-                time.sleep(0.02)
+                    return
+            time.sleep(0.02)
         raise AssertionError(f"it did not start: {self.output()[-2000:]}")
 
     def output(self) -> str:

@@ -1,0 +1,121 @@
+"""Web and workers in processes of their own, with PostgreSQL, Redis and a registry between them."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import script, zipped
+from tests.instance import Instance, events, send, watch
+
+pytestmark = pytest.mark.servers
+
+CONTEXT = zipped(a_txt="a")
+
+
+class Cluster(Instance):
+    """One web process and any number of workers on the servers that the environment names."""
+
+    def __init__(self, data_dir: Path, registry: str) -> None:
+        super().__init__(
+            data_dir,
+            engine="scripted",
+            DATABASE_URL=os.environ["DATABASE_URL"],
+            REDIS_URL=os.environ["REDIS_URL"],
+            SLIPWAY_REGISTRY=registry,
+            SLIPWAY_REGISTRY_INSECURE="yes",
+            SLIPWAY_WORKERS="2",
+        )
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, example: bool = False) -> float:
+        self.manage("migrate", "--verbosity", "0")
+        self.process = self.run("manage.py", "web")
+        self.answers()
+        return 0.0
+
+    def add_worker(self) -> subprocess.Popen[bytes]:
+        options = ["--processes", "1", "--threads", "2"]
+        worker = self.run("-m", "dramatiq", "config.worker", *options)
+        self.workers.append(worker)
+        return worker
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.terminate()
+            worker.wait(30)
+        return super().stop(sign)
+
+
+def kill(worker: subprocess.Popen[bytes]) -> None:
+    """The process that works, and the one that would start it again."""
+    worker.send_signal(signal.SIGSTOP)
+    subprocess.run(["pkill", "-KILL", "-P", str(worker.pid)], check=False)
+    worker.kill()
+    worker.wait()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster") / "data", registry) as running:
+        running.manage("create_user", "cluster-owner")
+        yield running
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> Iterator[httpx.Client]:
+    key = cluster.manage("create_api_key", "cluster-owner").strip()
+    with cluster.client(key) as client:
+        yield client
+
+
+def test_a_build_ordered_at_one_process_runs_in_another_and_is_watched_live(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    cluster.add_worker()
+    steps = [step for n in range(6) for step in (f"echo tick {n}", "sleep 0.3")]
+    made = send(client, script(*steps), CONTEXT, username="cluster-owner", name="live")
+    delays = []
+    for event in events(client, made["image_id"]):
+        data = json.loads(event["data"])
+        if isinstance(data, dict) and data["log"]["log"].startswith("tick "):
+            delays.append(float(event["at"]))
+    assert len(delays) == 6
+    gaps = [later - earlier for earlier, later in pairwise(delays)]
+    # Without the bell, lines would come in bursts each second.
+    assert max(gaps) < 0.8, gaps
+
+
+def test_a_build_whose_worker_is_killed_goes_on_elsewhere_within_thirty_seconds(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    for worker in cluster.workers:
+        kill(worker)
+    victim = cluster.add_worker()
+    made = send(
+        client, script("echo begun", "sleep 3"), CONTEXT, username="cluster-owner", name="killed"
+    )
+    for event in events(client, made["image_id"]):
+        if '"begun"' in event["data"]:
+            break
+    kill(victim)
+    killed_at = time.monotonic()
+    cluster.add_worker()
+    lines, status = watch(client, made["image_id"], "1:0")
+    assert status == "built and pushed"
+    assert time.monotonic() - killed_at < 40
+    assert sum(line.startswith("interrupted") for line in lines) == 1
+
+
+def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> None:
+    answer = httpx.get(f"{cluster.url}/readyz", trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["parts"]["queue"] == "ok"
