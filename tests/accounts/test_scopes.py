@@ -1,10 +1,8 @@
-from uuid import uuid4
-
 import pytest
 
 from accounts import scopes
 
-ONE, OTHER = str(uuid4()), str(uuid4())
+ONE, OTHER = (f"{digit * 8}-aaaa-4bbb-8ccc-{digit * 12}" for digit in "12")
 
 
 @pytest.mark.parametrize("scope", ["all", "images:read", "images:write", f"images:delete:{ONE}"])
