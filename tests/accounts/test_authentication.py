@@ -2,7 +2,7 @@ import json
 import threading
 import time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -17,7 +17,7 @@ from tests.accounts.keypair import Keypair
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.accounts.site")]
 
-ONE, OTHER = uuid4(), uuid4()
+ONE, OTHER = UUID(int=1), UUID(int=2)
 KEY = Keypair()
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 NOBODY = "Can't find a user with that api key in our db :("
