@@ -40,6 +40,8 @@ lint: setup-dev
 	.venv/bin/mypy accounts builds config images manage.py
 	.venv/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
+	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \
+	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
 
 test: lint ## every check, within ten minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 2
