@@ -55,7 +55,7 @@ class Bare:
         began = time.monotonic()
         self._buildah(
             *("build", "--layers", "--isolation=rootless", "--runtime=runc", "--network=host"),
-            *("--tls-verify=false", "--pull", "--label", f"n={tag}", "-t", image, "context"),
+            *("--tls-verify=false", "--label", f"n={tag}", "-t", image, "context"),
         )
         self._buildah("push", "--tls-verify=false", image)
         return time.monotonic() - began
@@ -63,6 +63,7 @@ class Bare:
     def _buildah(self, *arguments: str) -> None:
         command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--"]
         command += ["buildah", f"--root={self.folder}/store", f"--runroot={self.folder}/run"]
+        command += ["--storage-driver=overlay"]
         environment = {
             "PATH": "/usr/bin:/usr/sbin:/bin:/sbin",
             "HOME": str(self.folder / "tmp"),
