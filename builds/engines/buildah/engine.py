@@ -102,7 +102,6 @@ class BuildahEngine:
                 exit_code=child.exit_code or 0,
                 tail=tail,
                 entered=(attempt / "entered").exists(),
-                built=(attempt / "built").exists(),
                 hit=hit,
                 order=order,
             )
