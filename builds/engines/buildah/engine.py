@@ -1,22 +1,24 @@
 """The buildah engine: one build's life, from the order to a checked image."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from builds.engines.base import TICK_SECONDS, EngineBroken, Problem
+from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
 from builds.engines.buildah.machine import find_problems
+from builds.engines.buildah.stores import Stores
 from builds.engines.buildah.verdict import verdict
 from builds.engines.sandbox.disk import DiskWatch
 from builds.engines.sandbox.etc import write_etc
 from builds.engines.sandbox.folders import Folders, Trace
 from builds.engines.sandbox.layout import LayoutError, read_layout
-from builds.engines.sandbox.limits import ControlGroup, Hierarchy, hierarchies
+from builds.engines.sandbox.limits import ControlGroup, Controller, Hierarchy, hierarchies
 from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Account, Room, Wall
@@ -25,6 +27,8 @@ from builds.process import Child, ProcessError, start_time
 
 SCRIPT = Path(__file__).with_name("build.sh")
 TAIL_BYTES = 8_192
+KILLED = 137
+ENV = {"HOME": "/b/attempt", "TMPDIR": "/b/attempt/tmp", "XDG_RUNTIME_DIR": "/b/attempt/run"}
 
 
 class BuildahEngine:
@@ -35,6 +39,7 @@ class BuildahEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._folders = Folders(settings.root)
+        self._stores = Stores(self._folders)
         self._wall = Wall(settings)
         self._bases = Bases(settings, self._wall, self._folders)
         self._script = SCRIPT.read_text()
@@ -52,8 +57,8 @@ class BuildahEngine:
             if trace.build_id not in alive:
                 trace.end_processes()
                 self._group(trace.build_id).remove()
-                self._folders.remove(account, trace.work)
-                self._folders.forget(trace.build_id)
+                self._stores.leave_unfinished(trace.owner_id)
+                self._clear(account, trace.owner_id, trace.build_id, trace.work)
         for folder in {f for h in self._groups() for f in (h.base / self._instance).glob("*-*-*")}:
             with suppress(ValueError):
                 if (build_id := UUID(folder.name)) not in alive:
@@ -61,65 +66,96 @@ class BuildahEngine:
 
     def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]:
         account = self._ready()
-        attempt = order.work / "attempt"
-        self._lay_out(order, attempt, account)
+        self._folders.remember(
+            Trace(build_id=order.build_id, owner_id=order.owner_id, work=order.work)
+        )
         yield from self._bases.fetch(order.bases)
+        lock = yield from self._stores.use(order.owner_id, order.build_id, account)
+        try:
+            self._lay_out(order, account)
+            return (yield from self._build(order, account))
+        except (OSError, ProcessError) as error:
+            raise EngineBroken(f"The build could not be run: {error}", code="wall") from error
+        finally:
+            os.close(lock)
+
+    def discard(self, order: BuildOrder) -> None:
+        self._clear(self._ready(), order.owner_id, order.build_id, order.work)
+
+    def forget(self, owner_id: UUID) -> None:
+        self._stores.forget(owner_id, self._ready())
+
+    def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
         network = order.network and can_have_network(account.uid)
         if order.network and not network:
             yield "stderr", b"This machine gives builds no network.\n"
         watch = DiskWatch(
-            [attempt, self._folders.owner(order.owner_id)],
+            [order.work, self._folders.owner(order.owner_id)],
             account,
             limit=order.limits.disk_bytes,
             reserve=self._settings.reserve_bytes,
         )
         group = self._group(order.build_id)
-        tail = b""
+        exit_code, tail = None, b""
         try:
             group.create(order.limits)
-            with self._enter(order, attempt, group, network=network) as child:
+            with self._enter(order, group, network=network) as child:
                 self._folders.remember(
                     Trace(
                         build_id=order.build_id,
+                        owner_id=order.owner_id,
                         work=order.work,
                         pid=child.pid,
                         started=start_time(child.pid),
                     )
                 )
-                reading = child.read(TICK_SECONDS)
-                for stream, data in reading:
+                for stream, data in child.read(TICK_SECONDS):
                     if stream == "stderr":
                         tail = (tail + data)[-TAIL_BYTES:]
                     watch.look()
                     yield stream, data
-            hit = group.hit()
-        except (OSError, ProcessError) as error:
-            raise EngineBroken(f"The build could not be run: {error}", code="wall") from error
+            exit_code, hit = child.exit_code, group.hit()
         finally:
             group.remove()
-        if child.exit_code != 0:
-            failure = verdict(
-                exit_code=child.exit_code or 0,
-                tail=tail,
-                entered=(attempt / "entered").exists(),
-                built=(attempt / "built").exists(),
-                hit=hit,
-                order=order,
-            )
-            if failure.code == "base":
-                self._bases.doubt(order.bases)
-            raise failure
+            if exit_code is None or exit_code < 0 or exit_code == KILLED:
+                self._stores.leave_unfinished(order.owner_id)
+        if exit_code != 0:
+            raise self._failure(order, exit_code or 0, tail, hit)
         try:
-            return read_layout(attempt / "layout")
+            return read_layout(order.work / "attempt/layout")
         except LayoutError as error:
             raise EngineBroken(f"The image is not whole: {error}", code="export") from error
 
-    def discard(self, order: BuildOrder) -> None:
-        self._folders.remove(self._ready(), order.work)
-        self._folders.forget(order.build_id)
+    def _failure(
+        self, order: BuildOrder, exit_code: int, tail: bytes, hit: Controller | None
+    ) -> EngineError:
+        failure = verdict(
+            exit_code=exit_code,
+            tail=tail,
+            entered=(order.work / "attempt/entered").exists(),
+            hit=hit,
+            order=order,
+        )
+        if failure.code == "base":
+            self._bases.doubt(order.bases)
+        return failure
 
-    def forget(self, owner_id: UUID) -> None:
-        self._folders.remove(self._ready(), self._folders.owner(owner_id))
+    def _clear(self, account: Account, owner_id: UUID, build_id: UUID, work: Path) -> None:
+        self._folders.remove(account, work)
+        self._stores.settle(owner_id, build_id, lambda: self._remove_containers(account, owner_id))
+        self._folders.forget(build_id)
+
+    def _remove_containers(self, account: Account, owner_id: UUID) -> None:
+        """Drop what killed builds left in a store, behind the wall like all that reads it."""
+        attempt = self._folders.root / "tidy" / str(uuid4())
+        self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
+        command = [self._script, "build", "tidy"]
+        with self._wall.enter(
+            self._room(owner_id, attempt, attempt), ["bash", "-c", *command], network=False, env=ENV
+        ) as child:
+            for _ in child.read():
+                pass
+        self._folders.remove(account, attempt)
 
     def _ready(self) -> Account:
         try:
@@ -139,37 +175,31 @@ class BuildahEngine:
     def _group(self, build_id: UUID) -> ControlGroup:
         return ControlGroup(name=f"{self._instance}/{build_id}", hierarchies=self._groups())
 
-    def _lay_out(self, order: BuildOrder, attempt: Path, account: Account) -> None:
-        self._folders.remember(Trace(build_id=order.build_id, work=order.work))
-        owner = self._folders.owner(order.owner_id)
-        folders = [owner, owner / "store", owner / "cache", attempt]
-        self._folders.create(account, [*folders, attempt / "run", attempt / "tmp"])
+    def _lay_out(self, order: BuildOrder, account: Account) -> None:
+        attempt = order.work / "attempt"
+        self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
         (attempt / "Dockerfile").write_text(order.dockerfile)
         (attempt / "Dockerfile").chmod(0o644)
         self._folders.hand_over(account, order.context)
 
-    def _enter(
-        self, order: BuildOrder, attempt: Path, group: ControlGroup, *, network: bool
-    ) -> Child:
-        room = Room(
-            writable={"owner": self._folders.owner(order.owner_id), "attempt": attempt},
-            readable={"bases": self._folders.bases, "context": order.context},
+    def _room(self, owner_id: UUID, attempt: Path, context: Path) -> Room:
+        return Room(
+            writable={"owner": self._folders.owner(owner_id), "attempt": attempt},
+            readable={"bases": self._folders.bases, "context": context},
             etc=self._folders.etc / "behind",
             # Caches stay with their owner; whatever else is temporary goes with the attempt.
             over={"/b/attempt/tmp/buildah-cache": "/b/owner/cache"},
         )
+
+    def _enter(self, order: BuildOrder, group: ControlGroup, *, network: bool) -> Child:
         # Last, so that it changes no layer, and each attempt's digest is its own.
         arguments = ["--label", f"slipway.build={order.build_id}"]
         for name, value in order.build_args:
             arguments += ["--build-arg", f"{name}={value}"]
         return self._wall.enter(
-            room,
-            ["bash", "-c", self._script, "build", *arguments],
+            self._room(order.owner_id, order.work / "attempt", order.context),
+            ["bash", "-c", self._script, "build", "image", *arguments],
             network=network,
-            env={
-                "HOME": "/b/attempt",
-                "TMPDIR": "/b/attempt/tmp",
-                "XDG_RUNTIME_DIR": "/b/attempt/run",
-            },
+            env=ENV,
             groups=group.folders,
         )

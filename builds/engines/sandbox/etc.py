@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from builds.engines.sandbox.seccomp import program
 from builds.engines.sandbox.settings import EngineSettings
 
+FILTER = "seccomp.bpf"
 ACCEPT = [{"type": "insecureAcceptAnything"}]
 REJECT = [{"type": "reject"}]
 
@@ -31,19 +33,20 @@ def write_etc(folder: Path, settings: EngineSettings) -> tuple[Path, Path]:
     """Write both below `folder`; return the one behind the wall and the one beside it."""
     behind, beside = folder / "behind", folder / "beside"
     for name, text in BEHIND.items():
-        _write(behind / name, text)
+        _write(behind / name, text.encode())
+    _write(behind / FILTER, program())
     sources = {"docker": {"": ACCEPT}, "containers-storage": {"": ACCEPT}}
-    _write(beside / "policy.json", json.dumps({"default": REJECT, "transports": sources}))
-    _write(beside / "registries.conf", _registries(settings))
+    _write(beside / "policy.json", json.dumps({"default": REJECT, "transports": sources}).encode())
+    _write(beside / "registries.conf", _registries(settings).encode())
     return behind, beside
 
 
-def _write(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
+def _write(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() == data:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
+    new.write_bytes(data)
     new.chmod(0o644)
     new.replace(path)
 

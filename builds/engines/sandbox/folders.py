@@ -20,6 +20,7 @@ class Trace:
     """What the next start must know of an attempt to clean up after it."""
 
     build_id: UUID
+    owner_id: UUID
     work: Path
     pid: int | None = None
     started: int | None = None
@@ -76,7 +77,7 @@ class Folders:
         self._traces.mkdir(parents=True, exist_ok=True)
         file = self._traces / str(trace.build_id)
         new = file.with_name(f".{trace.build_id}")
-        new.write_text(json.dumps([str(trace.work), trace.pid, trace.started]))
+        new.write_text(json.dumps([str(trace.owner_id), str(trace.work), trace.pid, trace.started]))
         new.replace(file)
 
     def forget(self, build_id: UUID) -> None:
@@ -85,6 +86,13 @@ class Folders:
     def traces(self) -> list[Trace]:
         found = []
         for file in sorted(self._traces.glob("[0-9a-f]*")):
-            work, pid, started = json.loads(file.read_text())
-            found.append(Trace(build_id=UUID(file.name), work=Path(work), pid=pid, started=started))
+            owner_id, work, pid, started = json.loads(file.read_text())
+            trace = Trace(
+                build_id=UUID(file.name),
+                owner_id=UUID(owner_id),
+                work=Path(work),
+                pid=pid,
+                started=started,
+            )
+            found.append(trace)
         return found

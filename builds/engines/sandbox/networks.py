@@ -9,7 +9,6 @@ from pathlib import Path
 
 TUN = Path("/dev/net/tun")
 EVERYONE = stat.S_IROTH | stat.S_IWOTH
-GATEWAY = "10.0.2.2/32"
 PRIVATE = (
     "0.0.0.0/8",
     "10.0.0.0/8",

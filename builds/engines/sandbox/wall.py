@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builds.engines.sandbox.networks import GATEWAY, denied, tun_opens
+from builds.engines.sandbox.etc import FILTER
+from builds.engines.sandbox.networks import denied, tun_opens
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, Child, start
 
@@ -95,7 +96,7 @@ class Wall:
             folders,
             env={
                 "NETWORK": "yes" if network else "",
-                "GATEWAY": GATEWAY,
+                "FILTER": str(place["etc"] / FILTER),
                 "DENY": " ".join(denied(self._settings.deny)) if network else "",
             },
             groups=groups,

@@ -224,6 +224,47 @@ def test_closing_leaves_no_process_no_group_and_no_mount(yard: Yard) -> None:
     assert Path("/proc/mounts").read_text() == mounts
 
 
+def containers(settings: EngineSettings, owner: UUID) -> int:
+    listing = settings.root / "stores" / str(owner) / "store/overlay-containers/containers.json"
+    return len(json.loads(listing.read_text() or "[]") or [])
+
+
+def test_a_killed_build_leaves_nothing_in_the_store(yard: Yard, settings: EngineSettings) -> None:
+    owner = uuid4()
+    other = yard.order("FROM BASE\nRUN ONCE; echo started; sleep 60\n", owner=owner)
+    running = yard.engine.build(other)
+    listen(running, b"started")
+    order = yard.order("FROM BASE\nRUN ONCE; echo started; sleep 60\n", owner=owner)
+    build = yard.engine.build(order)
+    listen(build, b"started")
+    build.close()
+    yard.engine.discard(order)
+    assert containers(settings, owner) == 2  # not while another build works there
+    running.close()
+    assert containers(settings, owner) == 2
+    yard.engine.discard(other)
+    assert containers(settings, owner) == 0
+    yard.build(yard.order("FROM BASE\nRUN ONCE\n", owner=owner))
+    yard.engine.forget(owner)
+
+
+def test_a_store_that_a_crash_may_have_spoilt_is_not_used(
+    yard: Yard, settings: EngineSettings
+) -> None:
+    owner = uuid4()
+    order = yard.order("FROM BASE\nRUN ONCE; echo working\n", owner=owner)
+    yard.build(order)
+    (mark,) = (settings.root / "unsynced" / str(owner)).iterdir()
+    mark.write_text("an earlier boot of this machine")
+    again = yard.again(order)
+    assert b"\nworking" in yard.build(again).stdout
+    yard.engine.discard(order)
+    yard.engine.discard(again)
+    assert not list((settings.root / "unsynced" / str(owner)).iterdir())
+    assert b"\nworking" not in yard.build(yard.again(order)).stdout
+    yard.engine.forget(owner)
+
+
 ALONE = """
 import sys
 from pathlib import Path

@@ -11,6 +11,7 @@ import pytest
 from builds.engines.sandbox.networks import PRIVATE, denied, own_addresses
 from builds.process import CLEAN_ENV, run
 from tests.builds.engines import island
+from tests.builds.engines.conftest import Yard
 
 FIB_TRIE = """Main:
   +-- 0.0.0.0/0 3 0 5
@@ -29,8 +30,9 @@ Local:
 @pytest.mark.engine
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make an island")
 def test_builds_reach_the_internet_and_nothing_private(
-    hidden: Path, build_user: str, base: str
+    yard: Yard, hidden: Path, build_user: str, base: str
 ) -> None:
+    yard.build(yard.order("FROM BASE\n"))  # there is no registry on the island
     command = [sys.executable, "-m", island.__name__, str(hidden), build_user, base]
     said = run(
         ["unshare", "--net", *command],

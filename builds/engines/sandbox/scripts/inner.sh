@@ -8,7 +8,7 @@ if [ -n "$NETWORK" ]; then
   # Two pipes: 3 says that the helper is attached, 4 that there is something to attach to.
   exec 3<> <(:) 4<> <(:)
   {
-    read -r -t 10 -n 1 -u 4 && exec setpriv --pdeathsig KILL slirp4netns --configure --mtu=65520 \
+    read -r -t 10 -n 1 -u 4 && exec setpriv --pdeathsig KILL slirp4netns --mtu=65520 \
       --disable-host-loopback --enable-sandbox --enable-seccomp --ready-fd=3 $$ tap0 4<&-
   } </dev/null >/dev/null 2>&1 &
 fi
