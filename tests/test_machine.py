@@ -1,4 +1,4 @@
-"""deploy/machine.sh changes nothing on a machine that is ready, and says what a plain user lacks."""
+"""deploy/machine.sh changes nothing on a machine that is ready, and says what others lack."""
 
 import os
 import time
