@@ -47,9 +47,12 @@ class BuildahEngine:
         self._instance = f"slipway-{instance}"
         self._hierarchies: tuple[Hierarchy, ...] | None = None
         self._starting = threading.Lock()
+        self._network = True
 
     def problems(self) -> list[Problem]:
-        return find_problems(self._settings, self._wall)
+        found = find_problems(self._settings, self._wall, self._try_wall)
+        self._network = all(problem.code != "network-refused" for problem in found)
+        return found
 
     def sweep(self, alive: frozenset[UUID]) -> None:
         account = self._ready()
@@ -86,7 +89,7 @@ class BuildahEngine:
         self._stores.forget(owner_id, self._ready())
 
     def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
-        network = order.network and can_have_network(account.uid)
+        network = order.network and self._network and can_have_network(account.uid)
         if order.network and not network:
             yield "stderr", b"This machine gives builds no network.\n"
         watch = DiskWatch(
@@ -147,15 +150,32 @@ class BuildahEngine:
 
     def _remove_containers(self, account: Account, owner_id: UUID) -> None:
         """Drop what killed builds left in a store, behind the wall like all that reads it."""
-        attempt = self._folders.root / "tidy" / str(uuid4())
+        self._errand(
+            account, self._folders.owner(owner_id), ["bash", "-c", self._script, "build", "tidy"]
+        )
+
+    def _try_wall(self, *, network: bool) -> str:
+        account = self._ready()
+        owner = self._folders.root / "trial"
+        self._folders.create(account, [owner, owner / "cache", self._folders.bases])
+        return self._errand(account, owner, ["true"], network=network)
+
+    def _errand(
+        self, account: Account, owner: Path, command: list[str], *, network: bool = False
+    ) -> str:
+        """Run something short behind the wall; what it said, if it failed."""
+        attempt = self._folders.root / "errands" / str(uuid4())
         self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
-        command = [self._script, "build", "tidy"]
-        with self._wall.enter(
-            self._room(owner_id, attempt, attempt), ["bash", "-c", *command], network=False, env=ENV
-        ) as child:
-            for _ in child.read():
-                pass
-        self._folders.remove(account, attempt)
+        said = b""
+        try:
+            room = self._room(owner, attempt, attempt)
+            with self._wall.enter(room, command, network=network, env=ENV) as child:
+                for _, data in child.read():
+                    said = (said + data)[-TAIL_BYTES:]
+        finally:
+            self._folders.remove(account, attempt)
+        text = " ".join(said.decode(errors="replace").split())
+        return (text or f"exit code {child.exit_code}") if child.exit_code else ""
 
     def _ready(self) -> Account:
         try:
@@ -182,9 +202,9 @@ class BuildahEngine:
         (attempt / "Dockerfile").chmod(0o644)
         self._folders.hand_over(account, order.context)
 
-    def _room(self, owner_id: UUID, attempt: Path, context: Path) -> Room:
+    def _room(self, owner: Path, attempt: Path, context: Path) -> Room:
         return Room(
-            writable={"owner": self._folders.owner(owner_id), "attempt": attempt},
+            writable={"owner": owner, "attempt": attempt},
             readable={"bases": self._folders.bases, "context": context},
             etc=self._folders.etc / "behind",
             # Caches stay with their owner; whatever else is temporary goes with the attempt.
@@ -192,12 +212,13 @@ class BuildahEngine:
         )
 
     def _enter(self, order: BuildOrder, group: ControlGroup, *, network: bool) -> Child:
+        owner = self._folders.owner(order.owner_id)
         # Last, so that it changes no layer, and each attempt's digest is its own.
         arguments = ["--label", f"slipway.build={order.build_id}"]
         for name, value in order.build_args:
             arguments += ["--build-arg", f"{name}={value}"]
         return self._wall.enter(
-            self._room(order.owner_id, order.work / "attempt", order.context),
+            self._room(owner, order.work / "attempt", order.context),
             ["bash", "-c", self._script, "build", "image", *arguments],
             network=network,
             env=ENV,
