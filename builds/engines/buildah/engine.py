@@ -48,6 +48,7 @@ class BuildahEngine:
         self._hierarchies: tuple[Hierarchy, ...] | None = None
         self._starting = threading.Lock()
         self._network = True
+        self._stood: set[bool] = set()
 
     def problems(self) -> list[Problem]:
         found = find_problems(self._settings, self._wall, self._try_wall)
@@ -155,10 +156,16 @@ class BuildahEngine:
         )
 
     def _try_wall(self, *, network: bool) -> str:
+        """What hinders the wall; a wall that stood once is not tried again."""
+        if network in self._stood:
+            return ""
         account = self._ready()
         owner = self._folders.root / "trial"
         self._folders.create(account, [owner, owner / "cache", self._folders.bases])
-        return self._errand(account, owner, ["true"], network=network)
+        said = self._errand(account, owner, ["true"], network=network)
+        if not said:
+            self._stood.add(network)
+        return said
 
     def _errand(
         self, account: Account, owner: Path, command: list[str], *, network: bool = False
