@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 
 from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
+from builds.engines.buildah.layers import Layers
 from builds.engines.buildah.machine import find_problems
 from builds.engines.buildah.stores import Stores
 from builds.engines.buildah.verdict import verdict
 from builds.engines.sandbox.disk import DiskWatch
 from builds.engines.sandbox.etc import write_etc
 from builds.engines.sandbox.folders import Folders, Trace
-from builds.engines.sandbox.layout import LayoutError, read_layout
+from builds.engines.sandbox.layout import MALFORMED, LayoutError, read_layout
 from builds.engines.sandbox.limits import ControlGroup, Controller, Hierarchy, hierarchies
 from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
@@ -40,6 +41,7 @@ class BuildahEngine:
         self._settings = settings
         self._folders = Folders(settings.root)
         self._stores = Stores(self._folders)
+        self._layers = Layers(self._folders)
         self._wall = Wall(settings)
         self._bases = Bases(settings, self._wall, self._folders)
         self._script = SCRIPT.read_text()
@@ -68,6 +70,8 @@ class BuildahEngine:
                 if (build_id := UUID(folder.name)) not in alive:
                     self._group(build_id).remove()
 
+        self._layers.drop_unused()
+
     def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]:
         account = self._ready()
         self._folders.remember(
@@ -88,6 +92,7 @@ class BuildahEngine:
 
     def forget(self, owner_id: UUID) -> None:
         self._stores.forget(owner_id, self._ready())
+        self._layers.forget(owner_id)
 
     def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
         network = order.network and self._network and can_have_network(account.uid)
@@ -99,11 +104,16 @@ class BuildahEngine:
             limit=order.limits.disk_bytes,
             reserve=self._settings.reserve_bytes,
         )
+        known = self._layers.known(order.owner_id)
+        if known:
+            self._layers.stand_in(order.work / "attempt/layout", known, account)
         group = self._group(order.build_id)
         exit_code, tail = None, b""
         try:
             group.create(order.limits)
-            with self._enter(order, group, network=network) as child:
+            with self._enter(
+                order, group, "layers" if known else "whole", network=network
+            ) as child:
                 self._folders.remember(
                     Trace(
                         build_id=order.build_id,
@@ -125,10 +135,17 @@ class BuildahEngine:
                 self._stores.leave_unfinished(order.owner_id)
         if exit_code != 0:
             raise self._failure(order, exit_code or 0, tail, hit)
+        return self._take_out(order, known)
+
+    def _take_out(self, order: BuildOrder, known: dict[str, Path]) -> BuildOutcome:
+        layout = order.work / "attempt/layout"
         try:
-            return read_layout(order.work / "attempt/layout")
-        except LayoutError as error:
+            checked = self._layers.fill_in(layout, known) if known else frozenset()
+            outcome = read_layout(layout, checked)
+            self._layers.keep(order.owner_id, outcome)
+        except (LayoutError, *MALFORMED) as error:
             raise EngineBroken(f"The image is not whole: {error}", code="export") from error
+        return outcome
 
     def _failure(
         self, order: BuildOrder, exit_code: int, tail: bytes, hit: Controller | None
@@ -137,6 +154,7 @@ class BuildahEngine:
             exit_code=exit_code,
             tail=tail,
             entered=(order.work / "attempt/entered").exists(),
+            built=(order.work / "attempt/id").exists(),
             hit=hit,
             order=order,
         )
@@ -218,7 +236,7 @@ class BuildahEngine:
             over={"/b/attempt/tmp/buildah-cache": "/b/owner/cache"},
         )
 
-    def _enter(self, order: BuildOrder, group: ControlGroup, *, network: bool) -> Child:
+    def _enter(self, order: BuildOrder, group: ControlGroup, task: str, *, network: bool) -> Child:
         owner = self._folders.owner(order.owner_id)
         # Last, so that it changes no layer, and each attempt's digest is its own.
         arguments = ["--label", f"slipway.build={order.build_id}"]
@@ -226,7 +244,7 @@ class BuildahEngine:
             arguments += ["--build-arg", f"{name}={value}"]
         return self._wall.enter(
             self._room(owner, order.work / "attempt", order.context),
-            ["bash", "-c", self._script, "build", "image", *arguments],
+            ["bash", "-c", self._script, "build", task, *arguments],
             network=network,
             env=ENV,
             groups=group.folders,
