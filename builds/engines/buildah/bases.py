@@ -1,7 +1,7 @@
 """Fetches base images into the store that all builds read: beside the wall, as the build user."""
 
 import hashlib
-import socket
+import re
 import threading
 import time
 from collections.abc import Generator, Iterable
@@ -13,9 +13,10 @@ from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Wall
 from builds.orders import Output
-from builds.process import Child
+from builds.process import Child, start
 
 TAIL_BYTES = 4_096
+PORT = re.compile(r":\d+$")
 READY_SECONDS = 60.0
 
 
@@ -28,7 +29,7 @@ class Bases:
         self._folders = folders
         self._locks: dict[str, threading.Lock] = {}
         configured = settings.trusted_registries | settings.insecure_registries
-        self._trusted = configured | {registry for registry, _ in settings.mirrors}
+        self._trusted = configured | {name.partition("/")[0] for name, _ in settings.mirrors}
 
     def fetch(self, references: Iterable[str]) -> Generator[Output, None, None]:
         """Make sure that every base is there and fresh enough, telling what is done for it.
@@ -64,7 +65,7 @@ class Bases:
         )
 
     def _pull(self, reference: str) -> Generator[Output, None, None]:
-        self._refuse_inside(reference)
+        yield from self._refuse_inside(reference)
         policy = self._wall.places({"etc": self._folders.etc / "beside"})["etc"] / "policy.json"
         said = b""
         until = time.monotonic() + self._settings.base_timeout_seconds
@@ -90,19 +91,20 @@ class Bases:
             )
         yield "stderr", f"Using the copy of {reference} that was pulled earlier.\n".encode()
 
-    def _refuse_inside(self, reference: str) -> None:
+    def _refuse_inside(self, reference: str) -> Generator[Output, None, None]:
         # Pulls happen on our network, where a name may stand for a service meant for us alone.
         host = reference.partition("/")[0]
         if host in self._trusted:
             return
-        name, _, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-        if not port.isdigit():
-            name = host
-        try:
-            found = socket.getaddrinfo(name.strip("[]"), None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return  # the pull says better what is wrong
-        if not all(ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found):
+        name = PORT.sub("", host).strip("[]")
+        said = b""
+        with start(["getent", "ahosts", "--", name]) as child:
+            for stream, data in child.read(TICK_SECONDS):
+                said += data
+                yield stream, b""
+        found = {line.split()[0] for line in said.decode(errors="replace").splitlines()}
+        # A name without an address is left to the pull, which says best what is wrong.
+        if not all(ip_address(address.partition("%")[0]).is_global for address in found):
             raise BuildFailed(
                 f"The base image {reference} is on a private network, which is not allowed here.",
                 code="base",

@@ -1,11 +1,23 @@
-# Behind the wall: build, and commit straight into a layout that Slipway finds once nobody is left
-# here. The first line tells that the wall stood; a RUN step sees nothing of /b.
+# Behind the wall, where a RUN step sees nothing of /b. First argument: what to do.
+#   whole   build, and commit straight into a layout: the fastest for a small image
+#   layers  build, then export what the layout does not have yet
+#   tidy    remove what killed builds left
+# `entered` tells that the wall stood, `id` that the build is done; without that file the id would
+# end the owner's log.
 : >/b/attempt/entered
-store=(--root /b/owner/store --runroot /b/attempt/run
-  --storage-driver overlay --storage-opt overlay.imagestore=/b/bases)
-if [ "$1" = tidy ]; then exec buildah "${store[@]}" rm --all; fi
+policy=(--signature-policy /etc/containers/policy.json)
+buildah() {
+  command buildah --root /b/owner/store --runroot /b/attempt/run \
+    --storage-driver overlay --storage-opt overlay.imagestore=/b/bases "$@"
+}
+build() {
+  buildah build --isolation rootless --runtime runc --network host --layers --force-rm \
+    --pull-never "${policy[@]}" --iidfile /b/attempt/id --file /b/attempt/Dockerfile "$@" /b/context
+}
+task=$1
 shift
-exec buildah "${store[@]}" build --isolation rootless --runtime runc --network host \
-  --layers --force-rm --pull-never --signature-policy /etc/containers/policy.json \
-  --disable-compression=false --tag oci:/b/attempt/layout \
-  --file /b/attempt/Dockerfile "$@" /b/context
+case $task in
+  whole) build --disable-compression=false --tag oci:/b/attempt/layout "$@" ;;
+  layers) build "$@" && buildah push --quiet "${policy[@]}" "$(</b/attempt/id)" oci:/b/attempt/layout ;;
+  tidy) buildah rm --all ;;
+esac

@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 
 from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
+from builds.engines.buildah.layers import Layers
 from builds.engines.buildah.machine import find_problems
 from builds.engines.buildah.stores import Stores
 from builds.engines.buildah.verdict import verdict
 from builds.engines.sandbox.disk import DiskWatch
 from builds.engines.sandbox.etc import write_etc
 from builds.engines.sandbox.folders import Folders, Trace
-from builds.engines.sandbox.layout import LayoutError, read_layout
+from builds.engines.sandbox.layout import MALFORMED, LayoutError, read_layout
 from builds.engines.sandbox.limits import ControlGroup, Controller, Hierarchy, hierarchies
 from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
@@ -40,6 +41,7 @@ class BuildahEngine:
         self._settings = settings
         self._folders = Folders(settings.root)
         self._stores = Stores(self._folders)
+        self._layers = Layers(self._folders)
         self._wall = Wall(settings)
         self._bases = Bases(settings, self._wall, self._folders)
         self._script = SCRIPT.read_text()
@@ -47,9 +49,13 @@ class BuildahEngine:
         self._instance = f"slipway-{instance}"
         self._hierarchies: tuple[Hierarchy, ...] | None = None
         self._starting = threading.Lock()
+        self._network = True
+        self._stood: set[bool] = set()
 
     def problems(self) -> list[Problem]:
-        return find_problems(self._settings, self._wall)
+        found = find_problems(self._settings, self._wall, self._try_wall)
+        self._network = all(problem.code != "network-refused" for problem in found)
+        return found
 
     def sweep(self, alive: frozenset[UUID]) -> None:
         account = self._ready()
@@ -63,6 +69,8 @@ class BuildahEngine:
             with suppress(ValueError):
                 if (build_id := UUID(folder.name)) not in alive:
                     self._group(build_id).remove()
+
+        self._layers.drop_unused()
 
     def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]:
         account = self._ready()
@@ -84,9 +92,10 @@ class BuildahEngine:
 
     def forget(self, owner_id: UUID) -> None:
         self._stores.forget(owner_id, self._ready())
+        self._layers.forget(owner_id)
 
     def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
-        network = order.network and can_have_network(account.uid)
+        network = order.network and self._network and can_have_network(account.uid)
         if order.network and not network:
             yield "stderr", b"This machine gives builds no network.\n"
         watch = DiskWatch(
@@ -95,11 +104,16 @@ class BuildahEngine:
             limit=order.limits.disk_bytes,
             reserve=self._settings.reserve_bytes,
         )
+        known = self._layers.known(order.owner_id)
+        if known:
+            self._layers.stand_in(order.work / "attempt/layout", known, account)
         group = self._group(order.build_id)
         exit_code, tail = None, b""
         try:
             group.create(order.limits)
-            with self._enter(order, group, network=network) as child:
+            with self._enter(
+                order, group, "layers" if known else "whole", network=network
+            ) as child:
                 self._folders.remember(
                     Trace(
                         build_id=order.build_id,
@@ -121,10 +135,17 @@ class BuildahEngine:
                 self._stores.leave_unfinished(order.owner_id)
         if exit_code != 0:
             raise self._failure(order, exit_code or 0, tail, hit)
+        return self._take_out(order, known)
+
+    def _take_out(self, order: BuildOrder, known: dict[str, Path]) -> BuildOutcome:
+        layout = order.work / "attempt/layout"
         try:
-            return read_layout(order.work / "attempt/layout")
-        except LayoutError as error:
+            checked = self._layers.fill_in(layout, known) if known else frozenset()
+            outcome = read_layout(layout, checked)
+            self._layers.keep(order.owner_id, outcome)
+        except (LayoutError, *MALFORMED) as error:
             raise EngineBroken(f"The image is not whole: {error}", code="export") from error
+        return outcome
 
     def _failure(
         self, order: BuildOrder, exit_code: int, tail: bytes, hit: Controller | None
@@ -133,6 +154,7 @@ class BuildahEngine:
             exit_code=exit_code,
             tail=tail,
             entered=(order.work / "attempt/entered").exists(),
+            built=(order.work / "attempt/id").exists(),
             hit=hit,
             order=order,
         )
@@ -147,15 +169,38 @@ class BuildahEngine:
 
     def _remove_containers(self, account: Account, owner_id: UUID) -> None:
         """Drop what killed builds left in a store, behind the wall like all that reads it."""
-        attempt = self._folders.root / "tidy" / str(uuid4())
+        self._errand(
+            account, self._folders.owner(owner_id), ["bash", "-c", self._script, "build", "tidy"]
+        )
+
+    def _try_wall(self, *, network: bool) -> str:
+        """What hinders the wall; a wall that stood once is not tried again."""
+        if network in self._stood:
+            return ""
+        account = self._ready()
+        owner = self._folders.root / "trial"
+        self._folders.create(account, [owner, owner / "cache", self._folders.bases])
+        said = self._errand(account, owner, ["true"], network=network)
+        if not said:
+            self._stood.add(network)
+        return said
+
+    def _errand(
+        self, account: Account, owner: Path, command: list[str], *, network: bool = False
+    ) -> str:
+        """Run something short behind the wall; what it said, if it failed."""
+        attempt = self._folders.root / "errands" / str(uuid4())
         self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
-        command = [self._script, "build", "tidy"]
-        with self._wall.enter(
-            self._room(owner_id, attempt, attempt), ["bash", "-c", *command], network=False, env=ENV
-        ) as child:
-            for _ in child.read():
-                pass
-        self._folders.remove(account, attempt)
+        said = b""
+        try:
+            room = self._room(owner, attempt, attempt)
+            with self._wall.enter(room, command, network=network, env=ENV) as child:
+                for _, data in child.read():
+                    said = (said + data)[-TAIL_BYTES:]
+        finally:
+            self._folders.remove(account, attempt)
+        text = " ".join(said.decode(errors="replace").split())
+        return (text or f"exit code {child.exit_code}") if child.exit_code else ""
 
     def _ready(self) -> Account:
         try:
@@ -182,23 +227,24 @@ class BuildahEngine:
         (attempt / "Dockerfile").chmod(0o644)
         self._folders.hand_over(account, order.context)
 
-    def _room(self, owner_id: UUID, attempt: Path, context: Path) -> Room:
+    def _room(self, owner: Path, attempt: Path, context: Path) -> Room:
         return Room(
-            writable={"owner": self._folders.owner(owner_id), "attempt": attempt},
+            writable={"owner": owner, "attempt": attempt},
             readable={"bases": self._folders.bases, "context": context},
             etc=self._folders.etc / "behind",
             # Caches stay with their owner; whatever else is temporary goes with the attempt.
             over={"/b/attempt/tmp/buildah-cache": "/b/owner/cache"},
         )
 
-    def _enter(self, order: BuildOrder, group: ControlGroup, *, network: bool) -> Child:
+    def _enter(self, order: BuildOrder, group: ControlGroup, task: str, *, network: bool) -> Child:
+        owner = self._folders.owner(order.owner_id)
         # Last, so that it changes no layer, and each attempt's digest is its own.
         arguments = ["--label", f"slipway.build={order.build_id}"]
         for name, value in order.build_args:
             arguments += ["--build-arg", f"{name}={value}"]
         return self._wall.enter(
-            self._room(order.owner_id, order.work / "attempt", order.context),
-            ["bash", "-c", self._script, "build", "image", *arguments],
+            self._room(owner, order.work / "attempt", order.context),
+            ["bash", "-c", self._script, "build", task, *arguments],
             network=network,
             env=ENV,
             groups=group.folders,

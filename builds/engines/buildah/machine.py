@@ -4,13 +4,14 @@ import os
 import pwd
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 from builds.engines.base import Problem
 from builds.engines.sandbox.limits import hierarchies, unheld
 from builds.engines.sandbox.networks import TUN, can_have_network
 from builds.engines.sandbox.settings import EngineSettings
-from builds.engines.sandbox.wall import NEST, Wall
-from builds.process import CLEAN_ENV, ProcessError, run
+from builds.engines.sandbox.wall import Wall
+from builds.process import CLEAN_ENV
 
 PROGRAMS = {
     "buildah": "buildah",
@@ -24,7 +25,13 @@ IDS = 65_536
 SETUP = "deploy/machine.sh sets the machine up, or says what to ask root for"
 
 
-def find_problems(settings: EngineSettings, wall: Wall) -> list[Problem]:
+class Trial(Protocol):
+    """Runs nothing behind the wall: what went wrong, or nothing."""
+
+    def __call__(self, *, network: bool) -> str: ...
+
+
+def find_problems(settings: EngineSettings, wall: Wall, trial: Trial) -> list[Problem]:
     """Everything that is missing; later checks only where earlier ones found nothing fatal."""
     found = _programs()
     user = settings.build_user if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -43,13 +50,22 @@ def find_problems(settings: EngineSettings, wall: Wall) -> list[Problem]:
         for file in ("/etc/subuid", "/etc/subgid")
         if _given(Path(file), str(user), account.uid) < IDS
     ]
-    if not any(problem.fatal for problem in found):
-        found += _trial(str(user), change=account.change)
-    if not can_have_network(account.uid):
+    if any(problem.fatal for problem in found):
+        return found
+    if said := trial(network=False):
+        text = f"{user} cannot build behind the wall: {said}"
+        hint = "allow unprivileged user namespaces (sysctl, AppArmor, container options)"
+        return [*found, Problem(code="wall-refused", text=text, hint=hint, fatal=True)]
+    if can_have_network(account.uid):
+        if said := trial(network=True):
+            text = f"builds run without network: {said}"
+            hint = f"slirp4netns must be able to use {TUN} in a namespace of {user}"
+            found.append(Problem(code="network-refused", text=text, hint=hint, fatal=False))
+    else:
         found.append(
             Problem(
                 code="network-missing",
-                text=f"{TUN} cannot be opened: builds run without network",
+                text=f"{TUN} or slirp4netns cannot be used: builds run without network",
                 hint=f"let {user} read and write {TUN}, or run Slipway as root",
                 fatal=False,
             )
@@ -85,19 +101,3 @@ def _given(file: Path, user: str, uid: int) -> int:
         return sum(int(row[2]) for row in rows if row[0] in {user, str(uid)})
     except (OSError, ValueError, IndexError):
         return 0
-
-
-def _trial(user: str, *, change: bool) -> list[Problem]:
-    """Whether this kernel lets that user make the namespaces that the wall is made of."""
-    try:
-        run([*NEST, "true"], deadline=10, user=user if change else None)
-    except ProcessError as error:
-        return [
-            Problem(
-                code="namespaces-refused",
-                text=f"{user} cannot make a user namespace: {error}",
-                hint="allow unprivileged user namespaces (sysctl, AppArmor, container options)",
-                fatal=True,
-            )
-        ]
-    return []

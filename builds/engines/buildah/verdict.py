@@ -24,9 +24,9 @@ TEXT_LENGTH = 500
 
 
 def verdict(
-    *, exit_code: int, tail: bytes, entered: bool, hit: str | None, order: BuildOrder
+    *, exit_code: int, tail: bytes, entered: bool, built: bool, hit: str | None, order: BuildOrder
 ) -> EngineError:
-    """The error to raise; `entered` says that the wall stood and buildah was started."""
+    """The error to raise; `entered` and `built` say how far the build came."""
     error = _last_error(tail)
     if not entered:
         return EngineBroken(
@@ -40,6 +40,8 @@ def verdict(
             code="memory",
             exit_code=exit_code,
         )
+    if built:
+        return EngineBroken(f"The image could not be written: {error}", code="export")
     if exit_code < 0 or not error:
         return EngineBroken(f"The build ended with exit code {exit_code}.", code="died")
     also = f" It hit the limit of {order.limits.pids} processes." if hit == "pids" else ""

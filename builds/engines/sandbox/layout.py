@@ -1,7 +1,7 @@
 """OCI layouts: reading one that a build wrote, trusting nothing, and writing a small one.
 
 The folder comes out of the sandbox, so it may hold anything: links to host files, pipes that
-never end, blobs that are not what their name says.
+never end, blobs that are not what their name says. Nobody may write there any more.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from builds.orders import BuildOutcome
 
@@ -20,34 +20,43 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 SMALL = 16 << 20
 FILES = {"index.json", "oci-layout"}
+MALFORMED = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class LayoutError(Exception):
     """What a build left is not an OCI layout holding one image."""
 
 
-def read_layout(layout: Path) -> BuildOutcome:
-    """Check every file of the layout and say what it holds.
+class Entry(TypedDict):
+    """How one blob names another."""
 
-    Nobody may write there any more. Raises LayoutError.
+    mediaType: str
+    digest: str
+    size: int
+
+
+def read_layout(layout: Path, checked: frozenset[str] = frozenset()) -> BuildOutcome:
+    """Check every file of the layout, but for the digests of `checked`, and say what it holds.
+
+    Raises LayoutError.
     """
     try:
-        digests = _inspect(layout)
-        index = _parse(layout / "index.json")
-        (entry,) = index["manifests"]
-        manifest_digest = _reference(entry)
-        manifest = _parse(_blob(layout, manifest_digest))
+        digests = _inspect(layout, checked)
+        entry = read_entry(layout)
+        manifest = read_json(blob(layout, entry["digest"]))
         parts = [manifest["config"], *manifest["layers"]]
         for part in [entry, *parts]:
-            if _blob(layout, _reference(part)).stat().st_size != part["size"]:
+            if blob(layout, part["digest"]).stat().st_size != part["size"]:
                 raise LayoutError(f"{part['digest']} has another size than recorded")
-        wanted = {_reference(part) for part in [entry, *parts]}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        wanted = {part["digest"] for part in [entry, *parts]}
+    except MALFORMED as error:
         raise LayoutError(f"not an OCI layout: {error!r}") from error
     if wanted != digests:
         raise LayoutError("blobs that the image does not name, or the reverse")
     return BuildOutcome(
-        layout=layout, digest=manifest_digest, size_bytes=sum(int(part["size"]) for part in parts)
+        layout=layout,
+        digest=entry["digest"],
+        size_bytes=sum(int(part["size"]) for part in parts),
     )
 
 
@@ -57,64 +66,77 @@ def write_layout(layout: Path, *, config: dict[str, Any], layers: list[bytes]) -
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _add(layout, CONFIG, _dump(config)),
-        "layers": [_add(layout, LAYER, layer) for layer in layers],
+        "config": add_blob(layout, CONFIG, config),
+        "layers": [add_blob(layout, LAYER, layer) for layer in layers],
     }
-    index = {"schemaVersion": 2, "manifests": [_add(layout, MANIFEST, _dump(manifest))]}
     (layout / "oci-layout").write_bytes(_dump({"imageLayoutVersion": "1.0.0"}))
-    (layout / "index.json").write_bytes(_dump(index))
+    write_index(layout, add_blob(layout, MANIFEST, manifest))
     return read_layout(layout)
 
 
-def _inspect(layout: Path) -> set[str]:
-    """The digests of the blobs; everything must be a plain file or folder in its place."""
-    digests = set()
-    for folder, expected in (
-        (layout, FILES | {"blobs"}),
-        (layout / "blobs", {"sha256"}),
-        (layout / "blobs/sha256", None),
-    ):
+def check_folders(layout: Path) -> None:
+    """Raise LayoutError unless the three folders are folders: paths below them are then safe."""
+    for folder in (layout, layout / "blobs", layout / "blobs/sha256"):
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise LayoutError(f"{folder.name} is not a folder")
-        names = set(os.listdir(folder))  # noqa: PTH208  (names, not paths)
-        if expected is not None and names != expected:
-            raise LayoutError(f"unexpected or missing files in {folder.name}")
-        for name in names - {"blobs", "sha256"}:
-            if not stat.S_ISREG((folder / name).lstat().st_mode):
-                raise LayoutError(f"{name} is not a plain file")
-            if expected is None:
-                with (folder / name).open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if name != digest:
-                    raise LayoutError(f"the blob {name} is not what its name says")
-                digests.add(f"sha256:{digest}")
-    return digests
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > SMALL:
-        raise LayoutError(f"{path.name} is too large")
-    value = json.loads(path.read_bytes())
+def read_entry(layout: Path) -> Entry:
+    """What the index says of its one image."""
+    (entry,) = read_json(layout / "index.json")["manifests"]
+    return {"mediaType": entry["mediaType"], "digest": entry["digest"], "size": entry["size"]}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a small JSON object from a plain file, never through a link."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > SMALL:
+            raise LayoutError(f"{path.name} is not a small plain file")
+        value = json.loads(file.read())
     if not isinstance(value, dict):
         raise LayoutError(f"{path.name} is not an object")
     return value
 
 
-def _reference(entry: dict[str, Any]) -> str:
-    digest = entry["digest"]
+def blob(layout: Path, digest: object) -> Path:
+    """Where a blob is. Raises LayoutError for a digest that is none, so that none climbs out."""
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise LayoutError("a digest that is none")
-    return digest
-
-
-def _blob(layout: Path, digest: str) -> Path:
     return layout / "blobs/sha256" / digest.removeprefix("sha256:")
 
 
-def _add(layout: Path, kind: str, data: bytes) -> dict[str, Any]:
+def add_blob(layout: Path, kind: str, value: bytes | dict[str, Any]) -> Entry:
+    data = value if isinstance(value, bytes) else _dump(value)
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    _blob(layout, digest).write_bytes(data)
+    blob(layout, digest).write_bytes(data)
     return {"mediaType": kind, "digest": digest, "size": len(data)}
+
+
+def write_index(layout: Path, entry: Entry) -> None:
+    (layout / "index.json").unlink(missing_ok=True)
+    (layout / "index.json").write_bytes(_dump({"schemaVersion": 2, "manifests": [entry]}))
+
+
+def _inspect(layout: Path, checked: frozenset[str]) -> set[str]:
+    """The digests of the blobs; everything must be a plain file or folder in its place."""
+    check_folders(layout)
+    for folder, expected in ((layout, FILES | {"blobs"}), (layout / "blobs", {"sha256"})):
+        if set(os.listdir(folder)) != expected:  # noqa: PTH208  (names, not paths)
+            raise LayoutError(f"unexpected or missing files in {folder.name}")
+    for path in [*(layout / name for name in FILES), *(layout / "blobs/sha256").iterdir()]:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise LayoutError(f"{path.name} is not a plain file")
+    digests = set()
+    for path in (layout / "blobs/sha256").iterdir():
+        digest = f"sha256:{path.name}"
+        if digest not in checked:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != path.name:
+                    raise LayoutError(f"the blob {path.name} is not what its name says")
+        digests.add(digest)
+    return digests
 
 
 def _dump(value: dict[str, Any]) -> bytes:

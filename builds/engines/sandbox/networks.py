@@ -3,9 +3,12 @@
 import ipaddress
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+from builds.process import CLEAN_ENV
 
 TUN = Path("/dev/net/tun")
 EVERYONE = stat.S_IROTH | stat.S_IWOTH
@@ -50,4 +53,6 @@ def tun_opens(uid: int) -> bool:
 
 def can_have_network(uid: int) -> bool:
     """Whether builds of that user can have one: root lends a copy of the device."""
+    if shutil.which("slirp4netns", path=CLEAN_ENV["PATH"]) is None:
+        return False
     return TUN.exists() and (os.geteuid() == 0 or tun_opens(uid))

@@ -16,6 +16,7 @@ import pytest
 
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
 from builds.engines.buildah import BuildahEngine
+from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, run
 from tests.builds.engines.conftest import (
@@ -299,7 +300,8 @@ def test_a_build_dies_with_a_slipway_that_is_killed(
         build_id, work = slipway.stdout.readline().split()
         assert slipway.stdout.readline() == "started\n"
         inside = mentioning(build_id) + mentioning("sleep\x0062.")
-        helpers = mentioning("slirp4netns\0") if network == "network" else [0]
+        fed = network == "network" and can_have_network(os.geteuid())
+        helpers = mentioning("slirp4netns\0") if fed else [0]
         assert inside
         assert helpers
         slipway.kill()
@@ -391,6 +393,33 @@ def test_a_base_on_a_private_network_is_refused_unless_trusted(
     yard.engine = tuned(trusted_registries=frozenset({reference.partition("/")[0]}))
     with pytest.raises(BuildFailed, match="could not be pulled"):
         yard.build(yard.order(f"FROM {reference}\n", bases=(reference,)))
+
+
+def test_a_wall_that_does_not_stand_is_a_fatal_problem(
+    tuned: Callable[..., BuildahEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tuned()
+    monkeypatch.setitem(engine._wall._scripts, "room", "echo no such thing >&2; exit 1")
+    (problem,) = engine.problems()
+    assert (problem.code, problem.fatal) == ("wall-refused", True)
+    assert "no such thing" in problem.text
+
+
+@as_root
+def test_builds_run_without_network_where_it_cannot_be_had(
+    yard: Yard, tuned: Callable[..., BuildahEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tuned()
+    inner = engine._wall._scripts["inner"]
+    monkeypatch.setitem(engine._wall._scripts, "inner", inner.replace("tap0", "--nonsense"))
+    monkeypatch.setitem(
+        engine._wall._scripts, "room", engine._wall._scripts["room"].replace("-t 10", "-t 1")
+    )
+    assert [(p.code, p.fatal) for p in engine.problems()] == [("network-refused", False)]
+    yard.engine = engine
+    ran = yard.build(yard.order("FROM BASE\nRUN ONCE; echo built\n", network=True))
+    assert b"This machine gives builds no network." in ran.stderr
+    assert b"\nbuilt" in ran.stdout
 
 
 @as_root
