@@ -47,6 +47,10 @@ class BuildQuerySet(models.QuerySet["Build"]):
         """That build, as long as this claim on it stands."""
         return self.filter(pk=build.pk, fence=build.fence)
 
+    def light(self) -> "BuildQuerySet":
+        """Without the texts that only a worker needs, which may be long."""
+        return self.defer("dockerfile", "build_args")
+
     def running(self) -> "BuildQuerySet":
         return self.filter(status__in=RUNNING)
 

@@ -20,7 +20,9 @@ from builds.settle import CANCELLED, WORKER_LOST, settle_failed
 from builds.status import FINAL, Status
 from builds.worker import WORKER
 
+CONTEXTS = "contexts"
 FORGOTTEN_SECONDS = 10
+STRAY_AFTER = timedelta(hours=1)
 logger = getLogger(__name__)
 
 
@@ -84,6 +86,18 @@ def _purge_one(build: Build) -> None:
         default_storage.delete(build.context_key)
     LogChunk.objects.filter(build=build).delete()
     Build.objects.filter(pk=build.pk).update(purged_at=timezone.now(), context_key="")
+
+
+def drop_stray_contexts() -> None:
+    """Removes contexts that no build names: whoever stored them died before saying so."""
+    if not default_storage.exists(CONTEXTS):
+        return
+    before = timezone.now() - STRAY_AFTER
+    for name in default_storage.listdir(CONTEXTS)[1]:
+        key = f"{CONTEXTS}/{name}"
+        old = default_storage.get_modified_time(key) < before
+        if old and not Build.objects.filter(context_key=key).exists():
+            default_storage.delete(key)
 
 
 def drop_superseded_contexts() -> None:

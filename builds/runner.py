@@ -132,6 +132,7 @@ class Attempt:
             read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
+        self.log.steps = read.steps
         return BuildOrder(
             build_id=self.build.pk,
             owner_id=self.build.owner_id,

@@ -37,6 +37,12 @@ def lock(data_dir: Path) -> TextIO:
     return file
 
 
+def clear_spool(folder: Path) -> None:
+    """Removes what uploads left that were under way when the process was killed."""
+    for left in folder.iterdir():
+        left.unlink()
+
+
 def migrate() -> bool:
     """Brings the database to this version; says whether there was anything to do."""
     executor = MigrationExecutor(connection)

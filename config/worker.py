@@ -39,6 +39,7 @@ class Housekeeping(Middleware):
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         alive = Build.objects.running().values_list("pk", flat=True)
         runner.engine().sweep(frozenset(alive))
+        _try(reaper.drop_stray_contexts)
         connections.close_all()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()

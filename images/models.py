@@ -29,7 +29,9 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
-        return self.select_related("owner", "target__current", "target__good")
+        builds = ("target__current", "target__good")
+        texts = (f"{build}__{text}" for build in builds for text in ("dockerfile", "build_args"))
+        return self.select_related("owner", *builds).defer(*texts)
 
     def newest_first(self) -> "ImageQuerySet":
         return self.order_by("-created_at", "-id")

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from builds.orders import BuildOrder, BuildOutcome, Output
 
-TICK_SECONDS = 0.25
+TICK_SECONDS = 0.1
+"""Also how often a log that trickles is written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,7 @@ def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
 
     The status is read before the lines: a final one means that all lines were there.
     """
-    build = Build.objects.filter(image_id=image_id, number=attempt).first()
+    build = Build.objects.light().filter(image_id=image_id, number=attempt).first()
     if build is None:
         return None
     rows: list[LogLine] = []

@@ -51,6 +51,8 @@ class LogWriter:
         self._tail: deque[LogLine] = deque()
         self._tail_bytes = 0
         self._cut = 0
+        self.steps = 0
+        """As many as the Dockerfile has; what the engine says may exceed it."""
 
     def write(self, stream: Stream, data: bytes) -> None:
         """Takes what the child wrote; empty data is a tick."""
@@ -119,7 +121,8 @@ class LogWriter:
         self._flushed_at = monotonic()
         while self._held:
             batch = self._held[:CHUNK_LINES]
-            append(self.build, batch, step=self._splitter.step or 0, steps=self._splitter.steps)
+            steps = max(self.steps, self._splitter.steps)
+            append(self.build, batch, step=self._splitter.step or 0, steps=steps)
             del self._held[: len(batch)]
             self._held_bytes -= sum(len(line.text) + 1 for line in batch)
             ring(self.build.image_id)

@@ -3,6 +3,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.utils import timezone
 
@@ -143,3 +144,16 @@ def test_a_context_goes_when_a_newer_attempt_has_its_own(order: Order) -> None:
     assert not default_storage.exists(old.context_key)
     assert default_storage.exists(new.context_key)
     assert Target.objects.get(pk=new.image_id).current_id == new.pk
+
+
+def test_a_context_that_no_build_names_goes_when_it_is_old(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = order("echo hello")
+    stray = default_storage.save("contexts/stray.zip", ContentFile(b"x"))
+    reaper.drop_stray_contexts()
+    assert default_storage.exists(stray)
+    monkeypatch.setattr(reaper, "STRAY_AFTER", timedelta(seconds=-1))
+    reaper.drop_stray_contexts()
+    assert not default_storage.exists(stray)
+    assert default_storage.exists(named.context_key)

@@ -35,6 +35,7 @@ class Command(BaseCommand):
     def serve(self, data_dir: Path, *, example: bool) -> None:
         if setup.migrate():
             self.stdout.write(f"Database set up in {data_dir}")
+        setup.clear_spool(Path(settings.FILE_UPLOAD_TEMP_DIR))
         setup.static()
         setup.first_user(data_dir)
         self.look_at_the_engine()
@@ -68,7 +69,7 @@ class Command(BaseCommand):
     def look_at_the_engine(self) -> None:
         problems = engine().problems()
         for problem in problems:
-            self.stderr.write(f"{problem.text}. {problem.hint}")
+            self.stderr.write(f"Note: {problem.text}; {problem.hint}")
         if any(problem.fatal for problem in problems):
             raise CommandError("the engine cannot build on this machine; see above")
 
