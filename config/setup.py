@@ -2,6 +2,7 @@
 
 import fcntl
 import secrets
+import socket
 from io import StringIO
 from pathlib import Path
 from typing import TextIO
@@ -23,7 +24,7 @@ BUSYBOX = Path("/bin/busybox")
 
 
 class InUse(Exception):
-    """Another process serves from this data directory."""
+    """Another process has what this one needs. The text says what and what to do."""
 
 
 def lock(data_dir: Path) -> TextIO:
@@ -35,6 +36,18 @@ def lock(data_dir: Path) -> TextIO:
         file.close()
         raise InUse(f"{data_dir} is in use by another Slipway") from None
     return file
+
+
+def check_port(host: str, port: int, variable: str) -> None:
+    """Raises InUse where somebody listens there already, before anything is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            text = f"cannot listen on {host}:{port} ({problem.strerror}): set {variable}"
+            raise InUse(text) from problem
 
 
 def clear_spool(folder: Path) -> None:

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,13 @@ def test_what_killed_uploads_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "tmpabc.upload.zip").write_bytes(b"x")
     setup.clear_spool(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_port_that_is_taken_is_named_with_what_to_set() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(setup.InUse, match=f"127.0.0.1:{port}.*: set SLIPWAY_PORT"):
+            setup.check_port("127.0.0.1", port, "SLIPWAY_PORT")
+    setup.check_port("127.0.0.1", port, "SLIPWAY_PORT")

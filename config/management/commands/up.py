@@ -33,6 +33,11 @@ class Command(BaseCommand):
             raise CommandError(str(problem)) from problem
 
     def serve(self, data_dir: Path, *, example: bool) -> None:
+        env = environment()
+        setup.check_port(env.host, env.port, "SLIPWAY_PORT")
+        if not env.registry:
+            host, _, port = build_settings().registry.rpartition(":")
+            setup.check_port(host, int(port), "SLIPWAY_REGISTRY_PORT")
         if setup.migrate():
             self.stdout.write(f"Database set up in {data_dir}")
         setup.clear_spool(Path(settings.FILE_UPLOAD_TEMP_DIR))
@@ -40,7 +45,7 @@ class Command(BaseCommand):
         setup.first_user(data_dir)
         self.look_at_the_engine()
         registry = None
-        if not environment().registry:
+        if not env.registry:
             registry = LocalRegistry(
                 address=build_settings().registry, folder=data_dir / "registry"
             )
@@ -57,8 +62,8 @@ class Command(BaseCommand):
         serve(
             # Only now: it looks at the static files as they are when it is made.
             import_string("config.asgi.application"),
-            host=environment().host,
-            port=environment().port,
+            host=env.host,
+            port=env.port,
             spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
             max_body=settings.MAX_BODY_BYTES,
             refuse=header_check("/images/", "/logos/"),
