@@ -35,9 +35,12 @@ class Answer(socketserver.BaseRequestHandler):
         self.request.sendall(b"HTTP/1.0 200 OK\r\n\r\nreached\n")
 
 
-def serve() -> None:
-    server = socketserver.ThreadingTCPServer(("0.0.0.0", PORT), Answer)
+def serve(port: int = PORT) -> int:
+    """Answer on every address; the port, which may be asked for as 0."""
+    server = socketserver.ThreadingTCPServer(("0.0.0.0", port), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    chosen: int = server.server_address[1]
+    return chosen
 
 
 def in_net(child: Child, *command: str) -> str:

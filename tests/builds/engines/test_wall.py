@@ -19,7 +19,7 @@ from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Room, Wall
 from builds.process import CLEAN_ENV, run, start
 from tests.builds.engines.conftest import NOTHING, STRANGER, Ran, Yard, drive
-from tests.builds.engines.island import PORT, serve
+from tests.builds.engines.island import serve
 
 pytestmark = [
     pytest.mark.engine,
@@ -162,8 +162,8 @@ def test_a_base_that_names_a_host_folder_is_not_read(
 def test_adding_from_a_loopback_service_fetches_nothing(
     yard: Yard, plain: Plain, tmp_path: Path
 ) -> None:
-    serve()
-    dockerfile = f"FROM BASE\nADD http://127.0.0.1:{PORT}/x /x\nRUN ONCE; cat /x\n"
+    port = serve(0)
+    dockerfile = f"FROM BASE\nADD http://127.0.0.1:{port}/x /x\nRUN ONCE; cat /x\n"
     assert "\nreached" not in said(yard, dockerfile)
     context = tmp_path / "context"
     context.mkdir()
