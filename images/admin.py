@@ -18,13 +18,15 @@ class ImageAdmin(admin.ModelAdmin[Image]):
     show_full_result_count = False
     ordering = ("-created_at", "-id")
     fields = ("id", "owner", "name", "tag", "status", "readme", "public", "protected", "created_at")
-    readonly_fields = ("id", "owner", "name", "tag", "status", "created_at")
 
     @admin.display
     def status(self, image: Image) -> str:
         return image.build.api_status
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:

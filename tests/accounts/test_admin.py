@@ -1,5 +1,4 @@
 import re
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -9,20 +8,6 @@ from tests.accounts.keypair import Keypair
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.accounts.site")]
 KEYS, USERS = "/admin/accounts/apikey/", "/admin/accounts/user/"
-
-
-@pytest.fixture(autouse=True)
-def plain_static(settings: Any) -> None:
-    """No collected files are needed to try the admin."""
-    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
-
-
-@pytest.fixture
-def desk(operator: User) -> Client:
-    client = Client()
-    client.force_login(operator)
-    return client
 
 
 def test_a_user_is_made_with_a_password(desk: Client) -> None:
