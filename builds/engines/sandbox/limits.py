@@ -44,10 +44,7 @@ class ControlGroup:
     def create(self, limits: Limits) -> None:
         """Make the groups and set their limits."""
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
-            if hierarchy.unified:
-                _make_unified(folder, hierarchy)
-            else:
-                folder.mkdir(parents=True, exist_ok=True)
+            _make(folder, hierarchy)
             for file, value in _values(hierarchy, limits):
                 (folder / file).write_text(value)
 
@@ -159,10 +156,18 @@ def _hand_down(folder: Path, controllers: set[str] | frozenset[str]) -> bool:
     return False
 
 
-def _make_unified(folder: Path, hierarchy: Hierarchy) -> None:
-    folder.parent.mkdir(exist_ok=True)
-    _hand_down(folder.parent, hierarchy.controllers)
-    folder.mkdir(exist_ok=True)
+def _make(folder: Path, hierarchy: Hierarchy) -> None:
+    for last in (False, False, True):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if hierarchy.unified:
+                _hand_down(folder.parent, hierarchy.controllers)
+            folder.mkdir(exist_ok=True)
+        except FileNotFoundError:  # another build, the last one there, took the parent away
+            if last:
+                raise
+        else:
+            return
 
 
 def _values(hierarchy: Hierarchy, limits: Limits) -> list[tuple[str, str]]:
