@@ -37,7 +37,7 @@ format: setup-dev ## put the code into its form
 lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts builds config images manage.py
+	.venv/bin/mypy accounts api builds config images bench manage.py
 	.venv/bin/lint-imports
 	$(PY) manage.py makemigrations --check --dry-run
 	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \

@@ -24,6 +24,7 @@ from accounts import hotkeys, scopes
 USERNAME = r"\A(?=[a-zA-Z0-9_-]{3,32}\Z)[a-zA-Z0-9]+((_|__|-+)[a-zA-Z0-9]+)*\Z"
 KEY = re.compile(r"cpk_([0-9a-f]{32})\.([0-9a-f]{32})\.[a-zA-Z0-9]{32}")
 SECRET_CHARACTERS = 32
+LABEL_CHARACTERS = 80
 USED_EVERY = timedelta(minutes=1)
 
 
@@ -174,7 +175,7 @@ class ApiKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
-    label = models.CharField(max_length=80, blank=True)
+    label = models.CharField(max_length=LABEL_CHARACTERS, blank=True)
     digest = models.CharField(max_length=64, editable=False)
     scopes = models.JSONField(
         default=list,

@@ -6,6 +6,7 @@ from uuid import UUID
 
 ALL = "all"
 READ, WRITE, DELETE = "read", "write", "delete"
+ACTIONS = (READ, WRITE, DELETE)
 OBJECTS = ("images",)
 FORM = re.compile(
     rf"({'|'.join(OBJECTS)}):({READ}|{WRITE}|{DELETE})"

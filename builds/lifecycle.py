@@ -11,7 +11,15 @@ from django.utils import timezone
 from builds import actors
 from builds.models import Build, Target
 from builds.settle import CANCELLED, settle_failed
-from builds.status import RUNNING, Status
+from builds.status import FINAL, RUNNING, Status
+
+
+class UnderWay(Exception):
+    """The current attempt has not ended."""
+
+
+class ContextGone(Exception):
+    """What the current attempt was built from is no longer stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,23 @@ def request_build(request: BuildRequest) -> Build:
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,
     )
+    target.current = build
+    target.save(update_fields=["current"])
+    _on_commit(partial(actors.send_builds, [build.pk]))
+    return build
+
+
+@transaction.atomic
+def request_again(image_id: UUID) -> Build:
+    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone."""
+    target = Target.objects.select_for_update().get(pk=image_id)
+    last = target.current
+    if last is None or last.state not in FINAL:
+        raise UnderWay
+    if not last.context_key:
+        raise ContextGone
+    build = last.again(restarts=0, free=False)
+    build.save(force_insert=True)
     target.current = build
     target.save(update_fields=["current"])
     _on_commit(partial(actors.send_builds, [build.pk]))

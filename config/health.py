@@ -5,24 +5,53 @@ from tempfile import TemporaryFile
 
 from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest, JsonResponse
 from dramatiq.brokers.redis import RedisBroker
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
 
+from api.views import OpenView
 from builds.broker import QUEUE, broker
 from builds.conf import build_settings
 from builds.registry import make_registry
 from builds.runner import engine
 
+WELL = {
+    "type": "object",
+    "properties": {"status": {"type": "string", "enum": ["ok"]}},
+    "required": ["status"],
+}
+READINESS = {
+    "type": "object",
+    "properties": {
+        "ready": {"type": "boolean"},
+        "parts": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "By part `ok`, or what is wrong with it.",
+        },
+    },
+    "required": ["ready", "parts"],
+}
 
-def alive(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"status": "ok"})
+
+class AliveView(OpenView):
+    @extend_schema(operation_id="is_alive", responses={200: WELL})
+    def retrieve(self, request: Request) -> Response:
+        """Whether the process lives."""
+        return Response({"status": "ok"})
 
 
-def ready(request: HttpRequest) -> JsonResponse:
-    """200 with each part "ok", or 503 with what the broken ones say."""
-    parts = {name: _answer(check) for name, check in CHECKS.items()}
-    well = all(answer == "ok" for answer in parts.values())
-    return JsonResponse({"ready": well, "parts": parts}, status=200 if well else 503)
+class ReadyView(OpenView):
+    @extend_schema(
+        operation_id="is_ready",
+        responses={200: READINESS, 503: OpenApiResponse(READINESS, "Something does not answer.")},
+    )
+    def retrieve(self, request: Request) -> Response:
+        """Whether each thing that it needs answers."""
+        parts = {name: _answer(check) for name, check in CHECKS.items()}
+        well = all(answer == "ok" for answer in parts.values())
+        return Response({"ready": well, "parts": parts}, status=200 if well else 503)
 
 
 def _answer(check: Callable[[], None]) -> str:

@@ -43,6 +43,8 @@ INSTALLED_APPS = [
     "channels",
     "django_filters",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "accounts",
     "builds",
     "images",
@@ -132,20 +134,31 @@ STORAGES = {
 FILE_UPLOAD_TEMP_DIR = private_folder(DATA_DIR / "spool")
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+# Text fields and JSON together: a Dockerfile and a readme at their longest, and the rest.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["config.api.JsonRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.api.JsonAlways",
-    "DEFAULT_PARSER_CLASSES": [
-        "rest_framework.parsers.MultiPartParser",
-        "rest_framework.parsers.JSONParser",
-    ],
-    "EXCEPTION_HANDLER": "config.errors.answer_exception",
-    "DEFAULT_PAGINATION_CLASS": "config.api.ChutesPagination",
+    "DEFAULT_RENDERER_CLASSES": ["api.speech.JsonRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.speech.JsonAlways",
+    "DEFAULT_PARSER_CLASSES": ["api.speech.JsonParser"],
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
+    "EXCEPTION_HANDLER": "api.errors.answer_exception",
+    "DEFAULT_PAGINATION_CLASS": "api.paging.Pages",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Slipway",
+    "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
+    "image out. Speaks the Chutes Images API.",
+    "VERSION": "0.1.0",
+    "ENUM_NAME_OVERRIDES": {"BuildStatusEnum": "builds.models.STATUSES"},
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SORT_OPERATION_PARAMETERS": False,
 }
 
 registry_port = ENV.registry_port or ENV.port + 1000

@@ -3,15 +3,18 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from config import health
+from config import health, openapi
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("healthz", health.alive),
-    path("readyz", health.ready),
+    path("healthz", health.AliveView.as_view({"get": "retrieve"})),
+    path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
+    path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),
+    path("docs", openapi.docs),
+    path("", include("accounts.urls")),
     path("", include("images.urls")),
 ]
-handler404 = "config.errors.not_found"
-handler500 = "config.errors.crashed"
-handler400 = "config.errors.bad_request"
-handler403 = "config.errors.forbidden"
+handler404 = "api.errors.not_found"
+handler500 = "api.errors.crashed"
+handler400 = "api.errors.bad_request"
+handler403 = "api.errors.forbidden"

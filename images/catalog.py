@@ -1,9 +1,10 @@
-"""The only way to change an image: order one, delete one. Views, commands and the admin call it."""
+"""The only way to change an image: order, rebuild, cancel, change, delete. Everybody calls it."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.files import File
@@ -13,11 +14,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from builds.conf import build_settings
-from builds.lifecycle import BuildRequest, request_build, request_removal
+from builds.lifecycle import (
+    BuildRequest,
+    request_again,
+    request_build,
+    request_cancel,
+    request_removal,
+)
 from builds.models import Build
 from builds.status import FINAL, Status
 from images import naming
-from images.models import Image
+from images.models import Image, Logo
 
 QUOTA_WINDOW = timedelta(hours=24)
 
@@ -34,6 +41,14 @@ class QuotaExceeded(Exception):
         self.retry_after = retry_after
 
 
+class NothingUnderWay(Exception):
+    """There is no build to cancel: the last one has ended."""
+
+
+class OperatorsOnly(Exception):
+    """Only operators protect images, or take the protection off."""
+
+
 class Protected(Exception):
     """A protected image is not deleted before somebody takes the protection off."""
 
@@ -47,7 +62,7 @@ class Wanted:
     dockerfile: str
     readme: str = ""
     public: bool = False
-    logo_id: UUID | None = None
+    logo: Logo | None = None
     chutes_version: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +119,40 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
         raise
 
 
+def rebuild(image: Image) -> Image:
+    """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
+
+    Image.DoesNotExist where it was deleted meanwhile.
+    """
+    check_quota(image.owner)
+    with transaction.atomic():
+        held = Image.objects.select_for_update().get(pk=image.pk)
+        request_again(held.pk)
+    return Image.objects.with_build().get(pk=image.pk)
+
+
+def cancel(image: Image) -> Image:
+    """Ends the build under way, soon. Raises NothingUnderWay, or Image.DoesNotExist."""
+    asked = None
+    # Once more where a lost attempt had a successor since we looked.
+    while asked != image.build:
+        asked = image.build
+        cancelled = request_cancel(asked)
+        image = Image.objects.with_build().get(pk=image.pk)
+        if cancelled:
+            return image
+    raise NothingUnderWay
+
+
+def change(image: Image, *, by: User, **described: Any) -> Image:
+    """Describes it anew: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
+    if "protected" in described and not by.is_staff:
+        raise OperatorsOnly
+    if described:
+        Image.objects.filter(pk=image.pk).update(**described)
+    return Image.objects.with_build().get(pk=image.pk)
+
+
 def delete(image: Image) -> None:
     """Cancels its build and removes it; registry, context and log follow in the background.
 
@@ -129,7 +178,7 @@ def _order(owner: User, wanted: Wanted, request: BuildRequest) -> Image:
     described = {
         "readme": wanted.readme,
         "public": wanted.public,
-        "logo_id": wanted.logo_id,
+        "logo": wanted.logo,
         "chutes_version": wanted.chutes_version,
     }
     Image.objects.select_for_update().filter(pk=request.image_id).first()

@@ -1,32 +1,49 @@
-"""What a list may be narrowed by."""
+"""What lists may be narrowed by, and in which order they come."""
 
 from typing import Any
 
 import django_filters
 
-from images.forms import QueryBool, QueryInt
+from api.filters import (
+    BoolFilter,
+    ChoiceFilter,
+    MomentFilter,
+    PageLimit,
+    PageNumber,
+    TextFilter,
+)
+from builds.models import Build
+from builds.status import RUNNING, Status
 from images.models import Image, ImageQuerySet
 
-DEFAULT_LIMIT = 25
-MOST = 100
-
-
-class BoolFilter(django_filters.Filter):
-    field_class = QueryBool
-
-
-class IntFilter(django_filters.Filter):
-    field_class = QueryInt
+WORDS: dict[str, frozenset[Status]] = {
+    "queued": frozenset({Status.QUEUED}),
+    "building": RUNNING,
+    "succeeded": frozenset({Status.SUCCEEDED}),
+    "failed": frozenset({Status.FAILED, Status.LOST}),
+    "cancelled": frozenset({Status.CANCELLED}),
+}
+"""People's words for where a build stands."""
+ORDERS = ("-created_at", "created_at", "name", "-name")
 
 
 class ImageFilter(django_filters.FilterSet):
-    """Fields in the order in which a 422 names them; `page` and `limit` are only checked here."""
+    """Fields in the order in which a 422 names them."""
 
-    include_public = BoolFilter(method="widen")
-    name = django_filters.CharFilter(lookup_expr="icontains")
-    tag = django_filters.CharFilter(lookup_expr="icontains")
-    page = IntFilter(method="leave", default=0, least=0, most=10_000_000)
-    limit = IntFilter(method="leave", default=DEFAULT_LIMIT, least=0, most=MOST)
+    include_public = BoolFilter(method="widen", help_text="Others' public images too.")
+    name = TextFilter(help_text="A part of the name.")
+    tag = TextFilter(help_text="A part of the tag.")
+    page = PageNumber()
+    limit = PageLimit()
+    status = ChoiceFilter(
+        method="standing", among=tuple(WORDS), help_text="Where the current build stands."
+    )
+    public = BoolFilter(help_text="Only public images, or only private ones.")
+    created_after = MomentFilter("created_at", "gte", help_text="Made then or later.")
+    created_before = MomentFilter("created_at", "lt", help_text="Made earlier than that.")
+    ordering = ChoiceFilter(
+        method="arrange", among=ORDERS, help_text="The newest come first unless this says else."
+    )
 
     class Meta:
         model = Image
@@ -35,10 +52,23 @@ class ImageFilter(django_filters.FilterSet):
     def filter_queryset(self, queryset: ImageQuerySet) -> ImageQuerySet:
         if not self.form.cleaned_data["include_public"]:
             queryset = queryset.owned_by(self.request.user)
-        found: ImageQuerySet = super().filter_queryset(queryset)
+        found: ImageQuerySet = super().filter_queryset(queryset.newest_first())
         return found
 
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
         return queryset
 
-    leave = widen
+    def standing(self, queryset: ImageQuerySet, _name: str, word: str) -> ImageQuerySet:
+        return queryset.filter(target__current__status__in=WORDS[word])
+
+    def arrange(self, queryset: ImageQuerySet, _name: str, by: str) -> ImageQuerySet:
+        return queryset.order_by(by, "-id" if by.startswith("-") else "id")
+
+
+class BuildFilter(django_filters.FilterSet):
+    page = PageNumber()
+    limit = PageLimit()
+
+    class Meta:
+        model = Build
+        fields: list[str] = []

@@ -1,7 +1,7 @@
 """Images: named things that their owners built, and who may see them."""
 
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
@@ -10,7 +10,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
-from builds.models import Build, Target
+from builds.models import Build, BuildQuerySet, Target
 from images.naming import Reference, readings
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def owned_by(self, viewer: "Viewer") -> "ImageQuerySet":
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
+
+    def changeable_by(self, viewer: User) -> "ImageQuerySet":
+        """What this user may describe anew: operators all, others their own."""
+        return self if viewer.is_staff else self.owned_by(viewer)
 
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
@@ -43,8 +47,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
         where `tagless` allows leaving it out.
         """
         identity, references = readings(text)
-        if identity is not None:
-            return self._with_id(identity)
+        if identity is not None and (known := self._with_id(identity)):
+            return known
         for reference in references:
             if reference.tag is None and not tagless:
                 continue
@@ -66,6 +70,25 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return named if reference.tag is None else named.filter(tag__iexact=reference.tag)
 
 
+class Logo(models.Model):
+    """A picture that images show, kept in the default storage as webp."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="logos")
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index("owner", "created_at", name="images_logo_own")]
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def path(self) -> str:
+        """Its key in the storage, and its address."""
+        return f"logos/{self.pk}.webp"
+
+
 class Image(models.Model):
     """A named thing with an owner. What was built of it, and when, its target knows."""
 
@@ -78,7 +101,9 @@ class Image(models.Model):
     readme = models.TextField(blank=True)
     public = models.BooleanField(default=False)
     protected = models.BooleanField(default=False)
-    logo_id = models.UUIDField(null=True, blank=True)
+    logo = models.ForeignKey(
+        "Logo", null=True, blank=True, on_delete=models.PROTECT, related_name="images"
+    )
     patch_version = models.CharField(max_length=12, default="initial")
     chutes_version = models.CharField(max_length=40, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -107,6 +132,13 @@ class Image(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner.username}/{self.name}:{self.tag}"
+
+    @property
+    def attempts(self) -> BuildQuerySet:
+        """What readers of this image may see: its owner's attempts since it was made."""
+        return Build.objects.filter(
+            image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.target.created_at
+        )
 
     @property
     def build(self) -> Build:

@@ -11,6 +11,12 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 NAME_LENGTH = range(3, 66)
+ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+"""What a build argument may be called."""
+_PART = "[A-Za-z0-9]+(([.]|_|__|-+)[A-Za-z0-9]+)*"
+NAMES = f"^{_PART}(/{_PART})*$"
+TAGS = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""The same for JSON Schema, which knows neither lower-casing nor reserved words."""
 RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search"})
 """Last parts of addresses under an image: no name may end in one."""
 
@@ -22,14 +28,14 @@ class BadName(ValueError):
 def check_name(name: str) -> None:
     if len(name) not in NAME_LENGTH:
         raise BadName("takes 3 to 65 characters")
-    parts = name.lower().split("/")
-    if not all(PART.fullmatch(part) for part in parts):
+    if not _could_be(name):
         raise BadName(
             "takes letters and digits, with single '.', '_' or '__' or any '-' between them, "
             "in parts separated by '/'"
         )
-    if parts[-1] in RESERVED:
-        raise BadName(f"must not end in {parts[-1]!r}, which is an address under an image")
+    last = name.lower().rpartition("/")[2]
+    if last in RESERVED:
+        raise BadName(f"must not end in {last!r}, which is an address under an image")
 
 
 def check_tag(tag: str) -> None:
@@ -67,8 +73,15 @@ def readings(text: str) -> tuple[UUID | None, list[Reference]]:
     name, colon, tag = text.rpartition(":") if ":" in text else (text, "", "")
     if colon and not TAG.fullmatch(tag):
         return found, []
-    references = [Reference(owner=None, name=name, tag=tag or None)]
     owner, slash, rest = name.partition("/")
-    if slash:
-        references.append(Reference(owner=owner, name=rest, tag=tag or None))
-    return found, references
+    spelled = [(None, name), (owner, rest)] if slash else [(None, name)]
+    return found, [
+        Reference(owner=owner, name=name, tag=tag or None)
+        for owner, name in spelled
+        if _could_be(name) and (owner is None or _could_be(owner))
+    ]
+
+
+def _could_be(name: str) -> bool:
+    # Some letters beyond ASCII have lower-case forms within it.
+    return name.isascii() and all(PART.fullmatch(part) for part in name.lower().split("/"))

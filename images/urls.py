@@ -1,16 +1,31 @@
 """Addresses of images. A reference may hold slashes, so what follows it is matched first."""
 
+from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
-from images.views import ImageViewSet, redirect
+from images.views.builds import BuildsView, CancelView, RebuildView
+from images.views.images import ManyView, OneView
+from images.views.logos import LogosView, LogoView
+from images.views.logs import LogsView
+
+
+def redirect(request: HttpRequest) -> HttpResponse:
+    """`/images` without its slash, for any method, before any authentication."""
+    response = HttpResponse(status=307)
+    response["Location"] = "/images/"
+    return response
+
+
+ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
     path("images", redirect),
-    path("images/", ImageViewSet.as_view({"get": "list", "post": "create"})),
-    re_path(
-        r"^images/(?P<ref>.+)/logs$", ImageViewSet.as_view({"get": "logs"}, anonymous_allowed=True)
-    ),
-    re_path(
-        r"^images/(?P<ref>.+)$", ImageViewSet.as_view({"get": "retrieve", "delete": "destroy"})
-    ),
+    path("images/", ManyView.as_view({"get": "list", "post": "create"})),
+    re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
+    re_path(r"^images/(?P<ref>.+)/cancel$", CancelView.as_view({"post": "create"})),
+    re_path(r"^images/(?P<ref>.+)/rebuild$", RebuildView.as_view({"post": "create"})),
+    re_path(r"^images/(?P<ref>.+)$", ONE),
+    path("logos/", LogosView.as_view({"post": "create"})),
+    path("logos/<uuid:logo_id>.webp", LogoView.as_view({"get": "retrieve"})),
 ]

@@ -1,22 +1,18 @@
 """One reader's way through an image's log, live or finished, from a cursor on."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from django.db import connection
-
 from builds.logs.hub import HUB
 from builds.logs.lines import LogLine
-from builds.logs.store import Page, page
+from builds.logs.reading import in_reader
+from builds.logs.store import page
 from builds.status import Status
 
 KEEPALIVE_SECONDS = 15.0
-READERS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="log-reader")
 CURSOR = re.compile(r"([1-9][0-9]{0,8}):(0|[1-9][0-9]{0,8})(:done)?", re.ASCII)
 
 
@@ -64,18 +60,6 @@ class Done:
     api_status: str
 
 
-async def read(image_id: UUID, cursor: Cursor) -> Page | None:
-    """One look at the store. No connection is held afterwards."""
-
-    def look() -> Page | None:
-        try:
-            return page(image_id, attempt=cursor.attempt, line=cursor.line)
-        finally:
-            connection.close()
-
-    return await asyncio.get_running_loop().run_in_executor(READERS, look)
-
-
 async def follow(image_id: UUID, cursor: Cursor) -> AsyncIterator[Lines | Silence | Done]:
     """Each line from `cursor` on, once and in order, until the attempt has ended.
 
@@ -85,7 +69,7 @@ async def follow(image_id: UUID, cursor: Cursor) -> AsyncIterator[Lines | Silenc
     heard = monotonic()
     with HUB.watch(image_id) as watch:
         while True:
-            found = await read(image_id, cursor)
+            found = await in_reader(page, image_id, attempt=cursor.attempt, line=cursor.line)
             if found is None or found.ended:
                 if found is not None and found.status is Status.LOST:
                     cursor = Cursor(cursor.attempt + 1, 0)

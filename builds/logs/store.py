@@ -62,13 +62,18 @@ def decode(data: bytes) -> list[LogLine]:
     ]
 
 
+def _bytes(line: LogLine) -> int:
+    """What it takes in the log as text, its newline too."""
+    return len(line.text.encode()) + 1
+
+
 def append(build: Build, lines: Sequence[LogLine], *, step: int, steps: int) -> None:
     """Adds a chunk and moves the head of `build`, both or neither; raises FenceLost.
 
     `build` is its worker's own copy, whose counters say what is already there. Safe to repeat
     after a failure that left it open whether the commit happened.
     """
-    raw = sum(len(line.text) + 1 for line in lines)
+    raw = sum(_bytes(line) for line in lines)
     head = Build.objects.held_by(build).filter(status__in=RUNNING)
     with transaction.atomic():
         moved = head.filter(log_chunks=build.log_chunks).update(
@@ -105,7 +110,7 @@ def seal(build: Build, line: LogLine) -> dict[str, object]:
 
     Called with the row of `build` locked and freshly read.
     """
-    raw = len(line.text) + 1
+    raw = _bytes(line)
     insert_chunk(build, [line], raw)
     return {
         "log_chunks": F("log_chunks") + 1,

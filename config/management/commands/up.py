@@ -66,7 +66,7 @@ class Command(BaseCommand):
             port=env.port,
             spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
             max_body=settings.MAX_BODY_BYTES,
-            refuse=header_check("/images/", "/logos/"),
+            refuse=header_check("/images/", "/logos/", "/api_keys/"),
             ready=self.greet,
             on_stop=stop,
         )

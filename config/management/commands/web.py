@@ -28,7 +28,7 @@ class Command(BaseCommand):
                 port=environment().port,
                 spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
                 max_body=settings.MAX_BODY_BYTES,
-                refuse=header_check("/images/", "/logos/"),
+                refuse=header_check("/images/", "/logos/", "/api_keys/"),
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

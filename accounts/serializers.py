@@ -1,0 +1,145 @@
+"""Users and keys as clients send and see them. The shape of scopes is the command line's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from accounts import scopes
+from accounts.models import LABEL_CHARACTERS, ApiKey, User
+from api.fields import JsonBool, Text
+
+ROWS = 100
+
+
+class UserSerializer(serializers.ModelSerializer[User]):
+    """Somebody, to everybody."""
+
+    user_id = serializers.UUIDField(source="id", read_only=True)
+    logo_id = serializers.SerializerMethodField(help_text="Users have no logos.")
+    logo = serializers.SerializerMethodField()
+
+    class Meta:
+        model = User
+        fields: tuple[str, ...] = ("username", "user_id", "logo_id", "created_at", "logo")
+        read_only_fields: tuple[str, ...] = fields
+
+    def get_logo_id(self, user: User) -> str | None:
+        return None
+
+    def get_logo(self, user: User) -> str | None:
+        return None
+
+
+class MeSerializer(UserSerializer):
+    """Somebody, to themselves."""
+
+    permissions_bitmask = serializers.SerializerMethodField(help_text="None of them apply here.")
+    permissions = serializers.SerializerMethodField()
+
+    class Meta(UserSerializer.Meta):
+        fields: tuple[str, ...] = (
+            *UserSerializer.Meta.fields,
+            "hotkey",
+            "is_staff",
+            "daily_build_limit",
+            "permissions_bitmask",
+            "permissions",
+        )
+        read_only_fields: tuple[str, ...] = fields
+
+    def get_permissions_bitmask(self, user: User) -> int:
+        return 0
+
+    def get_permissions(self, user: User) -> list[str]:
+        return []
+
+
+class ScopeSerializer(serializers.Serializer[Any]):
+    """What a key may do: an action, or every one, on all things of a kind, or on one of them."""
+
+    object_type = serializers.ChoiceField(scopes.OBJECTS)
+    object_id = serializers.UUIDField(required=False, allow_null=True)
+    action = serializers.ChoiceField(scopes.ACTIONS, required=False, allow_null=True)
+
+
+class KeyOrderSerializer(serializers.Serializer[Any]):
+    """What `POST /api_keys/` takes."""
+
+    name = Text(max_length=LABEL_CHARACTERS)
+    admin = JsonBool(default=False, help_text="Whether it may do everything.")
+    scopes = serializers.ListField(
+        child=ScopeSerializer(), required=False, allow_null=True, max_length=ROWS
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs["admin"] and not attrs.get("scopes"):
+            text = "a key that is not for everything needs at least one scope"
+            raise serializers.ValidationError({"scopes": [text]}, code="too_short")
+        return attrs
+
+    @property
+    def granted(self) -> list[str]:
+        """As `accounts.scopes` spells them."""
+        if self.validated_data["admin"]:
+            return [scopes.ALL]
+        rows = self.validated_data["scopes"]
+        return sorted({scope for row in rows for scope in _spelled(row)})
+
+
+class KeySerializer(serializers.ModelSerializer[ApiKey]):
+    """A key, without its secret."""
+
+    api_key_id = serializers.UUIDField(source="id", read_only=True)
+    user_id = serializers.UUIDField(read_only=True)
+    name = serializers.CharField(source="label", read_only=True)
+    admin = serializers.SerializerMethodField()
+    scopes = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ApiKey
+        fields: tuple[str, ...] = (
+            "api_key_id",
+            "user_id",
+            "name",
+            "admin",
+            "scopes",
+            "created_at",
+            "last_used_at",
+            "expires_at",
+        )
+        read_only_fields: tuple[str, ...] = fields
+
+    def get_admin(self, key: ApiKey) -> bool:
+        return scopes.ALL in key.scopes
+
+    @extend_schema_field(ScopeSerializer(many=True))
+    def get_scopes(self, key: ApiKey) -> list[dict[str, str | None]]:
+        return [_row(scope) for scope in key.scopes if scope != scopes.ALL]
+
+
+class NewKeySerializer(KeySerializer):
+    """A key at its making: the one time that its secret is told."""
+
+    secret_key = serializers.CharField(read_only=True)
+
+    class Meta(KeySerializer.Meta):
+        fields: tuple[str, ...] = (*KeySerializer.Meta.fields, "secret_key")
+        read_only_fields: tuple[str, ...] = fields
+
+
+class EndedKeySerializer(serializers.Serializer[ApiKey]):
+    api_key_id = serializers.UUIDField(source="id", read_only=True)
+    deleted = serializers.BooleanField(read_only=True)
+
+
+def _spelled(row: dict[str, Any]) -> Iterator[str]:
+    identity = row.get("object_id")
+    for action in [row["action"]] if row.get("action") else scopes.ACTIONS:
+        yield f"{row['object_type']}:{action}" + (f":{identity}" if identity else "")
+
+
+def _row(scope: str) -> dict[str, str | None]:
+    kind, action, identity = [*scope.split(":"), None][:3]
+    return {"object_type": kind, "object_id": identity, "action": action}

@@ -1,0 +1,11 @@
+"""Addresses of users and their keys. A key's name may hold anything."""
+
+from django.urls import path
+
+from accounts.views import KeyView, MeView
+
+urlpatterns = [
+    path("users/me", MeView.as_view({"get": "retrieve"})),
+    path("api_keys/", KeyView.as_view({"get": "list", "post": "create"})),
+    path("api_keys/<path:ref>", KeyView.as_view({"get": "retrieve", "delete": "destroy"})),
+]

@@ -1,0 +1,120 @@
+"""Who somebody is, and the keys that they make for themselves."""
+
+from typing import cast
+from uuid import UUID
+
+import django_filters
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import AUTHENTICATION, ScopePermission
+from accounts.models import ApiKey, ApiKeyQuerySet, User
+from accounts.serializers import (
+    EndedKeySerializer,
+    KeyOrderSerializer,
+    KeySerializer,
+    MeSerializer,
+    NewKeySerializer,
+)
+from api.errors import Conflict
+from api.filters import PageLimit, PageNumber, TextFilter
+from api.schema import query_parameters
+from api.speech import JsonParser
+from api.views import ApiView
+
+NO_KEY = "API key not found, or does not belong to you"
+
+
+class AccountView(ApiView):
+    """Only for keys that may do everything: others must not make or end keys, or tell whose."""
+
+    authentication_classes = AUTHENTICATION
+    permission_classes = (ScopePermission,)
+
+    @property
+    def user(self) -> User:
+        return cast("User", self.request.user)
+
+
+class MeView(AccountView):
+    signature_purpose = "me"
+
+    @extend_schema(operation_id="who_am_i", responses=MeSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """The caller."""
+        return Response(MeSerializer(self.user).data)
+
+
+class KeyFilter(django_filters.FilterSet):
+    name = TextFilter("label", help_text="A part of the name.")
+    page = PageNumber()
+    limit = PageLimit()
+
+    class Meta:
+        model = ApiKey
+        fields: list[str] = []
+
+
+class KeyView(AccountView):
+    signature_purpose = "api_keys"
+    lookup_field = "ref"
+    parser_classes = (JsonParser,)
+    path_texts = {"ref": "The key's id, or its name."}
+
+    def get_queryset(self) -> ApiKeyQuerySet:
+        return ApiKey.objects.usable().filter(user=self.user)
+
+    @extend_schema(
+        operation_id="list_api_keys",
+        parameters=query_parameters(KeyFilter),
+        responses=KeySerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """The caller's keys, newest first."""
+        found = self.filtered(KeyFilter, self.get_queryset())
+        return self.paged(found.order_by("-created_at", "-id"), KeySerializer)
+
+    @extend_schema(
+        operation_id="create_api_key",
+        request=KeyOrderSerializer,
+        responses={200: NewKeySerializer, 409: "A key of that name exists."},
+    )
+    def create(self, request: Request) -> Response:
+        """Makes a key, and tells its secret this once. It lives no longer than the key used."""
+        form = KeyOrderSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        name = form.validated_data["name"]
+        if self.get_queryset().filter(label=name).exists():
+            raise Conflict(f"An API key named {name!r} exists: end that one, or take another name")
+        expires_at = request.auth.expires_at if isinstance(request.auth, ApiKey) else None
+        key, text = ApiKey.objects.issue(
+            self.user, label=name, scopes=form.granted, expires_at=expires_at
+        )
+        return Response({**KeySerializer(key).data, "secret_key": text})
+
+    @extend_schema(operation_id="get_api_key", responses=KeySerializer)
+    def retrieve(self, request: Request, ref: str) -> Response:
+        """One of the caller's keys, without its secret."""
+        return Response(KeySerializer(self.meant(ref)).data)
+
+    @extend_schema(operation_id="delete_api_key", responses={200: EndedKeySerializer})
+    def destroy(self, request: Request, ref: str) -> Response:
+        """Ends a key, at once."""
+        key = self.meant(ref)
+        self.get_queryset().filter(pk=key.pk).revoke()
+        return Response({"api_key_id": key.pk, "deleted": True})
+
+    def meant(self, ref: str) -> ApiKey:
+        """By id, or the newest of that name. Raises NotFound."""
+        keys = self.get_queryset()
+        found = None
+        try:
+            found = keys.filter(pk=UUID(ref)).first()
+        except ValueError:
+            if "\0" not in ref:
+                found = keys.filter(label=ref).order_by("-created_at", "-id").first()
+        if found is None:
+            raise NotFound(NO_KEY)
+        return found

@@ -1,0 +1,139 @@
+"""Every error as the Images API words it: JSON with `detail`, bad fields as a list."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
+    "required": ("missing", "Field required"),
+    "null": ("value_error", "Input should not be null"),
+    "no_name": ("missing", "Field required"),
+    "min_length": ("string_too_short", None),
+    "max_length": ("string_too_long", None),
+    "blank": ("string_too_short", "String should have at least 1 character"),
+    "invalid": ("value_error", None),
+    "not_a_list": ("list_type", "Input should be a valid list"),
+    "surrogate_characters_not_allowed": (
+        "string_unicode",
+        "Input should be a valid string, unable to parse raw data as a unicode string",
+    ),
+}
+"""Codes of the framework by the types and texts of the Images API; others pass as they are."""
+ECHO_CHARACTERS = 200
+READING = frozenset({"GET", "HEAD", "DELETE"})
+
+
+class Conflict(exceptions.APIException):
+    """It is refused as things stand now."""
+
+    status_code = 409
+
+
+class TooLarge(exceptions.APIException):
+    status_code = 413
+
+
+class TooMany(exceptions.Throttled):
+    """429 with Retry-After."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(wait=math.ceil(seconds))
+        self.detail = text  # type: ignore[assignment]
+
+
+class Invalid(exceptions.APIException):
+    """422 for one fault that is not a field's."""
+
+    status_code = 422
+
+    def __init__(self, kind: str, text: str, *location: str) -> None:
+        super().__init__(text)
+        self.entry = {"type": kind, "loc": list(location), "msg": text, "input": None}
+
+
+def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
+    """Errors as `{"detail": …}`; bad fields as 422 with the list form, all of them together."""
+    match problem:
+        case exceptions.ValidationError():
+            return Response({"detail": list(_entries(problem, context["request"]))}, status=422)
+        case Invalid():
+            return Response({"detail": [problem.entry]}, status=422)
+        case RequestDataTooBig():
+            return Response({"detail": str(problem)}, status=413)
+        case TooManyFieldsSent() | TooManyFilesSent():
+            return Response({"detail": str(problem)}, status=400)
+        case SuspiciousOperation():
+            return Response({"detail": "Bad Request"}, status=400)
+    response = exception_handler(problem, context)
+    if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
+        response.data = {"detail": response.data}
+    if response is not None and isinstance(problem, exceptions.MethodNotAllowed):
+        response.data = {"detail": "Method Not Allowed"}
+    return response
+
+
+def _entries(problem: exceptions.ValidationError, request: Request) -> Iterator[dict[str, Any]]:
+    where, given = (
+        ("query", request.query_params) if request.method in READING else ("body", request.data)
+    )
+    yield from _walk(problem.detail, given, [where])
+
+
+def _walk(detail: Any, given: Any, location: list[str | int]) -> Iterator[dict[str, Any]]:
+    """Faults where they are, fields within lists of objects too."""
+    if isinstance(detail, Mapping):
+        for name, inner in detail.items():
+            here = [] if name == "non_field_errors" else [name]
+            yield from _walk(inner, _part(given, name) if here else given, [*location, *here])
+    elif isinstance(detail, list) and any(isinstance(each, Mapping) for each in detail):
+        for index, inner in enumerate(detail):
+            yield from _walk(inner, _part(given, index), [*location, index])
+    else:
+        for error in detail if isinstance(detail, list) else [detail]:
+            code = str(getattr(error, "code", "value_error"))
+            kind, text = FIELD_ERRORS.get(code, (code, None))
+            yield {"type": kind, "loc": location, "msg": text or str(error), "input": _echo(given)}
+
+
+def _part(given: Any, name: Any) -> Any:
+    if isinstance(given, Mapping):
+        return given.get(name)
+    return given[name] if isinstance(given, list) and isinstance(name, int) else None
+
+
+def _echo(value: Any) -> str | int | float | None:
+    """What was sent, if it is short and plain: nobody needs their Dockerfile back."""
+    if isinstance(value, str):
+        return value[:ECHO_CHARACTERS].encode(errors="replace").decode()
+    return value if isinstance(value, int | float) else None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return JsonResponse({"detail": "Bad Request"}, status=400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return JsonResponse({"detail": "Forbidden"}, status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return JsonResponse({"detail": "Not Found"}, status=404)
+
+
+def crashed(request: HttpRequest) -> HttpResponse:
+    """A crash answers with an id, and Django logs it with the reason and the traceback."""
+    reason = f"Internal Server Error {uuid4().hex}"
+    return JsonResponse({"detail": reason}, status=500, reason=reason)

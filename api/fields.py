@@ -1,0 +1,148 @@
+"""Kinds of fields that refuse with the types and texts of the Images API's 422 answers.
+
+Those whose name starts with Query are of a query string, and each knows its own OpenAPI schema.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+YES = frozenset({"true", "1", "on", "yes", "y", "t"})
+NO = frozenset({"false", "0", "off", "no", "n", "f"})
+BOOL = "Input should be a valid boolean, unable to interpret input"
+DIGITS = 12
+INT = "Input should be a valid integer, unable to parse string as an integer"
+
+
+def parse_bool(value: object) -> bool | None:
+    """None for what is not a boolean in any spelling that the API takes."""
+    word = str(value).lower()
+    return True if word in YES else False if word in NO else None
+
+
+@extend_schema_field({"type": "boolean"})
+class FormBool(serializers.Field[bool, Any, Any, Any]):
+    """A boolean of a form, which knows only words."""
+
+    default_error_messages = {"bool_parsing": BOOL}
+
+    def to_internal_value(self, data: object) -> bool:
+        found = parse_bool(data)
+        if found is None:
+            self.fail("bool_parsing")
+        return found
+
+    def to_representation(self, value: bool) -> bool:
+        return value
+
+
+@extend_schema_field({"type": "boolean"})
+class JsonBool(FormBool):
+    """A boolean of a JSON body: nothing else will do there."""
+
+    default_error_messages = {"bool_type": "Input should be a valid boolean"}
+
+    def to_internal_value(self, data: object) -> bool:
+        if not isinstance(data, bool):
+            self.fail("bool_type")
+        return data
+
+
+class Text(serializers.CharField):
+    """A string, kept as it was sent. A number is none, whatever could be made of it."""
+
+    default_error_messages = {"string_type": "Input should be a valid string"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is None:
+            self.fail("string_type")
+        return super().run_validation(data)
+
+    def to_internal_value(self, data: object) -> str:
+        if not isinstance(data, str):
+            self.fail("string_type")
+        return super().to_internal_value(data)
+
+
+class QueryBool(forms.Field):
+    """None when absent."""
+
+    schema: Mapping[str, Any] = {"type": "boolean"}
+
+    def clean(self, value: Any) -> bool | None:
+        if value is None:
+            return None
+        found = parse_bool(value)
+        if found is None:
+            raise forms.ValidationError(BOOL, code="bool_parsing")
+        return found
+
+
+class QueryInt(forms.Field):
+    """A whole number within bounds; `default` when absent."""
+
+    def __init__(self, *, default: int, least: int, most: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.default, self.least, self.most = default, least, most
+        self.schema = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+    def clean(self, value: Any) -> int:
+        if value is None:
+            return self.default
+        digits = value.strip().removeprefix("-")
+        if not digits.isascii() or not digits.isdigit() or len(digits) > DIGITS:
+            raise forms.ValidationError(INT, code="int_parsing")
+        found = int(value)
+        if found < self.least:
+            text = f"Input should be greater than or equal to {self.least}"
+            raise forms.ValidationError(text, code="greater_than_equal")
+        if found > self.most:
+            text = f"Input should be less than or equal to {self.most}"
+            raise forms.ValidationError(text, code="less_than_equal")
+        return found
+
+
+class QueryText(forms.CharField):
+    """Words to look for; blank is as good as absent."""
+
+    schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
+
+
+class QueryChoice(forms.Field):
+    """One of some words; None when absent."""
+
+    def __init__(self, *, among: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.among = among
+        self.schema = {"type": "string", "enum": list(among)}
+
+    def clean(self, value: Any) -> str | None:
+        if value is not None and value not in self.among:
+            *words, last = (repr(each) for each in self.among)
+            text = f"Input should be {', '.join(words)} or {last}"
+            raise forms.ValidationError(text, code="enum")
+        found: str | None = value
+        return found
+
+
+class QueryMoment(forms.Field):
+    """A date and time by ISO 8601, in UTC where it does not say; None when absent."""
+
+    schema: Mapping[str, Any] = {"type": "string", "format": "date-time"}
+
+    def clean(self, value: Any) -> datetime | None:
+        if value is None:
+            return None
+        try:
+            found = datetime.fromisoformat(value.strip())
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            text = "Input should be a valid datetime"
+            raise forms.ValidationError(text, code="datetime_parsing") from None

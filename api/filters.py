@@ -1,0 +1,52 @@
+"""Kinds of filters, whose fields are those of `api.fields`."""
+
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+
+from api.fields import QueryBool, QueryChoice, QueryInt, QueryMoment, QueryText
+
+DEFAULT_LIMIT = 25
+MOST = 100
+
+
+class TextFilter(django_filters.Filter):
+    """A part of a text, whatever its case, with no wildcards."""
+
+    field_class = QueryText
+
+    def __init__(self, field_name: str | None = None, **extra: Any) -> None:
+        super().__init__(field_name, "icontains", **extra)
+
+
+class BoolFilter(django_filters.Filter):
+    field_class = QueryBool
+
+
+class ChoiceFilter(django_filters.Filter):
+    field_class = QueryChoice
+
+
+class MomentFilter(django_filters.Filter):
+    field_class = QueryMoment
+
+
+class _Unfiltering(django_filters.Filter):
+    """Checked with the filters, so that a 422 names it among them, and left to the pagination."""
+
+    field_class = QueryInt
+
+    def filter(self, qs: "QuerySet[Any]", value: Any) -> "QuerySet[Any]":
+        return qs
+
+
+class PageNumber(_Unfiltering):
+    def __init__(self) -> None:
+        super().__init__(default=0, least=0, most=10_000_000, help_text="The page, counted from 0.")
+
+
+class PageLimit(_Unfiltering):
+    def __init__(self) -> None:
+        text = f"Items on a page; 0 means {DEFAULT_LIMIT}."
+        super().__init__(default=DEFAULT_LIMIT, least=0, most=MOST, help_text=text)

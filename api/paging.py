@@ -1,0 +1,59 @@
+"""Lists by pages counted from 0, in the envelope of the Images API."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.core.paginator import EmptyPage, Paginator
+from django.db.models import QuerySet
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api.filters import DEFAULT_LIMIT
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+
+class Pages(BasePagination):
+    """`page` and `limit`, both already checked by the view's filter."""
+
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: "APIView | None" = None,
+    ) -> list[Any]:
+        self.page = int(request.query_params.get("page", 0))
+        self.limit = int(request.query_params.get("limit", DEFAULT_LIMIT))
+        pages = Paginator(queryset, self.limit or DEFAULT_LIMIT)
+        self.total = pages.count
+        try:
+            return list(pages.page(self.page + 1).object_list)
+        except EmptyPage:
+            return []
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(
+            {
+                "total": self.total,
+                "page": self.page,
+                "limit": self.limit,
+                "items": data,
+                "cord_refs": None,
+            }
+        )
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        number = {"type": "integer", "minimum": 0}
+        return {
+            "type": "object",
+            "properties": {
+                "total": {**number, "description": "Of all pages."},
+                "page": number,
+                "limit": number,
+                "items": schema,
+                "cord_refs": {"nullable": True, "description": "Always null."},
+            },
+            "required": ["total", "page", "limit", "items", "cord_refs"],
+        }

@@ -1,0 +1,126 @@
+"""How the API describes itself: what is true of every operation is said here, once."""
+
+from typing import Any
+
+from django_filters import FilterSet
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.utils import Direction, OpenApiParameter
+
+DETAIL = {
+    "type": "object",
+    "properties": {"detail": {"type": "string"}},
+    "required": ["detail"],
+}
+FAULT = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "description": "A word for the kind of fault."},
+        "loc": {
+            "type": "array",
+            "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+            "description": "Where: `body` or `query`, then the name of the field.",
+        },
+        "msg": {"type": "string"},
+        "input": {"nullable": True, "description": "What was sent, if it is short."},
+    },
+    "required": ["type", "loc", "msg", "input"],
+}
+FAULTS = {
+    "type": "object",
+    "properties": {"detail": {"type": "array", "items": FAULT, "minItems": 1}},
+    "required": ["detail"],
+}
+HEADERS = {
+    401: {"WWW-Authenticate": "What would be taken."},
+    429: {"Retry-After": "Seconds."},
+    405: {"Allow": "What is there instead."},
+}
+BODY_REFUSALS = {
+    400: "The body could not be read as what it claims to be.",
+    413: "The body is too large.",
+    415: "No body of this kind is taken.",
+}
+FIRST_ERROR = 400
+
+
+class Schema(AutoSchema):
+    """Adds what every operation may answer. A text in place of a serializer says why an error is.
+
+    A view may describe its path's parameters in `path_texts`.
+    """
+
+    def _get_serializer(self) -> None:
+        """Nothing is guessed: every operation says what it takes and answers."""
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        found: list[dict[str, list[str]]] = super().get_auth()
+        return [*found, {}] if getattr(self.view, "anonymous_allowed", False) else found
+
+    def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        for status, why in self._common_refusals().items():
+            bodies.setdefault(str(status), self._refusal(status, why))
+        return dict(sorted(bodies.items()))
+
+    def _get_response_for_code(
+        self,
+        serializer: Any,
+        status_code: str,
+        media_types: Any = None,
+        direction: Direction = "response",
+    ) -> dict[str, Any]:
+        if isinstance(serializer, str) and int(status_code) >= FIRST_ERROR:
+            return self._refusal(int(status_code), serializer)
+        found: dict[str, Any] = super()._get_response_for_code(
+            serializer, status_code, media_types, direction
+        )
+        return found
+
+    def _common_refusals(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        if self.view.authentication_classes:
+            found[401] = "The credentials are missing, wrong, used up or not enough."
+            if self.method not in ("GET", "HEAD"):
+                found[403] = "A session's request came without its CSRF token."
+        if "{" in self.path:
+            found[404] = "There is none, or it is not the caller's to know."
+        if self.get_request_serializer() is not None and self.method in ("POST", "PATCH"):
+            found |= BODY_REFUSALS
+            found[422] = "Fields are missing or wrong: all of them are named."
+        elif self.get_override_parameters():
+            found[422] = "Parameters are wrong: all of them are named."
+        return found
+
+    def _refusal(self, status: int, why: str) -> dict[str, Any]:
+        name, schema = ("Faults", FAULTS) if status == 422 else ("Refusal", DETAIL)  # noqa: PLR2004
+        body = ResolvedComponent(name, ResolvedComponent.SCHEMA, schema, name)
+        self.registry.register_on_missing(body)
+        found: dict[str, Any] = {
+            "description": why,
+            "content": {"application/json": {"schema": body.ref}},
+        }
+        if status in HEADERS:
+            found["headers"] = {
+                name: {"schema": {"type": "string"}, "description": text}
+                for name, text in HEADERS[status].items()
+            }
+        return found
+
+    def _resolve_path_parameters(self, variables: list[str]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = super()._resolve_path_parameters(variables)
+        texts = getattr(self.view, "path_texts", {})
+        for each in found:
+            if each["name"] in texts:
+                each["description"] = texts[each["name"]]
+        return found
+
+
+def query_parameters(filterset: type[FilterSet]) -> list[OpenApiParameter]:
+    """What a list may be narrowed by, from what narrows it."""
+    return [
+        OpenApiParameter(
+            name, each.field.schema, OpenApiParameter.QUERY, description=each.field.help_text
+        )
+        for name, each in filterset.base_filters.items()
+    ]

@@ -1,0 +1,57 @@
+"""The API's description of itself, and the page that shows it."""
+
+from functools import cache
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api.views import OpenView
+
+
+class HotkeyScheme(OpenApiAuthenticationExtension):
+    target_class = "accounts.authentication.HotkeyAuthentication"
+    name = ["Hotkey", "Nonce", "Signature"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[dict[str, str]]:
+        texts = {
+            "X-Chutes-Hotkey": "The ss58 address of an sr25519 key.",
+            "X-Chutes-Nonce": "The time in seconds since 1970, off by less than 600.",
+            "X-Chutes-Signature": "In hex, of `hotkey:nonce:purpose` for GET and DELETE (`images`, "
+            "`api_keys` or `me`), else of `hotkey:nonce:` and the hex SHA-256 of the body. Good "
+            "once.",
+        }
+        return [
+            {"type": "apiKey", "in": "header", "name": name, "description": text}
+            for name, text in texts.items()
+        ]
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    target_class = "accounts.authentication.KeyAuthentication"
+    name = "ApiKey"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        text = "`cpk_…`, bare or after any scheme word."
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": text}
+
+
+class DescriptionView(OpenView):
+    @extend_schema(exclude=True)
+    def retrieve(self, request: Request) -> Response:
+        return Response(description())
+
+
+@cache
+def description() -> Any:
+    """The same for everybody, and slow to make."""
+    return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def docs(request: HttpRequest) -> HttpResponse:
+    return render(request, "docs.html")

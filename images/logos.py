@@ -1,0 +1,63 @@
+"""Logos: whatever picture is sent, a small webp of our own making is kept."""
+
+import io
+from datetime import timedelta
+from typing import IO
+
+import PIL.Image
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.utils import timezone
+from PIL import ImageOps
+
+from accounts.models import User
+from images.models import Logo
+
+BYTES = 5 * 1024 * 1024
+PIXELS = 16 * 1024 * 1024
+"""Of a picture unpacked. A small file may claim to be enormous."""
+SIDE = 512
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+WINDOW = timedelta(hours=24)
+MOST = 100
+"""In 24 hours: they stay until somebody cleans up."""
+
+
+class NotALogo(ValueError):
+    """The file is no picture that we take. The text says what would do."""
+
+
+class TooManyLogos(Exception):
+    """Somebody sent MOST of them within 24 hours."""
+
+
+def add(*, owner: User, file: IO[bytes]) -> Logo:
+    """Takes a picture in. Raises NotALogo or TooManyLogos, and then nothing is kept."""
+    since = timezone.now() - WINDOW
+    if Logo.objects.filter(owner=owner, created_at__gt=since).count() >= MOST:
+        raise TooManyLogos
+    logo = Logo(owner=owner)
+    default_storage.save(logo.path, ContentFile(draw(file)))
+    logo.save(force_insert=True)
+    return logo
+
+
+def draw(file: IO[bytes]) -> bytes:
+    """The picture as webp, no side longer than SIDE, with nothing else that was in the file."""
+    made = io.BytesIO()
+    try:
+        with PIL.Image.open(file, formats=FORMATS) as picture:
+            _check_size(picture)
+            upright = ImageOps.exif_transpose(picture).convert("RGBA")
+            upright.thumbnail((SIDE, SIDE))
+            upright.save(made, "WEBP", exif=b"", icc_profile=b"", xmp=b"")
+    except NotALogo:
+        raise
+    except Exception as problem:
+        raise NotALogo(f"is no picture that can be read: {', '.join(FORMATS)} can") from problem
+    return made.getvalue()
+
+
+def _check_size(picture: PIL.Image.Image) -> None:
+    if picture.width * picture.height > PIXELS:
+        raise NotALogo(f"has more than {PIXELS} pixels")

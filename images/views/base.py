@@ -1,0 +1,51 @@
+"""What the views of images have in common: who may call, and which image an address means."""
+
+from typing import cast
+
+from rest_framework.exceptions import NotFound
+
+from accounts.authentication import AUTHENTICATION, ScopePermission
+from accounts.models import User
+from api.views import ApiView
+from images.models import Image, ImageQuerySet
+
+MISSING = "Image not found, or does not belong to you"
+REF = (
+    "An id, `name:tag` or `owner/name:tag`. For reading also `name` or `owner/name`, the newest "
+    "image of that name. Slashes may stand as they are."
+)
+
+
+class ImageView(ApiView):
+    """Images of the caller and public ones of others."""
+
+    authentication_classes = AUTHENTICATION
+    permission_classes = (ScopePermission,)
+    lookup_field = "ref"
+    signature_purpose = "images"
+    scope_object = "images"
+    anonymous_allowed = False
+    path_texts = {"ref": REF}
+
+    @property
+    def user(self) -> User:
+        """Only where nobody else gets in."""
+        return cast("User", self.request.user)
+
+    def get_queryset(self) -> ImageQuerySet:
+        return Image.objects.with_build().visible_to(self.request.user)
+
+    def meant(
+        self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False
+    ) -> Image:
+        """Raises NotFound, or Forbidden where the key is for others. Missing looks as forbidden."""
+        among = self.get_queryset() if within is None else within
+        found = among.meant_by(ref, self.request.user, tagless=tagless)
+        if found is None:
+            raise NotFound(MISSING)
+        self.check_object_permissions(self.request, found)
+        return found
+
+    def owned(self, ref: str) -> Image:
+        """One of the caller's own."""
+        return self.meant(ref, self.get_queryset().owned_by(self.request.user))

@@ -1,0 +1,110 @@
+"""Images themselves: listed, made, looked at, described anew, deleted."""
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import Forbidden
+from api.errors import Conflict, TooMany
+from api.schema import query_parameters
+from api.speech import FormParser, JsonParser
+from builds.logs.follow import Cursor
+from images import catalog
+from images.filters import ImageFilter
+from images.models import Image
+from images.serializers import (
+    AcceptedSerializer,
+    ChangeSerializer,
+    DeletedSerializer,
+    ImageSerializer,
+    OrderSerializer,
+)
+from images.streams import SSE
+from images.views.base import MISSING, ImageView
+from images.views.logs import stream
+
+OTHER_USER = "Cannot make images for users other than yourself!"
+NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection off"
+
+
+class ManyView(ImageView):
+    parser_classes = (FormParser,)
+
+    @extend_schema(
+        operation_id="list_images",
+        parameters=query_parameters(ImageFilter),
+        responses=ImageSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """The caller's images, and others' public ones where asked for."""
+        return self.paged(self.filtered(ImageFilter, self.get_queryset()), ImageSerializer)
+
+    @extend_schema(
+        operation_id="create_image",
+        request={"multipart/form-data": OrderSerializer},
+        responses={
+            202: AcceptedSerializer,
+            (202, SSE): str,
+            409: "There is an image of that name and tag, and it is not one that failed.",
+            429: "The caller's builds for 24 hours are used up.",
+        },
+    )
+    def create(self, request: Request) -> HttpResponseBase:
+        """Orders a build: of a new image, or again of one that failed or was cancelled."""
+        form = OrderSerializer(data=request.data, context={"owner": self.user})
+        form.is_valid(raise_exception=True)
+        if form.validated_data["username"] != self.user.username:
+            raise Forbidden(OTHER_USER)
+        wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
+        try:
+            image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
+        except catalog.QuotaExceeded as problem:
+            raise TooMany(str(problem), problem.retry_after) from problem
+        except catalog.NameTaken as problem:
+            taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
+            raise Conflict(taken) from problem
+        if form.validated_data["wait"]:
+            return stream(request, image, Cursor(image.build.number, 0), status=202)
+        return Response(AcceptedSerializer(image).data, status=202)
+
+
+class OneView(ImageView):
+    parser_classes = (JsonParser,)
+
+    @extend_schema(operation_id="get_image", responses=ImageSerializer)
+    def retrieve(self, request: Request, ref: str) -> Response:
+        """One image."""
+        return Response(ImageSerializer(self.meant(ref, tagless=True)).data)
+
+    @extend_schema(
+        operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
+    )
+    def partial_update(self, request: Request, ref: str) -> Response:
+        """Describes an image anew: only what is sent changes."""
+        image = self.meant(ref, Image.objects.with_build().changeable_by(self.user))
+        form = ChangeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        try:
+            changed = catalog.change(image, by=self.user, **form.validated_data)
+        except catalog.OperatorsOnly as problem:
+            raise Forbidden(NOT_YOURS_TO_PROTECT) from problem
+        except Image.DoesNotExist as problem:
+            raise NotFound(MISSING) from problem
+        return Response(ImageSerializer(changed).data)
+
+    @extend_schema(
+        operation_id="delete_image",
+        responses={200: DeletedSerializer, 409: "The image is protected."},
+    )
+    def destroy(self, request: Request, ref: str) -> Response:
+        """Deletes one of the caller's images, by id or with its tag, and ends its build."""
+        image = self.owned(ref)
+        try:
+            catalog.delete(image)
+        except catalog.Protected as problem:
+            raise Conflict("Image is protected; take the protection off first") from problem
+        except Image.DoesNotExist as problem:
+            raise NotFound(MISSING) from problem
+        return Response({"image_id": image.pk, "deleted": True})
