@@ -12,10 +12,10 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 @cache
-def tests_of(path: str) -> frozenset[str]:
+def functions_in(path: str) -> frozenset[str]:
     tree = ast.parse((ROOT / path).read_text())
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return frozenset(each.name for each in tree.body if isinstance(each, functions))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(each.name for each in tree.body if isinstance(each, kinds))
 
 
 def test_every_weakness_has_its_number() -> None:
@@ -29,5 +29,5 @@ def test_every_weakness_has_a_test_or_a_reason_why_it_cannot_apply() -> None:
 
 def test_every_test_that_is_named_exists() -> None:
     for path, name in NAMED.findall(PAGE):
-        assert name in tests_of(path), f"{path}::{name}"
+        assert name in functions_in(path), f"{path}::{name}"
     assert len(NAMED.findall(PAGE)) == PAGE.count("::")
