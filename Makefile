@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev format lint test test-all bench lock clean
+.PHONY: help up setup setup-dev format lint test test-sdk test-all bench lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,16 @@ setup-dev: .venv/dev.stamp
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@ .venv/base.stamp
 
+.venv-sdk/installed.stamp: requirements/sdk.txt | .venv/bin/python
+	@deploy/machine.sh compiler
+	python3 -m venv --clear .venv-sdk
+	.venv-sdk/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sdk.txt
+	@touch $@
+
+tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
+	@command -v npm >/dev/null || deploy/machine.sh node
+	npm ci --prefix tests/node --no-audit --no-fund
+
 format: setup-dev ## put the code into its form
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
@@ -49,8 +59,11 @@ test: lint ## every check, within ten minutes
 	$(PY) -m tests.with_servers $(PYTEST) -m servers
 	$(PYTEST) -m "engine and not long"
 
-test-all: test ## the long runs too
-	$(PYTEST) -m long --timeout 3600
+test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
+	$(PYTEST) -m sdk
+
+test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long runs too
+	$(PYTEST) -m "long and not sdk" --timeout 3600
 
 bench: setup-dev ## figures, one JSON object a line
 	$(PY) -m bench
@@ -58,6 +71,8 @@ bench: setup-dev ## figures, one JSON object a line
 lock: setup-dev ## compile the requirements anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in
 	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
+	$(COMPILE) -o requirements/sdk.txt requirements/sdk.in
+	npm install --prefix tests/node --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes a Debian machine fit for Slipway: packages and, as root, the user that builds run as.
-# Usage: deploy/machine.sh [group...], of: engine (the default), python, test. Safe to run again: when
-# nothing is missing it changes nothing and needs no network.
+# Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node. Safe to
+# run again: when nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 
 user=slipway-build
@@ -9,7 +9,9 @@ ids=65536
 declare -A packages=(
   [engine]="buildah runc skopeo docker-registry slirp4netns uidmap bubblewrap iproute2 ca-certificates busybox-static"
   [python]="python3 python3-venv"
-  [test]="postgresql redis-server"
+  [test]="postgresql redis-server chromium"
+  [compiler]="gcc libc6-dev python3-dev"
+  [node]="nodejs npm"
 )
 
 say() { printf 'machine: %s\n' "$*" >&2; }

@@ -41,6 +41,12 @@ def test_a_name_is_given_once_whatever_its_case() -> None:
         User.objects.bulk_create([User(username="somebody")])
 
 
+def test_names_that_a_pattern_would_confuse_are_two() -> None:
+    User.objects.create_user("axb")
+    assert User.objects.create_user("a_b").username == "a_b"
+    assert User.objects.filter(username__iexact="A_B").count() == 1
+
+
 def test_a_user_is_never_deleted(owner: User) -> None:
     with pytest.raises(UsersStay):
         owner.delete()

@@ -158,6 +158,20 @@ def test_deleting_the_image_ends_its_build_and_nothing_is_pushed(
     assert digest_of(build, deployment) is None
 
 
+def test_an_old_attempt_never_moves_the_tag_of_the_image_made_again(
+    order: Order, deployment: BuildSettings, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    old = Running(order("echo begun", f"until {gate}", name="again"))
+    old.until(lambda build: build.log_lines > 1)
+    request_removal(old.build.image_id)
+    new = run(order("echo new", name="again", image_id=old.build.image_id))
+    gate.touch()
+    assert old.finish().state is Status.CANCELLED
+    assert new.state is Status.SUCCEEDED
+    assert digest_of(new, deployment) == new.digest
+
+
 def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     order: Order,
 ) -> None:

@@ -72,6 +72,12 @@ def test_the_layout_is_the_image_that_was_promised(any_yard: Yard) -> None:
     assert config["config"]["Labels"]["slipway.build"] == str(order.build_id)
 
 
+def test_a_dockerfile_in_the_context_is_only_a_file(any_yard: Yard) -> None:
+    forged = {"Dockerfile": "FROM scratch\nRUN exit 99\n", "Containerfile": "FROM scratch\n"}
+    order = any_yard.order(SAYS + "COPY Dockerfile /app/\n", files=forged)
+    assert b"hello\n" in any_yard.build(order).stdout
+
+
 def test_every_attempt_has_a_digest_of_its_own(any_yard: Yard) -> None:
     order = any_yard.order(SAYS)
     first = any_yard.build(order).outcome

@@ -11,7 +11,7 @@ from django.db import connection
 from builds import runner
 from builds.logs.follow import BadCursor, Cursor, Done, Lines, follow
 from builds.logs.lines import LogLine
-from builds.logs.store import CHUNK_LINES, FenceLost, append, page
+from builds.logs.store import CHUNK_LINES, PAGE_CHUNKS, FenceLost, append, page
 from builds.models import Build
 from builds.settle import INTERRUPTED, settle_failed
 from builds.status import Status
@@ -103,6 +103,44 @@ def test_a_lost_attempt_is_followed_into_its_successor_without_an_end(order: Ord
     assert texts[1].startswith("interrupted")
     assert "hello" in texts
     assert done.cursor.attempt == 2
+
+
+def test_the_end_is_told_only_once_the_status_says_so(live: Build) -> None:
+    async def watch() -> Build:
+        async for found in follow(live.image_id, Cursor(1, 0)):
+            if isinstance(found, Done):
+                return await Build.objects.aget(pk=live.pk)
+        raise AssertionError("it ended without saying so")
+
+    build = asyncio.run(watch())
+    assert build.state is Status.SUCCEEDED
+    assert build.digest
+
+
+def test_a_reader_hears_of_the_end_though_nobody_rang(order: Order) -> None:
+    build = claimed(order("echo hello"))
+
+    async def watch() -> Done:
+        async with asyncio.timeout(5):
+            async for found in follow(build.image_id, Cursor(1, 0)):
+                if isinstance(found, Lines):
+                    held = Build.objects.filter(pk=build.pk)
+                    await held.aupdate(status=Status.FAILED, failure_text="in silence")
+                if isinstance(found, Done):
+                    return found
+        raise AssertionError("it ended without saying so")
+
+    append(build, lines("one"), step=0, steps=0)
+    assert asyncio.run(watch()).api_status == "error: in silence"
+
+
+def test_one_look_reads_a_bounded_part_of_a_log(order: Order) -> None:
+    build = claimed(order("echo hello"))
+    for n in range(PAGE_CHUNKS + 3):
+        append(build, lines(str(n)), step=0, steps=0)
+    found = page(build.image_id, attempt=1, line=0)
+    assert found
+    assert len(found.lines) == PAGE_CHUNKS
 
 
 def test_a_chunk_is_stored_once_even_when_nobody_knows_whether_it_was(order: Order) -> None:

@@ -1,0 +1,45 @@
+"""What counts as one build of the daily limit."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from builds import runner
+from builds.conf import BuildSettings
+from builds.models import Build
+from builds.settle import INTERRUPTED, settle_failed
+from builds.status import Status
+from tests.images.conftest import Send, built
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_an_attempt_counts_once_whatever_becomes_of_it(
+    send: Send, api: APIClient, deployment: BuildSettings, settings: Any
+) -> None:
+    settings.BUILDS = replace(deployment, daily_builds=3)
+    assert built(send(tag="good")).build.state is Status.SUCCEEDED
+    assert built(send(tag="bad", dockerfile="FROM scratch\nRUN scripted: exit 1\n"))
+    # Lost by us and made again by us: one attempt of theirs.
+    interrupted = Build.objects.get(image_id=send(tag="lost").json()["image_id"])
+    Build.objects.filter(pk=interrupted.pk).move(Status.BUILDING)
+    successor = settle_failed(interrupted.pk, fence=None, to=Status.LOST, failure=INTERRUPTED)
+    assert successor
+    runner.run(successor.pk)
+    assert api.delete("/images/my-app:good").status_code == 200
+    assert Build.objects.count() == 4
+    answer = send(tag="fourth")
+    assert answer.status_code == 429
+    assert "3 images per 24 hours" in answer.json()["detail"]
+
+
+def test_an_order_that_is_refused_costs_nothing(
+    send: Send, deployment: BuildSettings, settings: Any
+) -> None:
+    settings.BUILDS = replace(deployment, daily_builds=2)
+    assert send().status_code == 202
+    assert send().status_code == 409
+    assert send(tag="not a tag").status_code == 422
+    assert send(tag="second").status_code == 202

@@ -1,0 +1,59 @@
+"""What two do at the same moment."""
+
+import hashlib
+import threading
+from typing import Any
+
+import pytest
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+
+from accounts.models import User
+from builds.conf import BuildSettings
+from builds.models import Build
+from images.models import Image
+from tests.conftest import zipped
+from tests.images.conftest import client_of, form
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_of_two_simultaneous_orders_one_wins_and_its_context_stays(
+    owner: User, deployment: BuildSettings, sent: list[Any]
+) -> None:
+    contexts = {readme: zipped(whose_txt=readme * 10_000) for readme in ("one", "other")}
+    for tag in map(str, range(5)):
+        together = threading.Barrier(2)
+        answers: dict[str, int] = {}
+
+        def order(
+            readme: str,
+            tag: str = tag,
+            together: threading.Barrier = together,
+            answers: dict[str, int] = answers,
+        ) -> None:
+            api = client_of(owner)
+            context = SimpleUploadedFile("chute.zip", contexts[readme])
+            data = form(owner.username, tag=tag, readme=readme, build_context=context)
+            together.wait()
+            answers[readme] = api.post("/images/", data, format="multipart").status_code
+            connection.close()
+
+        threads = [threading.Thread(target=order, args=[readme]) for readme in contexts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers.values()) == [202, 409]
+        image = Image.objects.with_build().get(tag=tag)
+        assert answers[image.readme] == 202
+        with default_storage.open(image.build.context_key) as stored:
+            assert stored.read() == contexts[image.readme]
+        digest = hashlib.sha256(contexts[image.readme]).hexdigest()
+        assert image.build.context_sha256 == digest
+        assert Build.objects.filter(image_id=image.pk).count() == 1
+    kept = set(default_storage.listdir("contexts")[1])
+    named = Build.objects.values_list("context_key", flat=True)
+    assert {name.removeprefix("contexts/") for name in named} <= kept
+    assert sent == list(Build.objects.order_by("queued_at").values_list("pk", flat=True))

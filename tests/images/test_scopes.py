@@ -1,0 +1,57 @@
+"""What API keys with scopes may do with images."""
+
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import ApiKey, User
+from images.models import Image
+from tests.images.conftest import Send, form
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def key(user: User, *scopes: str) -> APIClient:
+    client = APIClient()
+    _, text = ApiKey.objects.issue(user, label="scoped", scopes=list(scopes))
+    client.credentials(HTTP_AUTHORIZATION=text)
+    return client
+
+
+def test_a_key_for_reading_reads_and_changes_nothing(send: Send, owner: User) -> None:
+    image_id = send().json()["image_id"]
+    reader = key(owner, "images:read")
+    spellings = [image_id, "my-app:1.0", f"{owner.username}/my-app:1.0", "my-app"]
+    for path in ("/images/", *(f"/images/{spelling}" for spelling in spellings)):
+        assert reader.get(path).status_code == 200, path
+    for spelling in spellings:
+        assert reader.delete(f"/images/{spelling}").status_code == 401
+    answer: Any = reader.get("/images/my-app:1.0/logs")
+    assert answer.status_code == 200
+    answer.close()
+    data = form(owner.username, name="other-app")
+    assert reader.post("/images/", data, format="multipart").status_code == 401
+    assert Image.objects.count() == 1
+
+
+def test_a_key_for_building_builds_and_reads_nothing(send: Send, owner: User) -> None:
+    builder = key(owner, "images:write")
+    assert builder.post("/images/", form(owner.username), format="multipart").status_code == 202
+    for path in ("/images/", "/images/my-app:1.0", "/images/my-app:1.0/logs"):
+        assert builder.get(path).status_code == 401, path
+    assert builder.delete("/images/my-app:1.0").status_code == 401
+
+
+def test_a_key_for_one_image_opens_it_in_every_spelling_and_no_other(
+    send: Send, owner: User
+) -> None:
+    mine, other = (send(name=name).json()["image_id"] for name in ("my-app", "other-app"))
+    bound = key(owner, f"images:read:{mine}", f"images:delete:{mine}")
+    for spelling in (mine, "my-app:1.0", f"{owner.username}/my-app:1.0"):
+        assert bound.get(f"/images/{spelling}").status_code == 200, spelling
+    for spelling in (other, "other-app:1.0", f"{owner.username}/other-app:1.0"):
+        assert bound.get(f"/images/{spelling}").status_code == 401, spelling
+        assert bound.delete(f"/images/{spelling}").status_code == 401, spelling
+    assert bound.get("/images/").status_code == 401
+    assert bound.delete("/images/my-app:1.0").status_code == 200

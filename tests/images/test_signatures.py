@@ -1,0 +1,46 @@
+"""Signed requests about images: what one signature is good for."""
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from images.models import Image
+from tests.accounts.keypair import Keypair
+from tests.images.conftest import Send
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+KEY = Keypair()
+
+
+def test_a_list_signature_cannot_delete(send: Send, owner: User) -> None:
+    owner.hotkey = KEY.hotkey
+    owner.save()
+    send()
+    client, headers = APIClient(), KEY.headers()
+    assert client.get("/images/", **headers).json()["total"] == 1
+    answer = client.delete("/images/my-app:1.0", **headers)
+    assert answer.status_code == 401
+    assert "used before" in answer.json()["detail"]
+    assert Image.objects.exists()
+    assert client.delete("/images/my-app:1.0", **KEY.headers()).status_code == 200
+
+
+@pytest.mark.parametrize("nonce", ["²", "1700000000²", "٣"])
+def test_digits_that_are_no_number_are_refused_and_no_crash(
+    send: Send, owner: User, nonce: str
+) -> None:
+    owner.hotkey = KEY.hotkey
+    owner.save()
+    client = APIClient(raise_request_exception=False)
+    for ask in (client.get, client.post):
+        answer = ask("/images/", **KEY.headers(nonce=nonce))
+        assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid nonce!"})
+
+
+def test_a_refusal_does_not_tell_what_to_sign(send: Send, owner: User) -> None:
+    owner.hotkey = KEY.hotkey
+    owner.save()
+    answer = APIClient().get("/images/", **KEY.headers("something else"))
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": f"Invalid request signature for hotkey {KEY.hotkey}"}
