@@ -9,7 +9,7 @@ ids=65536
 declare -A packages=(
   [engine]="buildah runc skopeo docker-registry slirp4netns uidmap bubblewrap iproute2 ca-certificates busybox-static"
   [python]="python3 python3-venv"
-  [test]="postgresql redis-server chromium"
+  [test]="postgresql redis-server curl procps chromium"
   [compiler]="gcc libc6-dev python3-dev"
   [node]="nodejs npm"
 )
