@@ -1,6 +1,7 @@
 """What every test may use: the cast, a real registry, and a deployment of its own."""
 
 import io
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from zipfile import ZipFile
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from builds import actors, runner
@@ -22,6 +25,28 @@ from builds.worker import WORKER
 from tests.registry import running_registry
 
 pytest_plugins = ["tests.cast"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test database is dropped at the end: by then nobody may still be connected to it.
+
+    A pool may be opening a connection just then; one that a test forgot fails the run.
+    """
+    yield
+    if connection.vendor != "postgresql":
+        return
+    with django_db_blocker.unblock():
+        name = connection.settings_dict["NAME"]
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]
+                cursor.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name])
+                if cursor.fetchone() is None:
+                    return
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="session")
