@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -12,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.accounts.keypair import Keypair
 from tests.conftest import script, zipped
 from tests.instance import Instance, events, send, watch
 
@@ -119,3 +121,36 @@ def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> N
     answer = httpx.get(f"{cluster.url}/readyz", trust_env=False)
     assert answer.status_code == 200, answer.text
     assert answer.json()["parts"]["queue"] == "ok"
+
+
+def test_of_two_processes_with_one_signature_one_takes_it(
+    cluster: Cluster, registry: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    key = Keypair(5)
+    cluster.manage("create_user", "cluster-signer", "--hotkey", key.hotkey)
+    with Cluster(tmp_path_factory.mktemp("second") / "data", registry) as second:
+        for _ in range(10):
+            headers = {
+                name.removeprefix("HTTP_").replace("_", "-"): value
+                for name, value in key.headers().items()
+            }
+            together = threading.Barrier(2)
+            answers: list[int] = []
+
+            def ask(
+                url: str,
+                headers: dict[str, str] = headers,
+                together: threading.Barrier = together,
+                answers: list[int] = answers,
+            ) -> None:
+                with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
+                    client.get("/healthz")  # so that both are connected
+                    together.wait()
+                    answers.append(client.get("/images/").status_code)
+
+            threads = [threading.Thread(target=ask, args=[each.url]) for each in (cluster, second)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert sorted(answers) == [200, 401]

@@ -16,6 +16,7 @@ from builds import runner
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, Target
+from builds.orders import BuildOutcome
 from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER
@@ -168,6 +169,25 @@ def test_an_old_attempt_never_moves_the_tag_of_the_image_made_again(
     new = run(order("echo new", name="again", image_id=old.build.image_id))
     gate.touch()
     assert old.finish().state is Status.CANCELLED
+    assert new.state is Status.SUCCEEDED
+    assert digest_of(new, deployment) == new.digest
+
+
+def test_an_attempt_that_is_overtaken_after_its_push_moves_no_tag(
+    order: Order, deployment: BuildSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, newer = order("echo old", name="again"), []
+    publish = runner.Attempt._publish
+
+    def late(attempt: runner.Attempt, outcome: BuildOutcome) -> bool:
+        if attempt.build.pk == old.pk:
+            request_removal(old.image_id)
+            newer.append(run(order("echo new", name="again", image_id=old.image_id)))
+        return publish(attempt, outcome)
+
+    monkeypatch.setattr(runner.Attempt, "_publish", late)
+    assert run(old).state is Status.CANCELLED
+    [new] = newer
     assert new.state is Status.SUCCEEDED
     assert digest_of(new, deployment) == new.digest
 

@@ -11,6 +11,7 @@ from django.db import connection
 from builds import runner
 from builds.logs.follow import BadCursor, Cursor, Done, Lines, follow
 from builds.logs.lines import LogLine
+from builds.logs.reading import in_reader
 from builds.logs.store import CHUNK_LINES, PAGE_CHUNKS, FenceLost, append, page
 from builds.models import Build
 from builds.settle import INTERRUPTED, settle_failed
@@ -109,7 +110,7 @@ def test_the_end_is_told_only_once_the_status_says_so(live: Build) -> None:
     async def watch() -> Build:
         async for found in follow(live.image_id, Cursor(1, 0)):
             if isinstance(found, Done):
-                return await Build.objects.aget(pk=live.pk)
+                return await in_reader(Build.objects.get, pk=live.pk)
         raise AssertionError("it ended without saying so")
 
     build = asyncio.run(watch())
@@ -125,7 +126,7 @@ def test_a_reader_hears_of_the_end_though_nobody_rang(order: Order) -> None:
             async for found in follow(build.image_id, Cursor(1, 0)):
                 if isinstance(found, Lines):
                     held = Build.objects.filter(pk=build.pk)
-                    await held.aupdate(status=Status.FAILED, failure_text="in silence")
+                    await in_reader(held.update, status=Status.FAILED, failure_text="in silence")
                 if isinstance(found, Done):
                     return found
         raise AssertionError("it ended without saying so")
