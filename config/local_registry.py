@@ -39,7 +39,7 @@ class LocalRegistry:
         self.address = address
         self.folder = folder
         self._signer = signer
-        self._guard = RegistryGuard(address=address, socket=folder / SOCKET, signer=signer)
+        self._guard = RegistryGuard(address=address, path=folder / SOCKET, signer=signer)
         self._stopping = threading.Event()
         self._child: process.Child | None = None
         self._keeper = threading.Thread(target=self._keep, name="registry", daemon=True)

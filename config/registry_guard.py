@@ -7,6 +7,7 @@ connection of its own, so that nothing follows it unseen.
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,11 +29,11 @@ logger = getLogger(__name__)
 
 
 class RegistryGuard:
-    """A thread that listens on `address` and hands on to `socket`."""
+    """A thread that listens on `address` and hands on to the socket at `path`."""
 
-    def __init__(self, *, address: str, socket: Path, signer: Signer) -> None:
+    def __init__(self, *, address: str, path: Path, signer: Signer) -> None:
         self._host, _, self._port = address.rpartition(":")
-        self._socket = socket
+        self._path = path
         self._signer = signer
         self._thread = threading.Thread(target=self._run, name="registry-guard", daemon=True)
         self._begun = threading.Event()
@@ -60,8 +61,8 @@ class RegistryGuard:
         assert serving is not None  # noqa: S101
         self._cancel = partial(loop.call_soon_threadsafe, serving.cancel)
         # The path of a socket is short by law, that of a data directory is not.
-        folder = os.open(self._socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._socket = Path(f"/proc/self/fd/{folder}", self._socket.name)
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._path = Path(f"/proc/self/fd/{folder}", self._path.name)
         try:
             server = await asyncio.start_server(
                 self._connected, self._host, int(self._port), limit=HEAD_BYTES
@@ -78,9 +79,9 @@ class RegistryGuard:
     async def _connected(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         # Whoever goes away, or is not serious, is not answered.
         gone = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-        with suppress(*gone):
+        try:
             async with asyncio.timeout(HEAD_SECONDS):
-                head = Head.parse(await client.readuntil(END))
+                head = await _head(client)
             if head is None:
                 judged: bytes | Answer = refusal(HTTPStatus.BAD_REQUEST, "UNSUPPORTED", "not HTTP")
             else:
@@ -89,7 +90,10 @@ class RegistryGuard:
                 await self._hand_on(judged, client, answer)
             else:
                 await _say(answer, judged, bodiless=head is not None and head.method == "HEAD")
-        answer.close()
+        except gone:
+            pass
+        finally:
+            answer.close()
 
     def _judge(self, head: Head) -> bytes | Answer:
         close_old_connections()
@@ -104,34 +108,53 @@ class RegistryGuard:
     async def _hand_on(
         self, head: bytes, client: asyncio.StreamReader, answer: asyncio.StreamWriter
     ) -> None:
-        try:
-            registry, asking = await asyncio.open_unix_connection(self._socket, limit=PIECE_BYTES)
-        except OSError:
-            away = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", "the registry is away")
-            await _say(answer, away, bodiless=False)
-            return
-        asking.write(head)
-        sending = asyncio.create_task(_send(client, asking))
-        try:
-            while piece := await registry.read(PIECE_BYTES):
-                answer.write(piece)
-                await answer.drain()
-            answer.write_eof()
-            # Closing on what is still being sent would take the answer away from its reader.
-            await asyncio.wait([sending], timeout=LINGER_SECONDS)
-        finally:
-            sending.cancel()
-            asking.close()
+        # A plain socket: a stream gives up what was said as soon as it may say no more itself, and
+        # the registry refuses bodies by closing on them.
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_UNIX) as registry:
+            registry.setblocking(False)
+            try:
+                await loop.sock_connect(registry, str(self._path))
+                await loop.sock_sendall(registry, head)
+            except OSError:
+                away = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", "it starts anew")
+                await _say(answer, away, bodiless=False)
+                return
+            sending = asyncio.create_task(_send(client, registry))
+            try:
+                while piece := await _receive(registry):
+                    answer.write(piece)
+                    await answer.drain()
+                answer.write_eof()
+                # Closing on what is still being sent would take the answer from its reader.
+                await asyncio.wait([sending], timeout=LINGER_SECONDS)
+            finally:
+                sending.cancel()
+                await asyncio.wait([sending])
 
 
-async def _send(client: asyncio.StreamReader, asking: asyncio.StreamWriter) -> None:
+async def _head(client: asyncio.StreamReader) -> Head | None:
+    first = await client.readexactly(1)
+    if not first.isupper():
+        return None  # most likely TLS, which clients try first and wait for
+    return Head.parse(first + await client.readuntil(END))
+
+
+async def _receive(registry: socket.socket) -> bytes:
+    try:
+        return await asyncio.get_running_loop().sock_recv(registry, PIECE_BYTES)
+    except OSError:
+        return b""
+
+
+async def _send(client: asyncio.StreamReader, registry: socket.socket) -> None:
     """Hands the body on until the client is gone; reads on where the registry wants no more."""
+    loop = asyncio.get_running_loop()
     with suppress(OSError):
         while piece := await client.read(PIECE_BYTES):
             with suppress(OSError):
-                asking.write(piece)
-                await asking.drain()
-    asking.close()
+                await loop.sock_sendall(registry, piece)
+        registry.shutdown(socket.SHUT_RDWR)
 
 
 async def _say(answer: asyncio.StreamWriter, said: Answer, *, bodiless: bool) -> None:
