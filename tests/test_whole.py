@@ -109,7 +109,8 @@ def test_the_readmes_commands_do_what_it_says(instance: Instance) -> None:
     assert done.returncode == 0, done.stderr
     out = done.stdout
     assert '"status":"pending build"' in out
-    assert "line 5 of a slow step" in out
+    # The first start built the same: where that has ended already, its layers are taken.
+    assert "line 5 of a slow step" in out or "Using cache" in out
     assert 'event: done\ndata: "built and pushed"\n\nDONE' in out
     assert out.count('"name":"greeter"') == 4
     [recorded] = set(re.findall(r'"digest":"(sha256:[0-9a-f]{64})"', out))
@@ -296,11 +297,11 @@ def test_a_base_in_our_own_registry_is_what_its_owner_lets_one_have(
             assert ("of own-public" in lines) == (kind == "public")
         assert "does not exist, or is private to somebody else" in status
     # Nothing of it is where builds of others look.
-    bases = instance.data_dir / "engine" / "bases"
-    shared = (bases / "overlay-images/images.json").read_text() if bases.exists() else ""
-    assert "/admin/own-" not in shared
+    engine = instance.data_dir / "engine"
+    shared = engine / "bases/overlay-images/images.json"
+    assert not shared.exists() or "/admin/own-" not in shared.read_text()
     owned = [
-        (each.name, "/admin/own-private" in (each / "overlay-images/images.json").read_text())
-        for each in (instance.data_dir / "engine" / "owned-bases").iterdir()
+        (each / "overlay-images/images.json").read_text()
+        for each in (engine / "owned-bases").iterdir()
     ]
-    assert sorted(private for _, private in owned) == [False, True]
+    assert sorted("/admin/own-private" in each for each in owned) == [False, True]
