@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 from bench.figures import Figure
 from tests.instance import Instance, send, watch
+from tests.registry import running_registry
 
 RUNS = 9
 USER = "slipway-build"
@@ -86,6 +87,15 @@ class Bare:
 
 
 def run(instance: Instance) -> Iterator[Figure]:
+    # A registry of its own for the other one: ours takes pushes from workers only.
+    with (
+        tempfile.TemporaryDirectory(prefix="slipway-bare-registry-") as folder,
+        running_registry(Path(folder)) as registry,
+    ):
+        yield from compare(instance, registry)
+
+
+def compare(instance: Instance, registry: str) -> Iterator[Figure]:
     client = instance.client()
     context = zipped({"busybox": BUSYBOX})
     base = send(client, BASE, context, name="bench-base", public="true")
@@ -100,7 +110,7 @@ def run(instance: Instance) -> Iterator[Figure]:
         assert status == "built and pushed", lines
         return time.monotonic() - began
 
-    bare = Bare(Path(tempfile.mkdtemp(prefix="slipway-bare-")), instance.registry)
+    bare = Bare(Path(tempfile.mkdtemp(prefix="slipway-bare-")), registry)
     bare.folder.chmod(0o755)
     try:
         ours("warm", "warm"), bare.build(dockerfile, "warm", "warm")

@@ -48,6 +48,14 @@ def check_builds(**_: Any) -> list[CheckMessage]:
                 id="builds.E004",
             )
         )
+    if settings.registry in {mirror for _, mirror in settings.registry_mirrors}:
+        found.append(
+            Error(
+                f"SLIPWAY_REGISTRY_MIRRORS leads to {settings.registry}, where private images are.",
+                hint="Name another registry, or a path in this one, such as docker.io=HOST/hub.",
+                id="builds.E005",
+            )
+        )
     return found
 
 

@@ -1,6 +1,6 @@
 """What the deployment says about builds, typed: `settings.BUILDS`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builds.orders import Limits
@@ -25,6 +25,11 @@ class BuildSettings:
     registry_insecure: bool
     registry_auth: Path | None
     registry_mirrors: tuple[tuple[str, str], ...]
+    registry_guarded: bool
+    """Whether a guard of ours stands before the registry and looks at every request."""
+    token_realm: str
+    """The address where registries send clients for tokens."""
+    token_secret: str = field(repr=False)
     lease_seconds: int = 20
     tick_seconds: int = 5
     """How often the housekeeping looks; well below the lease."""

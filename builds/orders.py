@@ -35,6 +35,11 @@ class BuildOrder:
     """The text to build, already past the policy, with every base a plain reference."""
     bases: tuple[str, ...]
     """Fully qualified references of the images that FROM and COPY --from name, each once."""
+    own_bases: tuple[tuple[str, str], ...] = ()
+    """More of them, with the digest that each has now: those in Slipway's own registry. They may be
+    private to the owner, who may pull them; other owners' builds must not find them."""
+    auth_file: Path | None = None
+    """Credentials for `own_bases`, as the owner. Never behind the wall."""
     build_args: tuple[tuple[str, str], ...]
     network: bool
     """Whether RUN and ADD may reach the internet (never a private address)."""

@@ -28,6 +28,7 @@ from builds.logs.writer import LogWriter
 from builds.models import Build, Target
 from builds.orders import BuildOrder, BuildOutcome, Output
 from builds.registry import Registry, RegistryError, make_registry
+from builds.registry.own_bases import BaseRefused, find_own_bases
 from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
 from builds.status import Status
 from builds.worker import WORKER
@@ -72,14 +73,13 @@ def engine() -> BuildEngine:
     settings = build_settings()
     if settings.engine == "scripted":
         return ScriptedEngine()
-    own = {settings.registry} if settings.registry_insecure else set()
+    own = {settings.registry} if settings.registry_insecure else set[str]()
     return BuildahEngine(
         EngineSettings(
             root=settings.data_dir / "engine",
             build_user=settings.build_user,
             mirrors=settings.registry_mirrors,
             insecure_registries=frozenset(own),
-            trusted_registries=frozenset({settings.registry}),
             auth_file=settings.registry_auth,
             base_refresh_seconds=settings.base_refresh_seconds,
         )
@@ -116,10 +116,15 @@ class Attempt:
         order = self._order(work)
         try:
             self._unpack(order.context)
+            order = find_own_bases(order, self.settings)
             outcome = self._drive(engine().build(order))
             self._push(outcome)
         except BuildFailed as problem:
             raise failed("user", problem.code, problem.text) from problem
+        except BaseRefused as problem:
+            raise failed("user", "base", str(problem)) from problem
+        except RegistryError as problem:
+            raise failed("service", "registry", str(problem)) from problem
         except EngineBroken as problem:
             logger.exception("build %s: the engine is broken", self.build.pk)
             raise failed("service", problem.code, problem.text) from problem

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -73,7 +74,8 @@ def settle_failed(
         )
         if to is Status.LOST:
             build = _successor(build, restarts=build.restarts + died)
-    ring(build.image_id)
+    # The caller may hold a transaction around this one.
+    transaction.on_commit(partial(ring, build.image_id))
     return build
 
 
@@ -88,7 +90,8 @@ def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLi
             return False
         _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
         Target.objects.filter(pk=build.image_id).update(good=held)
-    ring(build.image_id)
+    # The caller may hold a transaction around this one.
+    transaction.on_commit(partial(ring, build.image_id))
     return True
 
 

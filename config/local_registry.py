@@ -1,5 +1,6 @@
 """The registry that Slipway starts when none is named, so that results can really be pulled."""
 
+import json
 import threading
 from logging import getLogger
 from pathlib import Path
@@ -8,8 +9,11 @@ from time import monotonic, sleep
 import httpx
 
 from builds import process
+from builds.registry.tokens import ISSUER, SERVICE, Signer
+from config.registry_guard import RegistryGuard
 
 READY_SECONDS = 15.0
+SOCKET, CERTIFICATE = "socket", "tokens.pem"
 CONFIG = """\
 version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
@@ -17,26 +21,44 @@ storage:
   filesystem: {{rootdirectory: {root}}}
   delete: {{enabled: true}}
   maintenance: {{uploadpurging: {{enabled: true, age: 24h, interval: 24h, dryrun: false}}}}
-http: {{addr: "{address}"}}
+http: {{net: unix, addr: {socket}}}
+auth:
+  token:
+    realm: {realm}
+    service: {service}
+    issuer: {issuer}
+    rootcertbundle: {certificate}
 """
 logger = getLogger(__name__)
 
 
 class LocalRegistry:
-    """A `docker-registry` child on loopback, started again should it die."""
+    """A `docker-registry` child behind its guard on loopback, started again should it die."""
 
-    def __init__(self, *, address: str, folder: Path) -> None:
+    def __init__(self, *, address: str, folder: Path, signer: Signer) -> None:
         self.address = address
         self.folder = folder
+        self._signer = signer
+        self._guard = RegistryGuard(address=address, path=folder / SOCKET, signer=signer)
         self._stopping = threading.Event()
         self._child: process.Child | None = None
         self._keeper = threading.Thread(target=self._keep, name="registry", daemon=True)
 
     def start(self) -> None:
-        """Returns when it answers; raises ProcessError when it does not come up."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "config.yml"
-        config.write_text(CONFIG.format(root=self.folder / "data", address=self.address))
+        """Returns when it answers; raises ProcessError or OSError when it does not come up."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / CERTIFICATE).write_text(self._signer.certificate)
+        (self.folder / "config.yml").write_text(
+            CONFIG.format(
+                root=json.dumps(str(self.folder / "data")),
+                socket=SOCKET,
+                realm=json.dumps(self._signer.realm),
+                service=SERVICE,
+                issuer=ISSUER,
+                certificate=CERTIFICATE,
+            )
+        )
+        self._guard.start()
         self._keeper.start()
         until = monotonic() + READY_SECONDS
         while not self._answers():
@@ -51,17 +73,20 @@ class LocalRegistry:
         self._stopping.set()
         if self._child is not None:
             self._child.stop(2.0)
+        self._guard.stop()
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"http://{self.address}/v2/", trust_env=False).status_code == 200  # noqa: PLR2004
+            answer = httpx.get(f"http://{self.address}/v2/", trust_env=False)
         except httpx.TransportError:
             return False
+        return answer.status_code == httpx.codes.UNAUTHORIZED
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            command: list[str | Path] = ["docker-registry", "serve", self.folder / "config.yml"]
-            with process.start(command, log=self.folder / "log") as self._child:
+            # The paths in there begin in its folder.
+            command = ["docker-registry", "serve", "config.yml"]
+            with process.start(command, cwd=self.folder, log=self.folder / "log") as self._child:
                 for _tick in self._child.read():
                     pass
             if not self._stopping.wait(1.0):

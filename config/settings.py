@@ -20,9 +20,11 @@ DEBUG = ENV.debug
 SECRET_KEY = ENV.secret_key or secret_key(DATA_DIR / "secret_key")
 
 public = urlsplit(ENV.public_url)
-ALLOWED_HOSTS = [*ENV.hosts, *([public.hostname] if public.hostname else [])]
 CSRF_TRUSTED_ORIGINS = [f"{public.scheme}://{public.netloc}"] if public.netloc else []
-PUBLIC_URL = ENV.public_url.rstrip("/") or f"http://{ENV.host}:{ENV.port}"
+# Whoever listens everywhere is found on loopback, by what runs on the same machine.
+here = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(ENV.host, ENV.host)  # noqa: S104
+PUBLIC_URL = ENV.public_url.rstrip("/") or f"http://{here}:{ENV.port}"
+ALLOWED_HOSTS = [*ENV.hosts, public.hostname or here]
 SECURE_COOKIES = public.scheme == "https"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
 SESSION_COOKIE_HTTPONLY = True
@@ -181,6 +183,9 @@ BUILDS = BuildSettings(
     registry=ENV.registry or f"127.0.0.1:{registry_port}",
     registry_insecure=ENV.registry_insecure or not ENV.registry,
     registry_auth=Path(ENV.registry_auth) if ENV.registry_auth else None,
+    registry_guarded=not ENV.registry,
+    token_realm=f"{PUBLIC_URL}/registry/token",
+    token_secret=SECRET_KEY,
     registry_mirrors=tuple(
         (name, mirror) for name, _, mirror in (each.partition("=") for each in ENV.registry_mirrors)
     ),

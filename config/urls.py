@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from config import health, openapi
+from images.registry import RegistryToken
 
 urlpatterns = [
     path("admin/", admin.site.urls),
@@ -11,6 +12,7 @@ urlpatterns = [
     path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
     path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),
     path("docs", openapi.docs),
+    path("registry/token", RegistryToken.as_view()),
     path("", include("accounts.urls")),
     path("", include("images.urls")),
 ]

@@ -14,6 +14,10 @@ from typing import Any, Self
 
 import httpx
 
+from builds.registry import Registry
+from builds.registry.auth import Identity
+from builds.registry.tokens import WORKER, Signer
+
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
 
@@ -106,6 +110,16 @@ class Instance:
         key = key or (self.data_dir / "admin.key").read_text().strip()
         headers = {"Authorization": key}
         return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60)
+
+    def signer(self) -> Signer:
+        secret = (self.data_dir / "secret_key").read_text().strip()
+        return Signer(secret, f"{self.url}/registry/token")
+
+    def registry_as_worker(self) -> Registry:
+        """The started registry, with all the rights that only workers have."""
+        return Registry(
+            self.registry, insecure=True, identity=Identity(self.signer(), WORKER, seconds=60)
+        )
 
     def manage(self, *command: str) -> str:
         done = subprocess.run(

@@ -27,16 +27,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_registry(folder: Path) -> Iterator[str]:
-    """Run one that keeps its blobs in `folder`; its `host:port` once it answers."""
+def running_registry(folder: Path, *, more: str = "") -> Iterator[str]:
+    """Run one that keeps its blobs in `folder`; its `host:port` once it answers.
+
+    `more` is added to its configuration.
+    """
     port = free_port()
     config = folder / "registry.yml"
-    config.write_text(CONFIG.format(root=folder / "blobs", port=port))
+    config.write_text(CONFIG.format(root=folder / "blobs", port=port) + more)
     with start(["docker-registry", "serve", config], log=folder / "registry.log"):
         until = time.monotonic() + 10
         while True:
             try:
-                httpx.get(f"http://127.0.0.1:{port}/v2/").raise_for_status()
+                httpx.get(f"http://127.0.0.1:{port}/v2/")
                 break
             except httpx.TransportError:
                 assert time.monotonic() < until, (folder / "registry.log").read_text()

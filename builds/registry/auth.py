@@ -9,12 +9,19 @@ from pathlib import Path
 
 import httpx
 
+from builds.registry.tokens import WORKER, BadScope, Signer, read_scopes
+
 _CHALLENGE = re.compile(r"\s*(\w+)(?:\s+(.*))?", re.DOTALL)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
 
 
 class RegistryError(Exception):
     """The registry did not do what it was asked. The text is one sentence."""
+
+    def __init__(self, text: str, *, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+        """What it answered, if it did."""
 
 
 class AuthFileError(RegistryError):
@@ -47,6 +54,12 @@ def read_credentials(file: Path | None) -> dict[str, Credentials]:
         raise AuthFileError(f"{file} is not a file as `docker login` writes it") from error
 
 
+def auth_file(host: str, credentials: Credentials) -> str:
+    """The text of a file as `docker login` writes it."""
+    pair = credentials.header.removeprefix("Basic ")
+    return json.dumps({"auths": {host: {"auth": pair}}})
+
+
 def _host(name: str) -> str:
     return name.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
@@ -60,23 +73,57 @@ def _pair(entry: Mapping[str, str]) -> Credentials:
     return Credentials(name, password)
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom Slipway speaks to a registry that trusts its tokens."""
+
+    signer: Signer
+    subject: str
+    seconds: int
+    """How long its credentials are good: as long as what they are for may take."""
+
+    @property
+    def credentials(self) -> Credentials:
+        """What our own realm takes; the name in it means nothing."""
+        credential = self.signer.credential(self.subject, seconds=self.seconds)
+        return Credentials("slipway", credential)
+
+    def is_asked_by(self, response: httpx.Response) -> bool:
+        """Whether a registry wants tokens of ours, and not of somebody else."""
+        scheme, parameters = _challenge(response.headers.get("www-authenticate", ""))
+        return scheme == "bearer" and parameters.get("realm") == self.signer.realm
+
+
 class RegistryAuth(httpx.Auth):
-    """Tries without, then does what the challenge asks: basic, or a token got from its realm."""
+    """Tries without, then does what the challenge asks: basic, or a token got from its realm.
+
+    A registry that trusts Slipway's tokens never gets other credentials. A worker signs a token
+    itself; for anybody else the realm decides what they may do.
+    """
 
     requires_response_body = True
 
-    def __init__(self, credentials: Credentials | None) -> None:
+    def __init__(self, credentials: Credentials | None, identity: Identity | None = None) -> None:
         self._credentials = credentials
+        self._identity = identity
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         response = yield request
         if response.status_code != httpx.codes.UNAUTHORIZED:
             return
         scheme, parameters = _challenge(response.headers.get("www-authenticate", ""))
-        if scheme == "basic" and self._credentials:
+        ours = self._identity if self._identity and self._identity.is_asked_by(response) else None
+        if ours and ours.subject == WORKER:
+            try:
+                access = read_scopes(parameters.get("scope", ""))
+            except BadScope:
+                return
+            request.headers["Authorization"] = f"Bearer {ours.signer.token(WORKER, access)}"
+        elif scheme == "basic" and self._credentials:
             request.headers["Authorization"] = self._credentials.header
         elif scheme == "bearer" and "realm" in parameters:
-            answer = yield self._token_request(request, parameters)
+            credentials = ours.credentials if ours else self._credentials
+            answer = yield self._token_request(request, parameters, credentials)
             token = _token(answer)
             if token is None:
                 return
@@ -86,13 +133,16 @@ class RegistryAuth(httpx.Auth):
         yield request
 
     def _token_request(
-        self, request: httpx.Request, parameters: Mapping[str, str]
+        self,
+        request: httpx.Request,
+        parameters: Mapping[str, str],
+        credentials: Credentials | None,
     ) -> httpx.Request:
         wanted = {name: parameters[name] for name in ("service", "scope") if name in parameters}
         asking = httpx.Request("GET", httpx.URL(parameters["realm"]).copy_merge_params(wanted))
         # A password that went out encrypted does not go on in the clear.
-        if self._credentials and (asking.url.scheme == "https" or request.url.scheme == "http"):
-            asking.headers["Authorization"] = self._credentials.header
+        if credentials and (asking.url.scheme == "https" or request.url.scheme == "http"):
+            asking.headers["Authorization"] = credentials.header
         return asking
 
 

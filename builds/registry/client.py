@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import ssl
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -13,7 +15,7 @@ from uuid import uuid4
 import httpx
 
 from builds.orders import Output
-from builds.registry.auth import Credentials, RegistryAuth, RegistryError
+from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
 from builds.registry.push import push_layout
 
 TIMEOUT_SECONDS = 10.0
@@ -39,12 +41,14 @@ class Registry:
         insecure: bool = False,
         auth_file: Path | None = None,
         credentials: Mapping[str, Credentials] | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.host = host
         self._insecure = insecure
         self._auth_file = auth_file
         known = credentials or {}
-        self._auth = RegistryAuth(known.get(host))
+        self._identity = identity
+        self._auth = RegistryAuth(known.get(host), identity)
         self.secrets = tuple(each.password for each in known.values())
         """What must never show in a log."""
 
@@ -57,8 +61,15 @@ class Registry:
             layout,
             reference=f"{self.host}/{repository}:{tag}",
             insecure=self._insecure,
-            auth_file=self._auth_file,
+            auth=self._auth_for_skopeo,
         )
+
+    def wants_our_tokens(self) -> bool:
+        """Whether the registry trusts Slipway's tokens."""
+        if self._identity is None:
+            return False
+        answer = self._call("GET", "/v2/", "whom it trusts", accepted={200, 401}, auth=None)
+        return self._identity.is_asked_by(answer)
 
     def digest_of(self, repository: str, tag: str) -> str | None:
         """`sha256:…` of what the tag names, None where there is no such tag."""
@@ -131,6 +142,27 @@ class Registry:
             path = httpx.URL(path).join(following).raw_path.decode() if following else None
         return sorted(found)
 
+    def write_auth_file(self, file: Path) -> Path | None:
+        """A file of credentials for a puller, for this user alone; none where none would help."""
+        if self._identity is None or not self.wants_our_tokens():
+            return None
+        file.touch(mode=0o600)
+        file.write_text(auth_file(self.host, self._identity.credentials))
+        return file
+
+    @contextmanager
+    def _auth_for_skopeo(self) -> Iterator[tuple[Path | None, tuple[int, ...]]]:
+        """A file of credentials. One of ours is in memory only, so that nothing is left of it."""
+        if self._identity is None or not self.wants_our_tokens():
+            yield self._auth_file, ()
+            return
+        fd = os.memfd_create("auth.json")
+        try:
+            os.write(fd, auth_file(self.host, self._identity.credentials).encode())
+            yield Path(f"/proc/self/fd/{fd}"), (fd,)
+        finally:
+            os.close(fd)
+
     def _manifest(self, repository: str, reference: str) -> httpx.Response:
         return self._call(
             "GET",
@@ -172,10 +204,11 @@ class Registry:
         accepted: set[int] | None = None,
         **request: Any,
     ) -> httpx.Response:
+        request.setdefault("auth", self._auth)
         url = f"{'http' if self._insecure else 'https'}://{self.host}{path}"
         for wait in (*RETRY_SECONDS, None):
             try:
-                answer = _client().request(method, url, auth=self._auth, **request)
+                answer = _client().request(method, url, **request)
             except httpx.HTTPError as error:
                 problem = f"the registry at {self.host} cannot be reached: {error}"
             else:
@@ -186,7 +219,7 @@ class Registry:
                     f"{_detail(answer)}"
                 )
                 if answer.status_code not in _TRANSIENT:
-                    raise RegistryError(problem)
+                    raise RegistryError(problem, status=answer.status_code)
             if wait is None:
                 break
             sleep(wait)

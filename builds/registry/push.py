@@ -2,7 +2,8 @@
 
 import re
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -24,29 +25,36 @@ _LASTING = re.compile(
 )
 
 
+Auth = Callable[[], AbstractContextManager[tuple[Path | None, tuple[int, ...]]]]
+"""Where skopeo finds credentials during one try, and what has to be open for that."""
+
+
 class PushFailed(RegistryError):
     """The image did not arrive, after all tries that made sense."""
 
 
 def push_layout(
-    layout: Path, *, reference: str, insecure: bool, auth_file: Path | None
+    layout: Path,
+    *,
+    reference: str,
+    insecure: bool,
+    auth: Auth,
 ) -> Generator[Output, None, None]:
     """Copies the one image in an OCI layout to `host/repository:tag`, its digest unchanged.
 
     Yields what skopeo says, and a tick at least every TICK_SECONDS; closing it ends skopeo. The
-    password is in `auth_file`, which skopeo reads itself, and never in an argument.
+    password is in a file, which skopeo reads itself, and never in an argument.
     """
     check_layout(layout)
     command: list[str | Path] = [
         "skopeo", "copy", "--insecure-policy", "--preserve-digests",
         f"--dest-tls-verify={str(not insecure).lower()}",
-        *(["--dest-authfile", auth_file.absolute()] if auth_file else ["--dest-no-creds"]),
         # A colon in the path would begin a tag, so the path is only a name.
         f"oci:{layout.name}",
         f"docker://{reference}",
     ]  # fmt: skip
     for wait in (*RETRY_SECONDS, None):
-        problem = yield from _try(command, layout.parent)
+        problem = yield from _try(command, layout.parent, auth)
         if problem is None:
             return
         if wait is None or _LASTING.search(problem):
@@ -58,10 +66,22 @@ def push_layout(
             yield "stdout", b""
 
 
-def _try(command: list[str | Path], folder: Path) -> Generator[Output, None, str | None]:
+def _try(
+    command: list[str | Path], folder: Path, auth: Auth
+) -> Generator[Output, None, str | None]:
     said = b""
     try:
-        with process.start(command, cwd=folder) as child:
+        with (
+            auth() as (file, fds),
+            process.start(
+                [
+                    *command,
+                    *(["--dest-authfile", file.absolute()] if file else ["--dest-no-creds"]),
+                ],
+                cwd=folder,
+                pass_fds=fds,
+            ) as child,
+        ):
             output = child.read(TICK_SECONDS)
             while True:
                 stream, data = next(output)
@@ -73,6 +93,8 @@ def _try(command: list[str | Path], folder: Path) -> Generator[Output, None, str
         return _reason(said.decode(errors="replace")) if end.value else None
     except process.ProcessError as error:
         raise PushFailed(str(error)) from error
+    except RegistryError as error:
+        return str(error)  # it did not say whose credentials it wants
 
 
 def _reason(said: str) -> str:

@@ -18,6 +18,10 @@ def test_the_defaults_are_fine() -> None:
         ({"registry_auth": Path("/nowhere/auth.json")}, "builds.E002"),
         ({"deadline_seconds": 0}, "builds.E003"),
         ({"registry_mirrors": (("docker.io", ""),)}, "builds.E004"),
+        (
+            {"registry": "r.example", "registry_mirrors": (("docker.io", "r.example"),)},
+            "builds.E005",
+        ),
     ],
 )
 def test_settings_that_no_build_could_run_with_are_named(

@@ -1,12 +1,18 @@
-"""Fetches base images into the store that all builds read: beside the wall, as the build user."""
+"""Fetches base images into stores that builds only read: beside the wall, as the build user.
+
+One store is for everybody. What comes from Slipway's own registry may be private, so each owner has
+a store for it, filled with the owner's own rights.
+"""
 
 import hashlib
 import re
 import threading
 import time
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from uuid import UUID
 
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken
 from builds.engines.sandbox.folders import Folders
@@ -20,8 +26,16 @@ PORT = re.compile(r":\d+$")
 READY_SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One store of bases, and the credentials that fill it."""
+
+    store: Path
+    auth_file: Path | None
+
+
 class Bases:
-    """The shared store of base images."""
+    """The store that all owners share, and those of single owners."""
 
     def __init__(self, settings: EngineSettings, wall: Wall, folders: Folders) -> None:
         self._settings = settings
@@ -30,47 +44,81 @@ class Bases:
         self._locks: dict[str, threading.Lock] = {}
         configured = settings.trusted_registries | settings.insecure_registries
         self._trusted = configured | {name.partition("/")[0] for name, _ in settings.mirrors}
+        self._shared = Shelf(folders.bases, settings.auth_file)
 
     def fetch(self, references: Iterable[str]) -> Generator[Output, None, None]:
         """Make sure that every base is there and fresh enough, telling what is done for it.
 
         Raises BuildFailed (`base`) for one that neither its registry nor the store has.
         """
-        lock = self._locks.setdefault("", threading.Lock())
-        with lock:
-            self._prepare()
+        yield from self._locked("", self._prepare(self._shared))
         for reference in references:
-            lock = self._locks.setdefault(reference, threading.Lock())
-            while not lock.acquire(timeout=TICK_SECONDS):
-                yield "stderr", b""
-            try:
-                if not self._fresh(reference):
-                    yield from self._pull(reference)
-            finally:
-                lock.release()
+            yield from self._locked(reference, self._refresh(reference))
 
-    def doubt(self, references: Iterable[str]) -> None:
+    def fetch_own(
+        self, owner_id: UUID, bases: Iterable[tuple[str, str]], auth_file: Path | None
+    ) -> Generator[Output, None, None]:
+        """The same for bases that the owner was found to be allowed, with the digest each has."""
+        shelf = Shelf(self._folders.owned_bases(owner_id), auth_file)
+        yield from self._locked(str(owner_id), self._prepare(shelf))
+        for reference, digest in bases:
+            yield from self._locked(
+                f"{owner_id} {reference}", self._update(shelf, owner_id, reference, digest)
+            )
+
+    def doubt(self, owner_id: UUID, references: Iterable[str]) -> None:
         """Forget when these were fetched: a build did not find one."""
         for reference in references:
             self._record(reference).unlink(missing_ok=True)
+            self._record(reference, owner_id).unlink(missing_ok=True)
 
-    def _record(self, reference: str) -> Path:
-        return self._folders.checked / hashlib.sha256(reference.encode()).hexdigest()
+    def _locked(
+        self, name: str, work: Generator[Output, None, None]
+    ) -> Generator[Output, None, None]:
+        lock = self._locks.setdefault(name, threading.Lock())
+        while not lock.acquire(timeout=TICK_SECONDS):
+            yield "stderr", b""
+        try:
+            yield from work
+        finally:
+            lock.release()
 
-    def _fresh(self, reference: str) -> bool:
+    def _record(self, reference: str, owner_id: UUID | None = None) -> Path:
+        name = f"{owner_id} {reference}" if owner_id else reference
+        return self._folders.checked / hashlib.sha256(name.encode()).hexdigest()
+
+    def _refresh(self, reference: str) -> Generator[Output, None, None]:
         record = self._record(reference)
-        return (
-            record.exists()
-            and 0 <= time.time() - record.stat().st_mtime < self._settings.base_refresh_seconds
-        )
-
-    def _pull(self, reference: str) -> Generator[Output, None, None]:
+        age = time.time() - record.stat().st_mtime if record.exists() else -1
+        if 0 <= age < self._settings.base_refresh_seconds:
+            return
         yield from self._refuse_inside(reference)
+        problem = yield from self._pull(self._shared, reference)
+        if problem is None:
+            record.touch()
+        elif record.exists():
+            yield "stderr", f"Using the copy of {reference} that was pulled earlier.\n".encode()
+        else:
+            raise _not_pulled(reference, problem)
+
+    def _update(
+        self, shelf: Shelf, owner_id: UUID, reference: str, digest: str
+    ) -> Generator[Output, None, None]:
+        record = self._record(reference, owner_id)
+        if record.exists() and record.read_text() == digest:
+            return
+        problem = yield from self._pull(shelf, reference)
+        if problem is not None:
+            raise _not_pulled(reference, problem)
+        record.write_text(digest)
+
+    def _pull(self, shelf: Shelf, reference: str) -> Generator[Output, None, str | None]:
+        """Returns what went wrong."""
         policy = self._wall.places({"etc": self._folders.etc / "beside"})["etc"] / "policy.json"
         said = b""
         until = time.monotonic() + self._settings.base_timeout_seconds
         with self._buildah(
-            "pull", "--policy=always", "--retry=1", f"--signature-policy={policy}", reference
+            shelf, "pull", "--policy=always", "--retry=1", f"--signature-policy={policy}", reference
         ) as child:
             for stream, data in child.read(TICK_SECONDS):
                 if stream == "stderr" or not data:
@@ -81,15 +129,9 @@ class Bases:
                     break
             else:
                 if child.exit_code == 0:
-                    self._record(reference).touch()
-                    return
+                    return None
         lines = said.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].removeprefix("Error: ") if lines else f"exit code {child.exit_code}"
-        if not self._record(reference).exists():
-            raise BuildFailed(
-                f"The base image {reference} could not be pulled: {reason[:500]}", code="base"
-            )
-        yield "stderr", f"Using the copy of {reference} that was pulled earlier.\n".encode()
+        return lines[-1].removeprefix("Error: ") if lines else f"exit code {child.exit_code}"
 
     def _refuse_inside(self, reference: str) -> Generator[Output, None, None]:
         # Pulls happen on our network, where a name may stand for a service meant for us alone.
@@ -110,15 +152,15 @@ class Bases:
                 code="base",
             )
 
-    def _buildah(self, *command: str) -> Child:
+    def _buildah(self, shelf: Shelf, *command: str) -> Child:
         folders = {
-            "bases": self._folders.bases,
+            "bases": shelf.store,
             "pull": self._folders.root / "pull",
             "etc": self._folders.etc / "beside",
         }
         place = self._wall.places(folders)
         store = [f"--root={place['bases']}", f"--runroot={place['pull']}/run"]
-        secret = self._settings.auth_file
+        secret = shelf.auth_file
         env = {
             "HOME": str(place["pull"]),
             "TMPDIR": str(place["pull"] / "tmp"),
@@ -134,19 +176,24 @@ class Bases:
             secret=secret,
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, shelf: Shelf) -> Generator[Output, None, None]:
         """An empty store is no store to builds, which may only read it."""
-        if (self._folders.bases / "overlay-images/images.lock").exists():
+        if (shelf.store / "overlay-images/images.lock").exists():
             return
         pull = self._folders.root / "pull"
-        self._folders.create(
-            self._wall.account, [self._folders.bases, pull, pull / "run", pull / "tmp"]
-        )
+        self._folders.create(self._wall.account, [shelf.store, pull, pull / "run", pull / "tmp"])
         self._folders.checked.mkdir(exist_ok=True)
         said = b""
-        with self._buildah("images") as child:
-            for _, data in child.read():
+        with self._buildah(shelf, "images") as child:
+            for _, data in child.read(TICK_SECONDS):
                 said = (said + data)[-TAIL_BYTES:]
+                yield "stderr", b""
         if child.exit_code != 0:
             reason = said.decode(errors="replace").strip()
             raise EngineBroken(f"buildah cannot make a store: {reason}", code="store")
+
+
+def _not_pulled(reference: str, problem: str) -> BuildFailed:
+    return BuildFailed(
+        f"The base image {reference} could not be pulled: {problem[:500]}", code="base"
+    )

@@ -6,9 +6,12 @@
 # end the owner's log.
 : >/b/attempt/entered
 policy=(--signature-policy /etc/containers/policy.json)
+store=(--root /b/owner/store --runroot /b/attempt/run
+  --storage-driver overlay --storage-opt overlay.imagestore=/b/bases)
+# What the owner may pull from our own registry, where there was any.
+[ -d /b/owned-bases ] && store+=(--storage-opt overlay.imagestore=/b/owned-bases)
 buildah() {
-  command buildah --root /b/owner/store --runroot /b/attempt/run \
-    --storage-driver overlay --storage-opt overlay.imagestore=/b/bases "$@"
+  command buildah "${store[@]}" "$@"
 }
 build() {
   buildah build --isolation rootless --runtime runc --network host --layers --force-rm \

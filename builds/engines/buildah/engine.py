@@ -78,6 +78,8 @@ class BuildahEngine:
             Trace(build_id=order.build_id, owner_id=order.owner_id, work=order.work)
         )
         yield from self._bases.fetch(order.bases)
+        if order.own_bases:
+            yield from self._bases.fetch_own(order.owner_id, order.own_bases, order.auth_file)
         lock = yield from self._stores.use(order.owner_id, order.build_id, account)
         try:
             self._lay_out(order, account)
@@ -159,7 +161,8 @@ class BuildahEngine:
             order=order,
         )
         if failure.code == "base":
-            self._bases.doubt(order.bases)
+            own = (reference for reference, _ in order.own_bases)
+            self._bases.doubt(order.owner_id, [*order.bases, *own])
         return failure
 
     def _clear(self, account: Account, owner_id: UUID, build_id: UUID, work: Path) -> None:
@@ -228,9 +231,11 @@ class BuildahEngine:
         self._folders.hand_over(account, order.context)
 
     def _room(self, owner: Path, attempt: Path, context: Path) -> Room:
+        readable = {"bases": self._folders.bases, "context": context}
+        owned = self._folders.owned_bases(owner.name)
         return Room(
             writable={"owner": owner, "attempt": attempt},
-            readable={"bases": self._folders.bases, "context": context},
+            readable=readable | ({"owned-bases": owned} if owned.exists() else {}),
             etc=self._folders.etc / "behind",
             # Caches stay with their owner; whatever else is temporary goes with the attempt.
             over={"/b/attempt/tmp/buildah-cache": "/b/owner/cache"},

@@ -73,6 +73,7 @@ class Stores:
 
     def forget(self, owner_id: UUID, account: Account) -> None:
         self._remove(owner_id, account)
+        self._folders.remove(account, self._folders.owned_bases(owner_id))
         (self._locks / str(owner_id)).unlink(missing_ok=True)
 
     def _remove(self, owner_id: UUID, account: Account) -> None:

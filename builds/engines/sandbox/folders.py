@@ -45,6 +45,10 @@ class Folders:
     def owner(self, owner_id: UUID) -> Path:
         return self.root / "stores" / str(owner_id)
 
+    def owned_bases(self, owner_id: UUID | str) -> Path:
+        """Beside the owner's store and not in it: builds may only read what is fetched for them."""
+        return self.root / "owned-bases" / str(owner_id)
+
     def create(self, account: Account, paths: Iterable[Path]) -> None:
         """Make folders that belong to the build user and nobody else looks into."""
         for path in paths:

@@ -19,7 +19,8 @@ class EngineSettings:
     trusted_registries: frozenset[str] = frozenset()
     """Hosts that bases may come from although they stand at a private address."""
     auth_file: Path | None = None
-    """Credentials for private bases, in the containers' auth.json form. Never behind the wall."""
+    """Credentials for private bases, in the containers' auth.json form. Never behind the wall, and
+    never for an order's own bases."""
     deny: tuple[str, ...] = ()
     """IPv4 networks that RUN may not reach, beside every private one and the host's addresses."""
     base_refresh_seconds: float = 600.0

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 from accounts.credentials import header_check
 from builds.conf import build_settings
 from builds.process import ProcessError
+from builds.registry import make_signer
 from builds.runner import engine
 from config import setup, worker
 from config.env import environment
@@ -47,7 +48,9 @@ class Command(BaseCommand):
         registry = None
         if not env.registry:
             registry = LocalRegistry(
-                address=build_settings().registry, folder=data_dir / "registry"
+                address=build_settings().registry,
+                folder=data_dir / "registry",
+                signer=make_signer(build_settings()),
             )
             registry.start()
         stop_worker = worker.start()

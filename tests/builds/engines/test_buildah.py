@@ -474,3 +474,35 @@ def test_an_image_can_be_pushed_and_has_the_digest_that_was_promised(
         env=CLEAN_ENV | {"HOME": "/nonexistent"},
     )
     assert asked.stdout.decode().strip() == outcome.digest
+
+
+def test_a_base_of_the_owners_own_is_kept_apart_and_pulled_when_its_digest_is_new(
+    yard: Yard, tuned: Callable[..., BuildahEngine], settings: EngineSettings, tmp_path: Path
+) -> None:
+    owner = uuid4()
+    outcome = yard.build(yard.order("FROM BASE\nRUN true\n")).outcome
+    with running_registry(tmp_path) as address:
+        yard.engine = tuned(
+            insecure_registries=frozenset({address}), auth_file=tmp_path / "never-read.json"
+        )
+        own = f"{address}/team/own:1"
+        push(outcome, own)
+
+        def build(digest: str, who: UUID = owner) -> Ran:
+            order = yard.order(f"FROM {own}\nRUN ONCE; echo here\n", owner=who, bases=())
+            return yard.build(replace(order, own_bases=((own, digest),)))
+
+        assert b"Trying to pull" in build(outcome.digest).stderr
+        again = build(outcome.digest)
+        assert b"Trying to pull" not in again.stderr
+        assert b"\nhere" in again.stdout
+        assert b"Trying to pull" in build("sha256:of another push").stderr
+        assert b"Trying to pull" in build(outcome.digest, STRANGER).stderr
+    with pytest.raises(BuildFailed, match="could not be pulled"):
+        build("sha256:of what is not there any more")
+    shared = settings.root / "bases/overlay-images/images.json"
+    assert own not in shared.read_text()
+    assert own in (settings.root / f"owned-bases/{owner}/overlay-images/images.json").read_text()
+    yard.engine.forget(owner)
+    assert not (settings.root / f"owned-bases/{owner}").exists()
+    yard.engine.forget(STRANGER)

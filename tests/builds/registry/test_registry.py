@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 
 from builds.orders import Output
 from builds.process import start
-from builds.registry import PushFailed, Registry, RegistryError, client, push
+from builds.registry import PushFailed, Registry, RegistryError, client, make_registry, push
 from builds.registry.auth import AuthFileError, Credentials, RegistryAuth, read_credentials
 from tests.registry import CONFIG, free_port, running_registry
 
@@ -300,6 +301,20 @@ def test_credentials_open_a_locked_registry_for_pushes_and_calls(
     registry.delete_tag(repository, "2")
     registry.delete(repository, layout[1])
     assert registry.tags(repository) == []
+
+
+def test_a_build_of_an_owner_never_gets_the_operators_credentials(
+    locked_host: str, auth_file: Path, settings: Any
+) -> None:
+    deployment = replace(
+        settings.BUILDS, registry=locked_host, registry_insecure=True, registry_auth=auth_file
+    )
+    make_registry(deployment).ping()
+    owners = make_registry(deployment, owner_id=uuid4())
+    with pytest.raises(RegistryError) as refused:
+        owners.digest_of("a/b", "1")
+    assert refused.value.status == 401
+    assert owners.write_auth_file(auth_file.with_name("none")) is None
 
 
 def test_a_password_is_never_in_an_argument(

@@ -1,0 +1,60 @@
+"""Bases that stand in Slipway's own registry: whether a build's owner may pull them."""
+
+from dataclasses import replace
+
+from builds.conf import BuildSettings
+from builds.orders import BuildOrder
+from builds.registry import Registry, RegistryError, make_registry
+
+DEFAULT_PORTS = (":443", ":80")
+
+
+class BaseRefused(Exception):
+    """The build's owner may not pull it, or it does not exist. The text names it."""
+
+
+def find_own_bases(order: BuildOrder, settings: BuildSettings) -> BuildOrder:
+    """The order with such bases told apart, and the rights of its owner to pull them.
+
+    They are asked for each time: what turned private is refused to the next build. Raises
+    BaseRefused, or RegistryError where the registry cannot say.
+    """
+    own = [base for base in order.bases if _is_own(base, settings.registry)]
+    if not own:
+        return order
+    registry = make_registry(settings, owner_id=order.owner_id)
+    return replace(
+        order,
+        bases=tuple(base for base in order.bases if base not in own),
+        own_bases=tuple((base, _digest_of(registry, base)) for base in own),
+        auth_file=registry.write_auth_file(order.work / "auth.json"),
+    )
+
+
+def _digest_of(registry: Registry, reference: str) -> str:
+    name = reference.partition("/")[2]
+    repository, at, version = name.partition("@")
+    if not at:
+        repository, _, version = name.rpartition(":")
+    try:
+        digest = registry.digest_of(repository, version)
+    except RegistryError as problem:
+        if problem.status not in {401, 403}:
+            raise
+        digest = None
+    if digest is None:
+        raise BaseRefused(
+            f"The base image {reference} does not exist, or is private to somebody else."
+        )
+    return digest
+
+
+def _is_own(reference: str, host: str) -> bool:
+    return _plain(reference.partition("/")[0]) == _plain(host)
+
+
+def _plain(host: str) -> str:
+    host = host.lower()
+    for port in DEFAULT_PORTS:
+        host = host.removesuffix(port)
+    return host

@@ -1,0 +1,101 @@
+"""Who may pull what, told as repositories and references: the registry knows nothing else.
+
+An image is `repository:tag`, and a repository may hold private images beside public ones. A
+registry's tokens open whole repositories. Where a guard looks at each request as well, a token is
+given for a repository of which anything may be seen; elsewhere for one of which everything may.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models.functions import Lower
+
+from accounts import scopes
+from accounts.models import ApiKey, User
+from builds.conf import build_settings
+from builds.models import Build
+from images.models import Image, ImageQuerySet
+
+
+@dataclass(frozen=True)
+class Puller:
+    """Somebody who pulls: anybody, the holder of a key, or a build of some owner."""
+
+    subject: str = ""
+    """In tokens: empty, `key:<id>` or `owner:<id>`."""
+    user: User | None = None
+    scopes: tuple[str, ...] = (scopes.ALL,)
+
+    @classmethod
+    def with_key(cls, key: ApiKey) -> "Puller":
+        return cls(f"key:{key.pk}", key.user, tuple(key.scopes))
+
+    @classmethod
+    def named(cls, subject: str) -> "Puller | None":
+        """Who a token was given to, as they are now: None for one who may not pull any more."""
+        kind, _, identity = subject.partition(":")
+        if kind == "key":
+            key = ApiKey.objects.usable().select_related("user").filter(pk=identity).first()
+            return cls.with_key(key) if key else None
+        if kind == "owner":
+            owner = User.objects.filter(pk=identity, is_active=True).first()
+            return cls(subject, owner) if owner else None
+        return cls()
+
+    @property
+    def reads(self) -> bool:
+        """Whether the scopes allow reading any image at all."""
+        return scopes.allows_some(self.scopes, "images", scopes.READ)
+
+    def sees(self, repository: str, reference: str | None = None) -> bool:
+        """Whether anything in the repository may be seen; with a tag or digest, whether that."""
+        images = self._images(repository)
+        if reference is None:
+            return images.exists()
+        if not reference.startswith("sha256:"):
+            return images.filter(tag=reference).exists()
+        attempts = Build.objects.filter(image_id__in=images.values("pk"), discarded_at=None)
+        return attempts.filter(digest=reference).exists()
+
+    def may_pull(self, repository: str) -> bool:
+        """Whether a token for the repository may be given."""
+        if not self.sees(repository):
+            return False
+        return build_settings().registry_guarded or not self._hidden(repository)
+
+    def tags(self, repository: str) -> list[str]:
+        return sorted(self._images(repository).values_list("tag", flat=True))
+
+    def _images(self, repository: str) -> ImageQuerySet:
+        """Those that may be seen and are there to be pulled.
+
+        Without a good build of its own, an image made anew under the name of a deleted one would
+        lead to what is left of that one.
+        """
+        return self._seen(repository).exclude(target__good=None)
+
+    def _seen(self, repository: str) -> ImageQuerySet:
+        seen = in_repository(repository).visible_to(self.user or AnonymousUser())
+        if scopes.allows(self.scopes, "images", scopes.READ):
+            return seen
+        granted = f"images:{scopes.READ}:"
+        single = [UUID(each.removeprefix(granted)) for each in self.scopes if granted in each]
+        return seen.filter(pk__in=single)
+
+    def _hidden(self, repository: str) -> bool:
+        """Whether it holds anything that may not be seen, be it what a deleted image left."""
+        if in_repository(repository).exclude(pk__in=self._seen(repository).values("pk")).exists():
+            return True
+        owner = repository.partition("/")[0]
+        if self.user is not None and self.user.username.lower() == owner:
+            return False
+        left = Build.objects.filter(discarded_at__isnull=False, purged_at=None)
+        return any(build.repository == repository for build in left.only("label"))
+
+
+def in_repository(repository: str) -> ImageQuerySet:
+    """Every image of `owner/name`, as registries spell it."""
+    owner, _, name = repository.partition("/")
+    named = Image.objects.alias(owner_part=Lower("owner__username"), name_part=Lower("name"))
+    return named.filter(owner_part=owner, name_part=name)
