@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,6 +15,7 @@ import pytest
 from tests.accounts.keypair import Keypair
 from tests.conftest import script, zipped
 from tests.instance import Instance, events, send, watch
+from tests.together import at_once
 
 pytestmark = pytest.mark.servers
 
@@ -128,29 +128,19 @@ def test_of_two_processes_with_one_signature_one_takes_it(
 ) -> None:
     key = Keypair(5)
     cluster.manage("create_user", "cluster-signer", "--hotkey", key.hotkey)
-    with Cluster(tmp_path_factory.mktemp("second") / "data", registry) as second:
+    with (
+        Cluster(tmp_path_factory.mktemp("second") / "data", registry) as second,
+        httpx.Client(base_url=cluster.url, trust_env=False) as one,
+        httpx.Client(base_url=second.url, trust_env=False) as other,
+    ):
+        for client in (one, other):
+            client.get("/healthz")  # so that both are connected
         for _ in range(10):
             headers = {
                 name.removeprefix("HTTP_").replace("_", "-"): value
                 for name, value in key.headers().items()
             }
-            together = threading.Barrier(2)
-            answers: list[int] = []
-
-            def ask(
-                url: str,
-                headers: dict[str, str] = headers,
-                together: threading.Barrier = together,
-                answers: list[int] = answers,
-            ) -> None:
-                with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
-                    client.get("/healthz")  # so that both are connected
-                    together.wait()
-                    answers.append(client.get("/images/").status_code)
-
-            threads = [threading.Thread(target=ask, args=[each.url]) for each in (cluster, second)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert sorted(answers) == [200, 401]
+            for client in (one, other):
+                client.headers.update(headers)
+            answers = at_once(lambda client: client.get("/images/"), one, other)
+            assert sorted(answer.status_code for answer in answers) == [200, 401]

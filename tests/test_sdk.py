@@ -1,7 +1,7 @@
 """The unmodified command line `chutes` from PyPI against a whole Slipway with the real engine.
 
-Its default base image comes through a mirror of Docker Hub, which is this instance's own registry:
-a user named as that image's owner built a stand-in for it.
+Its default base image comes through a mirror of Docker Hub, which is a path in this instance's own
+registry: a user `hub` built a stand-in for it there.
 """
 
 import io
@@ -29,7 +29,7 @@ TICKS = 'run_command("for i in 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 1; done
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     assert CHUTES.exists(), "run `make test-sdk`"
     running = Instance(tmp_path_factory.mktemp("sdk") / "data", engine="buildah")
-    running.environment["SLIPWAY_REGISTRY_MIRRORS"] = f"docker.io={running.registry}"
+    running.environment["SLIPWAY_REGISTRY_MIRRORS"] = f"docker.io={running.registry}/hub"
     with running:
         make_base(running)
         yield running
@@ -37,15 +37,15 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 def make_base(instance: Instance) -> None:
     """`parachutes/python:3.12`: busybox is all that these tests run in it."""
-    instance.manage("create_user", "parachutes")
-    key = instance.manage("create_api_key", "parachutes").strip()
+    instance.manage("create_user", "hub")
+    key = instance.manage("create_api_key", "hub").strip()
     context = io.BytesIO()
     with ZipFile(context, "w") as archive:
         archive.write("/bin/busybox", "busybox")
-    what = {"username": "parachutes", "name": "python", "tag": "3.12", "public": "true"}
+    what = {"username": "hub", "name": "parachutes/python", "tag": "3.12", "public": "true"}
     with instance.client(key) as client:
         send(client, BASE, context.getvalue(), **what)
-        assert watch(client, "python:3.12")[1] == "built and pushed"
+        assert watch(client, "parachutes/python:3.12")[1] == "built and pushed"
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_a_base_that_does_not_exist_is_named(chutes: CommandLine) -> None:
 
 
 def test_a_build_in_another_users_name_gets_the_authorization_message(chutes: CommandLine) -> None:
-    said = chutes("build", chutes.module("foreign", username="parachutes"), "--wait")
+    said = chutes("build", chutes.module("foreign", username="hub"), "--wait")
     assert "Authorization error, please check your credentials." in said
 
 
@@ -203,7 +203,7 @@ def test_images_are_listed_by_each_option(
     assert listed("--limit", "3", "--page", "1") == ("4", every[3:])
     total, rows = listed("--include-public")
     assert int(total) >= 5
-    assert {*every, "python:3.12"} <= set(rows)
+    assert {*every, "parachutes/python:3.12"} <= set(rows)
     assert listed("--name", "nothing-like-it") == ("0", [])
 
 

@@ -1,13 +1,11 @@
 """What two do at the same moment."""
 
 import hashlib
-import threading
 from typing import Any
 
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
 
 from accounts.models import User
 from builds.conf import BuildSettings
@@ -15,6 +13,7 @@ from builds.models import Build
 from images.models import Image
 from tests.conftest import zipped
 from tests.images.conftest import client_of, form
+from tests.together import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,27 +29,14 @@ def test_of_two_simultaneous_orders_one_wins_and_its_context_stays(
     contexts = {readme: zipped(whose_txt=readme * 10_000) for readme in ("one", "other")}
     before = stored()
     for tag in map(str, range(5)):
-        together = threading.Barrier(2)
-        answers: dict[str, int] = {}
 
-        def order(
-            readme: str,
-            tag: str = tag,
-            together: threading.Barrier = together,
-            answers: dict[str, int] = answers,
-        ) -> None:
-            api = client_of(owner)
+        def order(readme: str, tag: str = tag) -> int:
             context = SimpleUploadedFile("chute.zip", contexts[readme])
             data = form(owner.username, tag=tag, readme=readme, build_context=context)
-            together.wait()
-            answers[readme] = api.post("/images/", data, format="multipart").status_code
-            connection.close()
+            answer: Any = client_of(owner).post("/images/", data, format="multipart")
+            return int(answer.status_code)
 
-        threads = [threading.Thread(target=order, args=[readme]) for readme in contexts]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        answers = dict(zip(contexts, at_once(order, *contexts), strict=True))
         assert sorted(answers.values()) == [202, 409]
         image = Image.objects.with_build().get(tag=tag)
         assert answers[image.readme] == 202
