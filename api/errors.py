@@ -80,8 +80,11 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
     response = exception_handler(problem, context)
     if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
         response.data = {"detail": response.data}
-    if response is not None and isinstance(problem, exceptions.MethodNotAllowed):
-        response.data = {"detail": "Method Not Allowed"}
+    if response is not None:
+        for name, value in getattr(problem, "headers", {}).items():
+            response[name] = value
+        if isinstance(problem, exceptions.MethodNotAllowed):
+            response.data = {"detail": "Method Not Allowed"}
     return response
 
 
