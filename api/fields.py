@@ -16,7 +16,8 @@ YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
 BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
-WORDS = {"type": "string", "enum": ["true", "false", *sorted((YES | NO) - {"true", "false"})]}
+SPELLINGS = ["true", "false", *sorted((YES | NO) - {"true", "false"})]
+WORDS = {"type": "string", "enum": SPELLINGS}
 """In JSON Schema. Any case will do, which it cannot say."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
 

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
-from api.errors import Conflict, TooMany
+from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from api.speech import FormParser, JsonParser
 from builds.logs.follow import Cursor

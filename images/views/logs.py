@@ -8,8 +8,8 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from api.errors import Invalid
 from api.ranges import answer
+from api.refusals import Invalid
 from builds.logs.follow import CURSOR, BadCursor, Cursor
 from builds.logs.text import LogText
 from builds.models import Build
