@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts import scopes
 from accounts.models import LABEL_CHARACTERS, ApiKey, User
-from api.fields import JsonBool, Text
+from api.fields import Id, JsonBool, Text
 
 ROWS = 100
 
@@ -60,7 +61,7 @@ class ScopeSerializer(serializers.Serializer[Any]):
     """What a key may do: an action, or every one, on all things of a kind, or on one of them."""
 
     object_type = serializers.ChoiceField(scopes.OBJECTS)
-    object_id = serializers.UUIDField(required=False, allow_null=True)
+    object_id = Id(required=False, allow_null=True)
     action = serializers.ChoiceField(scopes.ACTIONS, required=False, allow_null=True)
 
 
@@ -86,6 +87,23 @@ class KeyOrderSerializer(serializers.Serializer[Any]):
             return [scopes.ALL]
         rows = self.validated_data["scopes"]
         return sorted({scope for row in rows for scope in _spelled(row)})
+
+
+class KeyOrderShape(OpenApiSerializerExtension):
+    """That a key is for everything or for something, which no single field can say."""
+
+    target_class = KeyOrderSerializer
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        found = auto_schema._map_serializer(  # noqa: SLF001  (as the library documents)
+            self.target, direction, bypass_extensions=True
+        )
+        everything = {"properties": {"admin": {"enum": [True]}}, "required": ["admin"]}
+        something = {
+            "properties": {"scopes": {"type": "array", "minItems": 1}},
+            "required": ["scopes"],
+        }
+        return {**found, "anyOf": [everything, something]}
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):

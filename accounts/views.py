@@ -18,8 +18,8 @@ from accounts.serializers import (
     MeSerializer,
     NewKeySerializer,
 )
-from api.errors import Conflict
 from api.filters import PageLimit, PageNumber, TextFilter
+from api.refusals import Conflict
 from api.schema import query_parameters
 from api.speech import JsonParser
 from api.views import ApiView

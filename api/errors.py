@@ -1,6 +1,5 @@
 """Every error as the Images API words it: JSON with `detail`, bad fields as a list."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4
@@ -16,6 +15,8 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from api.refusals import Invalid
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "required": ("missing", "Field required"),
@@ -36,34 +37,6 @@ ECHO_CHARACTERS = 200
 READING = frozenset({"GET", "HEAD", "DELETE"})
 
 
-class Conflict(exceptions.APIException):
-    """It is refused as things stand now."""
-
-    status_code = 409
-
-
-class TooLarge(exceptions.APIException):
-    status_code = 413
-
-
-class TooMany(exceptions.Throttled):
-    """429 with Retry-After."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(wait=math.ceil(seconds))
-        self.detail = text  # type: ignore[assignment]
-
-
-class Invalid(exceptions.APIException):
-    """422 for one fault that is not a field's."""
-
-    status_code = 422
-
-    def __init__(self, kind: str, text: str, *location: str) -> None:
-        super().__init__(text)
-        self.entry = {"type": kind, "loc": list(location), "msg": text, "input": None}
-
-
 def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
     """Errors as `{"detail": …}`; bad fields as 422 with the list form, all of them together."""
     match problem:
@@ -80,8 +53,11 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
     response = exception_handler(problem, context)
     if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
         response.data = {"detail": response.data}
-    if response is not None and isinstance(problem, exceptions.MethodNotAllowed):
-        response.data = {"detail": "Method Not Allowed"}
+    if response is not None:
+        for name, value in getattr(problem, "headers", {}).items():
+            response[name] = value
+        if isinstance(problem, exceptions.MethodNotAllowed):
+            response.data = {"detail": "Method Not Allowed"}
     return response
 
 

@@ -6,6 +6,7 @@ Those whose name starts with Query are of a query string, and each knows its own
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from drf_spectacular.utils import extend_schema_field
@@ -15,6 +16,9 @@ YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
 BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
+SPELLINGS = ["true", "false", *sorted((YES | NO) - {"true", "false"})]
+WORDS = {"type": "string", "enum": SPELLINGS}
+"""In JSON Schema. Any case will do, which it cannot say."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
 
 
@@ -24,7 +28,7 @@ def parse_bool(value: object) -> bool | None:
     return True if word in YES else False if word in NO else None
 
 
-@extend_schema_field({"type": "boolean"})
+@extend_schema_field(WORDS)
 class FormBool(serializers.Field[bool, Any, Any, Any]):
     """A boolean of a form, which knows only words."""
 
@@ -71,10 +75,19 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class Id(serializers.UUIDField):
+    """A UUID in text: `false` is not the first of them."""
+
+    def to_internal_value(self, data: object) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
+
+
 class QueryBool(forms.Field):
     """None when absent."""
 
-    schema: Mapping[str, Any] = {"type": "boolean"}
+    schema = WORDS
 
     def clean(self, value: Any) -> bool | None:
         if value is None:

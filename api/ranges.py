@@ -18,7 +18,10 @@ class Unsatisfiable(APIException):
     """416: none of the bytes asked for are there."""
 
     status_code = 416
-    default_detail = "Range Not Satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__("Range Not Satisfiable")
+        self.headers = {"Content-Range": f"bytes */{size}"}
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
@@ -37,7 +40,7 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
         if last and int(last) < start:
             return None
     if start >= stop:
-        raise Unsatisfiable
+        raise Unsatisfiable(size)
     return start, stop
 
 

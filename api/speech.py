@@ -11,7 +11,7 @@ from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from api.errors import Invalid
+from api.refusals import Invalid
 
 JSON_BYTES = 1024 * 1024
 """Bodies in JSON are read into memory, and none of ours is long."""

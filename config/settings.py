@@ -158,7 +158,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
     "VERSION": "0.1.0",
-    "ENUM_NAME_OVERRIDES": {"BuildStatusEnum": "builds.models.STATUSES"},
+    "ENUM_NAME_OVERRIDES": {
+        "BuildStatus": "builds.models.STATUSES",
+        "Flag": "api.fields.SPELLINGS",
+    },
     "COMPONENT_SPLIT_REQUEST": True,
     "SORT_OPERATION_PARAMETERS": False,
 }

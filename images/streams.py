@@ -9,6 +9,20 @@ import orjson
 from builds.logs.follow import Cursor, Done, Lines, Silence, follow
 
 SSE = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "The cursor of what follows."},
+        "event": {"type": "string", "enum": ["message", "done"]},
+        "data": {
+            "type": "string",
+            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`) and `offset`, "
+            "which is the id again. Of `done`, the image's status as a JSON string.",
+        },
+    },
+    "required": ["id", "data"],
+}
+"""Each event in OpenAPI."""
 
 
 async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:

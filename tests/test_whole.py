@@ -142,6 +142,20 @@ def test_lines_arrive_while_the_step_that_writes_them_sleeps(
     assert all(0.5 < gap < 1.9 for gap in gaps), gaps
 
 
+def test_build_arguments_choose_the_base_and_reach_the_steps_that_declare_them(
+    client: httpx.Client, busybox: bytes
+) -> None:
+    dockerfile = (
+        "ARG BASE\nFROM ${BASE}\nARG WORD\nCOPY busybox /bin/busybox\n"
+        'RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo said: \\"$WORD\\" \\"$OTHER\\"."]\n'
+    )
+    given = {"BASE": "scratch", "WORD": "two words; $HOME `id` 'ü'", "OTHER": "undeclared"}
+    made = send(client, dockerfile, busybox, name="arguments", build_args=json.dumps(given))
+    lines, status = watch(client, made["image_id"])
+    assert status == "built and pushed", lines
+    assert f"said: {given['WORD']} ." in lines
+
+
 def test_a_failing_run_tells_its_exit_code_its_output_and_its_reason_last(
     client: httpx.Client, busybox: bytes
 ) -> None:

@@ -5,7 +5,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.errors import Conflict, TooMany
+from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from builds.lifecycle import ContextGone, UnderWay
 from images import catalog

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
-from api.errors import Conflict, TooMany
+from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from api.speech import FormParser, JsonParser
 from builds.logs.follow import Cursor
@@ -21,7 +21,7 @@ from images.serializers import (
     ImageSerializer,
     OrderSerializer,
 )
-from images.streams import SSE
+from images.streams import EVENT, SSE
 from images.views.base import MISSING, ImageView
 from images.views.logs import stream
 
@@ -46,7 +46,7 @@ class ManyView(ImageView):
         request={"multipart/form-data": OrderSerializer},
         responses={
             202: AcceptedSerializer,
-            (202, SSE): str,
+            (202, SSE): EVENT,
             409: "There is an image of that name and tag, and it is not one that failed.",
             429: "The caller's builds for 24 hours are used up.",
         },

@@ -9,7 +9,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.errors import TooLarge, TooMany
+from api.refusals import TooLarge, TooMany
 from api.speech import FormParser
 from api.views import OpenView
 from images import logos

@@ -8,20 +8,17 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from api.errors import Invalid
 from api.ranges import answer
+from api.refusals import Invalid
 from builds.logs.follow import CURSOR, BadCursor, Cursor
 from builds.logs.text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status
 from images.models import Image
-from images.streams import SSE, events
+from images.streams import EVENT, SSE, events
 from images.views.base import ImageView
 
 TEXT = "text/plain; charset=utf-8"
-EVENTS = """Server-sent events. Each line of the log is an event whose data is an object with `log`
-(`log_type`, `log`, `line`, `ts`) and `offset`, the cursor of the line after it, which is also the
-id of the event. The last event is named `done`; its data is the image's status as a string."""
 CURSOR_SCHEMA = {"type": "string", "pattern": f"^{CURSOR.pattern}$"}
 HEADERS = [
     ("Last-Event-ID", CURSOR_SCHEMA, "A cursor; it wins over `offset`."),
@@ -47,7 +44,7 @@ class LogsView(ImageView):
             ),
         ],
         responses={
-            (200, SSE): OpenApiResponse(str, EVENTS),
+            (200, SSE): EVENT,
             (200, "text/plain"): str,
             204: OpenApiResponse(None, "The stream that Last-Event-ID names has ended."),
             (206, "text/plain"): OpenApiResponse(str, "The bytes asked for."),

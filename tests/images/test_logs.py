@@ -3,10 +3,15 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from builds import runner
 from builds.models import Build
+from builds.settle import INTERRUPTED, settle_failed
+from builds.status import Status
 from tests.images.conftest import Send, built
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -142,3 +147,85 @@ def test_a_running_builds_log_is_a_stream_even_when_text_is_asked_for(
     answer = api.get(f"/images/{image_id}/logs", HTTP_ACCEPT="text/plain")
     assert answer.headers["Content-Type"] == "text/event-stream"
     answer.close()
+
+
+def test_a_finished_log_is_known_by_its_tag_and_not_sent_twice(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    path = f"/images/{image.pk}/logs"
+    first = api.get(path)
+    tag = first.headers["ETag"]
+    assert int(first.headers["Content-Length"]) == len(body(first).encode())
+    again = api.get(path, HTTP_IF_NONE_MATCH=tag)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == tag
+    assert api.get(f"{path}?offset=1:1", HTTP_IF_NONE_MATCH=tag).status_code == 200
+    api.post(f"/images/{image.pk}/rebuild")
+    runner.run(Build.objects.get(number=2).pk)
+    assert api.get(path, HTTP_IF_NONE_MATCH=tag).status_code == 200
+
+
+def test_parts_of_a_finished_log_are_sent_as_asked_for(api: APIClient, send: Send) -> None:
+    image = built(send(dockerfile=LINES))
+    path = f"/images/{image.pk}/logs?offset=1:1"
+    full = api.get(path)
+    whole = body(full)
+    assert full.headers["Accept-Ranges"] == "bytes"
+    part = api.get(path, HTTP_RANGE="bytes=3-9")
+    assert part.status_code == 206
+    assert part.headers["Content-Range"] == f"bytes 3-9/{len(whole)}"
+    assert part.headers["Content-Length"] == "7"
+    assert body(part) == whole[3:10]
+    assert body(api.get(path, HTTP_RANGE="bytes=-5")) == whole[-5:]
+    tag = full.headers["ETag"]
+    assert api.get(path, HTTP_RANGE="bytes=0-1", HTTP_IF_RANGE=tag).status_code == 206
+    assert api.get(path, HTTP_RANGE="bytes=0-1", HTTP_IF_RANGE='"other"').status_code == 200
+    beyond = api.get(path, HTTP_RANGE=f"bytes={len(whole)}-")
+    assert beyond.status_code == 416
+    assert beyond.headers["Content-Type"] == "application/json"
+    assert beyond.headers["Content-Range"] == f"bytes */{len(whole)}"
+
+
+def test_the_head_of_a_log_is_sent_without_the_log(api: APIClient, send: Send) -> None:
+    image = send().json()["image_id"]
+    running = api.head(f"/images/{image}/logs")
+    assert (running.headers["Content-Type"], running.content) == ("text/event-stream", b"")
+    runner.run(Build.objects.get().pk)
+    ended = api.head(f"/images/{image}/logs")
+    assert ended.content == b""
+    assert int(ended.headers["Content-Length"]) == Build.objects.get().log_bytes
+
+
+def test_a_lost_attempts_log_is_a_stream_while_its_successor_runs(
+    api: APIClient, send: Send
+) -> None:
+    image_id = send(dockerfile=LINES).json()["image_id"]
+    first = Build.objects.get()
+    Build.objects.all().move(Status.BUILDING, fence=1)
+    settle_failed(first.pk, fence=1, to=Status.LOST, failure=INTERRUPTED)
+    path = f"/images/{image_id}/logs?offset=1:0"
+    answer = api.get(path, HTTP_ACCEPT="text/plain")
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    answer.close()
+    runner.run(Build.objects.get(number=2).pk)
+    answer = api.get(path)
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert "one\ntwo\nthree\n" in body(answer)
+
+
+@given(offset=st.from_regex(r"\A[0-9]{1,3}:[0-9]{1,6}(:done)?\Z") | st.text(max_size=9))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_offset_is_answered_with_lines_or_a_422(
+    api: APIClient, send: Send, offset: str
+) -> None:
+    if not Build.objects.exists():
+        built(send(dockerfile=LINES))
+    answer = api.get("/images/my-app:1.0/logs", {"offset": offset})
+    if answer.status_code == 200:
+        assert not offset or offset.startswith("1:")
+        line = int(offset.split(":")[1]) if offset else 0
+        count = Build.objects.get().log_lines
+        assert len(body(answer).splitlines()) == max(0, count - line)
+    else:
+        assert answer.status_code == 422

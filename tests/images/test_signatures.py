@@ -26,6 +26,18 @@ def test_a_list_signature_cannot_delete(send: Send, owner: User) -> None:
     assert client.delete("/images/my-app:1.0", **KEY.headers()).status_code == 200
 
 
+def test_a_signature_is_spent_by_a_request_that_found_nothing(send: Send, owner: User) -> None:
+    owner.hotkey = KEY.hotkey
+    owner.save()
+    send()
+    client = APIClient()
+    for path in ("/images/nothing:1", "/images/?page=x", "/images/nothing:1/logs"):
+        captured = KEY.headers()
+        assert client.get(path, **captured).status_code in {404, 422}
+        assert client.delete("/images/my-app:1.0", **captured).status_code == 401
+    assert Image.objects.exists()
+
+
 @pytest.mark.parametrize("nonce", ["²", "1700000000²", "٣"])
 def test_digits_that_are_no_number_are_refused_and_no_crash(
     send: Send, owner: User, nonce: str

@@ -1,0 +1,69 @@
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import User
+from images.models import Image
+from tests.images.conftest import Send, client_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATH = "/images/my-app:1.0"
+
+
+def change(client: APIClient, path: str = PATH, **values: Any) -> Any:
+    return client.patch(path, values, format="json")
+
+
+def test_only_what_is_sent_changes(api: APIClient, send: Send) -> None:
+    send(readme="old")
+    answer = change(api, readme="new")
+    assert answer.status_code == 200
+    assert (answer.json()["readme"], answer.json()["public"]) == ("new", False)
+    answer = change(api, public=True)
+    assert (answer.json()["readme"], answer.json()["public"]) == ("new", True)
+    assert change(api).json() == answer.json()
+
+
+def test_only_operators_protect(api: APIClient, send: Send, operator: User, owner: User) -> None:
+    send()
+    answer = change(api, protected=True)
+    assert answer.status_code == 401
+    assert "operators" in answer.json()["detail"]
+    assert not Image.objects.get().protected
+    theirs = client_of(operator)
+    path = f"/images/{owner.username}/my-app:1.0"
+    assert change(theirs, path, protected=True).json()["protected"] is True
+    assert api.delete(PATH).status_code == 409
+    assert change(theirs, path, protected=False).json()["protected"] is False
+    assert api.delete(PATH).status_code == 200
+
+
+def test_nobody_describes_what_is_somebody_elses(
+    strangers_api: APIClient, send: Send, owner: User
+) -> None:
+    send(public="true")
+    path = f"/images/{owner.username}/my-app:1.0"
+    assert change(strangers_api, path, readme="mine now").status_code == 404
+    assert change(APIClient(), path, readme="mine now").status_code == 401
+    assert Image.objects.get().readme == ""
+
+
+def test_all_wrong_values_are_named_together(api: APIClient, send: Send) -> None:
+    send()
+    answer = change(api, readme=3, public="true", protected=None)
+    assert answer.status_code == 422
+    assert [(each["loc"], each["type"], each["input"]) for each in answer.json()["detail"]] == [
+        (["body", "readme"], "string_type", 3),
+        (["body", "public"], "bool_type", "true"),
+        (["body", "protected"], "value_error", None),
+    ]
+    assert change(api, readme="a\0b").status_code == 422
+    assert Image.objects.get().readme == ""
+
+
+def test_what_other_keys_say_is_not_looked_at(api: APIClient, send: Send) -> None:
+    send()
+    assert change(api, name="other", owner_id=3).status_code == 200
+    assert Image.objects.get().name == "my-app"
