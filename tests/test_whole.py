@@ -280,7 +280,7 @@ def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_s
         assert status == "built and pushed"
         assert lines.count("ended") == 1
         assert status_of(client, made["image_id"])["build"]["number"] == 2
-    assert list((instance.data_dir / "builds").iterdir()) == []
+    eventually(lambda: list((instance.data_dir / "builds").iterdir()) == [], 5)
     assert instance.stop() < 10
     assert processes_of(instance.data_dir) == []
 
