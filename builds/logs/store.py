@@ -11,14 +11,14 @@ from uuid import UUID
 import orjson
 import zstandard
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Subquery
 
 from builds.logs.lines import LogLine
 from builds.models import Build, LogChunk
 from builds.status import FINAL, RUNNING, Status
 
 CHUNK_LINES = 2_000
-"""No chunk holds more, so the one that contains a line is found by a range of the index."""
+"""No chunk holds more, so that a page of them is of bounded size."""
 PAGE_CHUNKS = 32
 
 
@@ -129,8 +129,9 @@ def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
         return None
     rows: list[LogLine] = []
     if build.log_lines > line:
-        chunks = LogChunk.objects.filter(build=build, first_line__gt=line - CHUNK_LINES)
-        for chunk in chunks.order_by("first_line")[:PAGE_CHUNKS]:
-            if chunk.first_line + chunk.lines > line:
-                rows += decode(bytes(chunk.data))[max(0, line - chunk.first_line) :]
+        chunks = LogChunk.objects.filter(build=build).order_by("first_line")
+        before = chunks.filter(first_line__lte=line).order_by("-first_line")
+        holding = before.values("first_line")[:1]
+        for chunk in chunks.filter(first_line__gte=Subquery(holding))[:PAGE_CHUNKS]:
+            rows += decode(bytes(chunk.data))[max(0, line - chunk.first_line) :]
     return Page(status=build.state, api_status=build.api_status, first=line, lines=rows)

@@ -14,7 +14,7 @@ from builds.logs.lines import LogLine
 from builds.logs.reading import in_reader
 from builds.logs.store import CHUNK_LINES, PAGE_CHUNKS, FenceLost, append, page
 from builds.models import Build
-from builds.settle import INTERRUPTED, settle_failed
+from builds.settle import GAVE_UP, INTERRUPTED, settle_failed
 from builds.status import Status
 from tests.conftest import Order
 
@@ -184,3 +184,13 @@ def test_a_cursor_reads_back_as_it_was_given(text: str) -> None:
 def test_what_is_not_a_cursor_is_refused(text: str) -> None:
     with pytest.raises(BadCursor):
         Cursor.parse(text)
+
+
+def test_a_log_that_trickled_in_is_read_to_its_end(order: Order) -> None:
+    build = claimed(order("echo hello"))
+    for n in range(100):
+        append(build, lines(f"line {n}"), step=0, steps=0)
+    settle_failed(build.pk, fence=1, to=Status.FAILED, failure=GAVE_UP)
+    for start in (0, 1, 50, 99):
+        texts, _ = asyncio.run(told(build, Cursor(1, start)))
+        assert texts == [*(f"line {n}" for n in range(start, 100)), GAVE_UP.text]
