@@ -56,6 +56,7 @@ class JsonBool(FormBool):
         return data
 
 
+@extend_schema_field({"type": "string", "pattern": "^[^\\u0000]+$"})
 class Text(serializers.CharField):
     """A string, kept as it was sent. A number is none, whatever could be made of it."""
 

@@ -67,11 +67,13 @@ class Connection(http.HTTPChannel):
     # Before the body
 
     def allHeadersReceived(self) -> None:
-        if self.length == 0:
-            super().allHeadersReceived()
-            return
         headers = self.requests[-1].requestHeaders
-        if self.length is not None and self.length > self.max_body:
+        if any(b"\0" in value for _, values in headers.getAllRawHeaders() for value in values):
+            # HTTP forbids it, and so does a database that is asked for such a key or session.
+            self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A header holds a null character."))
+        elif self.length == 0:
+            super().allHeadersReceived()
+        elif self.length is not None and self.length > self.max_body:
             self.refuse_body()
         elif b"websocket" in [each.lower() for each in headers.getRawHeaders(b"upgrade", [])]:
             self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A websocket's request has no body."))

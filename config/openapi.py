@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.generators import SchemaGenerator
@@ -53,5 +53,7 @@ def description() -> Any:
     return SchemaGenerator().get_schema(request=None, public=True)
 
 
-def docs(request: HttpRequest) -> HttpResponse:
-    return render(request, "docs.html")
+class DocsView(OpenView):
+    @extend_schema(exclude=True)
+    def retrieve(self, request: Request) -> HttpResponse:
+        return render(request, "docs.html")

@@ -11,7 +11,7 @@ urlpatterns = [
     path("healthz", health.AliveView.as_view({"get": "retrieve"})),
     path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
     path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),
-    path("docs", openapi.docs),
+    path("docs", openapi.DocsView.as_view({"get": "retrieve"})),
     path("registry/token", RegistryToken.as_view()),
     path("", include("accounts.urls")),
     path("", include("images.urls")),

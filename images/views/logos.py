@@ -55,7 +55,10 @@ class LogoView(OpenView):
         logo = Logo.objects.filter(pk=logo_id).first()
         if logo is None:
             raise NotFound(NO_LOGO)
-        with default_storage.open(logo.path) as file:
-            response = HttpResponse(file.read(), content_type="image/webp")
+        try:
+            with default_storage.open(logo.path) as file:
+                response = HttpResponse(file.read(), content_type="image/webp")
+        except FileNotFoundError as problem:
+            raise NotFound(NO_LOGO) from problem
         response["Cache-Control"] = "public, max-age=31536000, immutable"
         return response

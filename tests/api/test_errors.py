@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_an_address_that_is_not_there_is_not_found(client: httpx.Client) -> None
         ("POST", "/users/me", {"GET", "HEAD"}),
         ("POST", "/healthz", {"GET", "HEAD"}),
         ("TRACE", "/openapi.json", {"GET", "HEAD"}),
+        ("POST", "/docs", {"GET", "HEAD"}),
     ],
 )
 def test_a_method_that_is_not_there_is_told_which_are_whoever_asks(
@@ -198,6 +200,19 @@ def test_a_crash_answers_with_the_id_that_stands_beside_its_traceback(
     assert record.exc_info
     assert "a planted fault" in str(record.exc_info[1])
     assert "planted" not in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", ["Cookie", "Authorization", "X-Chutes-Hotkey", "Host"])
+@pytest.mark.parametrize("body", ["", "Content-Length: 3\r\n\r\nabc"])
+def test_a_null_character_in_a_header_is_a_bad_request(
+    instance: Instance, name: str, body: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", instance.port), timeout=10) as raw:
+        head = f"POST /images/ HTTP/1.1\r\n{name}: sessionid=aaaaaaaa\0\r\n"
+        raw.sendall((head + (body or "Content-Length: 0\r\n\r\n")).encode())
+        said = raw.recv(65536)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b'{"detail": "' in said
 
 
 def test_a_host_that_is_not_ours_is_a_bad_request() -> None:
