@@ -19,7 +19,8 @@ from images.streams import EVENT, SSE, events
 from images.views.base import ImageView
 
 TEXT = "text/plain; charset=utf-8"
-CURSOR_SCHEMA = {"type": "string", "pattern": f"^{CURSOR.pattern}$"}
+CURSOR_SCHEMA = {"type": "string", "pattern": f"^({CURSOR.pattern})?$"}
+"""Empty is as good as absent."""
 HEADERS = [
     ("Last-Event-ID", CURSOR_SCHEMA, "A cursor; it wins over `offset`."),
     ("Range", {"type": "string"}, "Some bytes of a finished log."),
