@@ -186,6 +186,7 @@ def statuses(fuzzer: Fuzzer) -> Iterator[list[int]]:
     assert any(200 <= status < 300 or status == 409 for status in seen), "nothing hit anything"
 
 
+@pytest.mark.timeout(300)
 @SOME.parametrize()
 def test_every_operation_does_as_it_is_described(
     case: Any, fuzzer: Fuzzer, statuses: list[int]
@@ -194,6 +195,7 @@ def test_every_operation_does_as_it_is_described(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @MANY.parametrize()
 def test_every_operation_does_as_it_is_described_at_length(
     case: Any, fuzzer: Fuzzer, statuses: list[int]
