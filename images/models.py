@@ -133,6 +133,10 @@ class Image(models.Model):
     def __str__(self) -> str:
         return f"{self.owner.username}/{self.name}:{self.tag}"
 
+    def is_visible_to(self, viewer: "Viewer") -> bool:
+        """The same as `visible_to`, of a row that was read."""
+        return self.public or (isinstance(viewer, User) and self.owner_id == viewer.pk)
+
     @property
     def attempts(self) -> BuildQuerySet:
         """What readers of this image may see: its owner's attempts since it was made."""

@@ -8,7 +8,7 @@ from time import monotonic, sleep
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from builds.logs.hub import ring
+from builds.logs.bell import ring
 from builds.logs.lines import LineSplitter, LogLine
 from builds.logs.masking import Masker
 from builds.logs.store import CHUNK_LINES, append

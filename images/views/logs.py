@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from api.ranges import answer
 from api.refusals import Invalid
-from builds.logs.follow import CURSOR, BadCursor, Cursor
+from builds.logs.cursor import CURSOR, BadCursor, Cursor
 from builds.logs.text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status

@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 
 from builds import runner
-from builds.logs.follow import BadCursor, Cursor, Done, Lines, follow
+from builds.logs.cursor import BadCursor, Cursor, Lines
+from builds.logs.follow import Done, follow
 from builds.logs.lines import LogLine
 from builds.logs.reading import in_reader
 from builds.logs.store import CHUNK_LINES, PAGE_CHUNKS, FenceLost, append, page
