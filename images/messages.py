@@ -7,6 +7,7 @@ import orjson
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.follow import Done, Standing
 from builds.logs.lines import LogLine
+from builds.logs.store import microseconds
 from builds.status import Status, state_word
 
 MESSAGE_CHARACTERS = 32 * 1024
@@ -62,7 +63,7 @@ class BareMessage(TypedDict):
 
 
 def row(line: LogLine) -> LineRow:
-    return line.stream, line.text, round(line.at.timestamp() * 1_000_000), line.step
+    return line.stream, line.text, microseconds(line), line.step
 
 
 def lines_messages(lines: Lines) -> list[tuple[Cursor, str]]:
@@ -73,7 +74,7 @@ def lines_messages(lines: Lines) -> list[tuple[Cursor, str]]:
     at = lines.start.line
 
     def close() -> None:
-        end = Cursor(lines.start.attempt, at + len(some))
+        end = Cursor(lines.start.attempt, at + (lines.gap or len(some)))
         message: LinesMessage = {
             "type": "lines",
             "attempt": end.attempt,

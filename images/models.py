@@ -34,7 +34,11 @@ class ImageQuerySet(models.QuerySet["Image"]):
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
         builds = ("target__current", "target__good")
-        texts = (f"{build}__{text}" for build in builds for text in ("dockerfile", "build_args"))
+        texts = (
+            f"{build}__{text}"
+            for build in builds
+            for text in ("dockerfile", "build_args", "log_steps")
+        )
         return self.select_related("owner", *builds).defer(*texts)
 
     def newest_first(self) -> "ImageQuerySet":

@@ -46,7 +46,7 @@ async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
 def _events_of(lines: Lines) -> bytes:
     batch = []
     for at, line in enumerate(lines.lines, lines.start.line):
-        following = f"{lines.start.attempt}:{at + 1}"
+        following = f"{lines.start.attempt}:{at + (lines.gap or 1)}"
         log = {"log_type": line.stream, "log": line.text, "line": at, "ts": timestamp(line.at)}
         data = orjson.dumps({"log": log, "offset": following})
         batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))

@@ -40,11 +40,13 @@ class Lines:
 
     start: Cursor
     lines: list[LogLine]
+    gap: int = 0
+    """How many lines its only one stands for, where some were left out."""
     _made: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property
     def next(self) -> Cursor:
-        return Cursor(self.start.attempt, self.start.line + len(self.lines))
+        return Cursor(self.start.attempt, self.start.line + (self.gap or len(self.lines)))
 
     def after(self, line: int) -> "Lines":
         """What of it begins at `line`."""

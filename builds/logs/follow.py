@@ -12,13 +12,15 @@ from django.db import InterfaceError, OperationalError
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.hub import Feed, hub
+from builds.logs.pages import Head, Page, page
 from builds.logs.reading import in_reader
-from builds.logs.store import Head, Page, page
 from builds.status import Status
 
 KEEPALIVE_SECONDS = 15.0
 AWAY_SECONDS = 60.0
 """So long a reader waits for a database that is away before its stream breaks."""
+MOVED_SECONDS = 0.05
+"""Until one looks again for lines that were just left out or put into the archive."""
 GONE = "error: the attempt is gone"
 logger = getLogger(__name__)
 
@@ -110,7 +112,7 @@ async def _next(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
     own = await _page(feed, line)
     if own is None:
         return [], None, True
-    lines = [Lines(Cursor(feed.attempt, line), own.lines)] if own.lines else []
+    lines = [Lines(Cursor(feed.attempt, line), own.lines, own.gap)] if own.lines else []
     return lines, own.head, own.ended
 
 
@@ -118,7 +120,10 @@ async def _page(feed: Feed, line: int) -> Page | None:
     until = monotonic() + AWAY_SECONDS
     while True:
         try:
-            return await in_reader(page, feed.image_id, attempt=feed.attempt, line=line)
+            found = await in_reader(page, feed.image_id, attempt=feed.attempt, line=line)
+            if found is None or found.lines or found.first >= found.head.lines:
+                return found
+            await asyncio.sleep(MOVED_SECONDS)
         except (OperationalError, InterfaceError):
             if monotonic() > until:
                 raise

@@ -17,8 +17,8 @@ from django.db import InterfaceError, OperationalError
 
 from builds.logs.bell import BELL, SAFETY_SECONDS
 from builds.logs.cursor import Cursor, Lines
+from builds.logs.pages import Asked, Head, Seen, look
 from builds.logs.reading import in_reader
-from builds.logs.store import Asked, Head, Seen, look
 
 GAP_SECONDS = 0.05
 """Between two looks, however often the bell rings."""
@@ -73,8 +73,12 @@ class Feed:
             self._window.clear()
             self._bytes = 0
             self.line, self._seq = seen.head.lines, seen.head.chunks
-        for size, lines in seen.chunks:
-            self._add(Lines(Cursor(self.attempt, self.line), lines), size)
+        for first, size, lines in seen.chunks:
+            if first != self.line:  # what was between was left out meanwhile
+                self._window.clear()
+                self._bytes = 0
+                self.line = first
+            self._add(Lines(Cursor(self.attempt, first), lines), size)
         self.ended = seen.head.final and self.line >= seen.head.lines
         if before != self.head or seen.chunks:
             self._notify()
