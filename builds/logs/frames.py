@@ -66,7 +66,7 @@ class FrameWriter:
         self._waiting.append(line)
         self._waiting_bytes += len(line.text)
         if span > 1 or self._waiting_bytes >= FRAME_BYTES:
-            self._close(span)
+            self._close(span if span > 1 else 0)
 
     def finish(self) -> None:
         self._close()
@@ -127,7 +127,7 @@ class Index:
         if magic != MAGIC or size > end - TAIL.size:
             raise BadArchive("no index")
         file.seek(end - TAIL.size - size)
-        rows = orjson.loads(zstandard.decompress(file.read(size)))
+        rows = orjson.loads(_decompressed(file.read(size)))
         return cls([Frame(*row) for row in rows])
 
     def holding(self, line: int) -> Iterator[Frame]:
@@ -137,7 +137,7 @@ class Index:
     def text(self, file: IO[bytes], frame: Frame) -> bytes:
         """Raises BadArchive."""
         file.seek(frame.at)
-        text = zstandard.decompress(file.read(frame.size))
+        text = _decompressed(file.read(frame.size))
         if crc32(text) != frame.crc:
             raise BadArchive(f"the lines from {frame.first} on are damaged")
         return text
@@ -146,7 +146,7 @@ class Index:
         """Raises BadArchive."""
         texts = self.text(file, frame).decode().split("\n")
         file.seek(self.size + HEADER.size + frame.about_at)
-        times, streams, steps = orjson.loads(zstandard.decompress(file.read(frame.about_size)))
+        times, streams, steps = orjson.loads(_decompressed(file.read(frame.about_size)))
         return [
             LogLine(
                 stream="stdout" if stream == "o" else "stderr",
@@ -156,3 +156,10 @@ class Index:
             )
             for text, at, stream, step in zip(texts, times, streams, steps, strict=False)
         ]
+
+
+def _decompressed(data: bytes) -> bytes:
+    try:
+        return zstandard.decompress(data)
+    except zstandard.ZstdError as problem:
+        raise BadArchive(str(problem)) from problem

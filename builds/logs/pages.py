@@ -108,7 +108,10 @@ def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
     if build.log_lines <= line:
         return Page(head=head, first=line, lines=[])
     if build.archive_key:
-        return _archived(build, head, line)
+        try:
+            return _archived(build, head, line)
+        except FileNotFoundError:  # the image was deleted meanwhile
+            return None
     if build.gap_start <= line < build.gap_stop:
         gap = build.gap_stop - line
         return Page(head=head, first=line, lines=[left_out(build, line)], gap=gap)
