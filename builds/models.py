@@ -48,8 +48,8 @@ class BuildQuerySet(models.QuerySet["Build"]):
         return self.filter(pk=build.pk, fence=build.fence)
 
     def light(self) -> "BuildQuerySet":
-        """Without the texts that only a worker needs, which may be long."""
-        return self.defer("dockerfile", "build_args")
+        """Without the texts that only some need, which may be long."""
+        return self.defer("dockerfile", "build_args", "log_steps")
 
     def running(self) -> "BuildQuerySet":
         return self.filter(status__in=RUNNING)
@@ -65,6 +65,10 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def to_purge(self) -> "BuildQuerySet":
         """Ended, its image gone, and something of it may still stand somewhere."""
         return self.filter(discarded_at__isnull=False, purged_at=None, status__in=FINAL)
+
+    def to_archive(self) -> "BuildQuerySet":
+        """Ended, with a log that only chunks have."""
+        return self.filter(archive_key="", discarded_at=None, log_lines__gt=0, status__in=FINAL)
 
     def charged_since(self, owner_id: UUID, since: datetime) -> "BuildQuerySet":
         """What counts against an owner's quota: our own restarts do not."""
@@ -126,6 +130,15 @@ class Build(models.Model):
     log_chunks = models.PositiveIntegerField(default=0)
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
+    log_steps = models.JSONField(default=list)
+    """Where steps begin: `[step, line, text, microseconds since 1970]`."""
+    gap_start = models.PositiveIntegerField(default=0)
+    gap_stop = models.PositiveIntegerField(default=0)
+    """Lines from the one to before the other were left out, as the log was too long."""
+    archive_key = models.CharField(max_length=200, blank=True)
+    """Of the whole log in the default storage; blank while only chunks have it."""
+    chunks_due_at = models.DateTimeField(null=True)
+    """When the chunks of an archived log may go; null once they are gone."""
 
     discarded_at = models.DateTimeField(null=True)
     """Its image was deleted: nothing of it may stay but this row."""
@@ -159,6 +172,21 @@ class Build(models.Model):
                 fields=["discarded_at"],
                 name="builds_build_purge",
                 condition=Q(discarded_at__isnull=False, purged_at=None),
+            ),
+            models.Index(
+                fields=["ended_at"],
+                name="builds_build_unarchived",
+                condition=Q(
+                    archive_key="",
+                    discarded_at=None,
+                    log_lines__gt=0,
+                    status__in=["succeeded", "failed", "cancelled", "lost"],
+                ),
+            ),
+            models.Index(
+                fields=["chunks_due_at"],
+                name="builds_build_chunks_due",
+                condition=Q(chunks_due_at__isnull=False),
             ),
             models.Index(
                 fields=["context_key"],

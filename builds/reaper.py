@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from builds.conf import build_settings
+from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, Target
 from builds.registry import RegistryError, make_registry
 from builds.settle import CANCELLED, WORKER_LOST, settle_failed
@@ -84,20 +85,25 @@ def _purge_one(build: Build) -> None:
     kept = Build.objects.filter(context_key=build.context_key, discarded_at=None)
     if build.context_key and not kept.exists():
         default_storage.delete(build.context_key)
+    if build.archive_key:
+        default_storage.delete(build.archive_key)
     LogChunk.objects.filter(build=build).delete()
-    Build.objects.filter(pk=build.pk).update(purged_at=timezone.now(), context_key="")
+    Build.objects.filter(pk=build.pk).update(
+        purged_at=timezone.now(), context_key="", archive_key="", chunks_due_at=None, log_steps=[]
+    )
 
 
-def drop_stray_contexts() -> None:
-    """Removes contexts that no build names: whoever stored them died before saying so."""
-    if not default_storage.exists(CONTEXTS):
-        return
+def drop_strays() -> None:
+    """Removes contexts and logs that no build names: whoever stored them died before saying so."""
     before = timezone.now() - STRAY_AFTER
-    for name in default_storage.listdir(CONTEXTS)[1]:
-        key = f"{CONTEXTS}/{name}"
-        old = default_storage.get_modified_time(key) < before
-        if old and not Build.objects.filter(context_key=key).exists():
-            default_storage.delete(key)
+    for folder, field in ((CONTEXTS, "context_key"), (FOLDER, "archive_key")):
+        if not default_storage.exists(folder):
+            continue
+        for name in default_storage.listdir(folder)[1]:
+            key = f"{folder}/{name}"
+            old = default_storage.get_modified_time(key) < before
+            if old and not Build.objects.filter(**{field: key}).exists():
+                default_storage.delete(key)
 
 
 def drop_superseded_contexts() -> None:

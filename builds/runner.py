@@ -109,6 +109,8 @@ class Attempt:
             self._settle(failed("service", "internal", f"internal error in build {self.build.pk}"))
         else:
             logger.info("build %s: %s pushed as %s", self.build.pk, self.build, outcome.digest)
+        finally:
+            self.log.close()
 
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from builds.logs.hub import ring
+from builds.logs.bell import ring
 from builds.logs.lines import LogLine
 from builds.logs.store import seal
 from builds.models import Build, Target

@@ -34,6 +34,15 @@ FINAL = frozenset(status for status, onward in MOVES.items() if not onward)
 RUNNING = frozenset({Status.BUILDING, Status.PUSHING, Status.CANCELLING})
 """A worker has it: there is a lease to watch."""
 
+WORDS: dict[str, frozenset[Status]] = {
+    "queued": frozenset({Status.QUEUED}),
+    "building": RUNNING,
+    "succeeded": frozenset({Status.SUCCEEDED}),
+    "failed": frozenset({Status.FAILED, Status.LOST}),
+    "cancelled": frozenset({Status.CANCELLED}),
+}
+"""People's words for where a build stands."""
+
 
 def sources(to: Status) -> frozenset[Status]:
     """The states from which `to` may be reached."""
@@ -49,3 +58,8 @@ def api_word(status: Status, reason: str) -> str:
     if status is Status.SUCCEEDED:
         return "built and pushed"
     return f"error: {reason}"
+
+
+def state_word(status: Status) -> str:
+    """The status as people read it: one of five, the same whatever went wrong."""
+    return next(word for word, statuses in WORDS.items() if status in statuses)

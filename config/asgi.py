@@ -9,6 +9,7 @@ django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
+from config.routing import websockets  # noqa: E402
 from config.spool import SpoolHandler  # noqa: E402
 
-application = ProtocolTypeRouter({"http": SpoolHandler()})
+application = ProtocolTypeRouter({"http": SpoolHandler(), "websocket": websockets})

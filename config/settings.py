@@ -85,7 +85,12 @@ if ENV.database_url:
     # No health check of ours: the pool tests what it hands out, and a reader holds nothing between
     # two reads, so a small pool serves many watchers.
     DATABASES = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 16}
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": 16,
+        # A server that is away is to be noticed well within the lease of a build.
+        "timeout": 5,
+    }
 else:
     DATABASES = {
         "default": {

@@ -6,6 +6,7 @@ Embedded, `start` runs them beside daphne. On other machines `dramatiq config.wo
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from logging import getLogger
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
@@ -23,6 +24,7 @@ from dramatiq.middleware import Middleware
 from builds import actors, lifecycle, reaper, runner
 from builds.broker import broker
 from builds.conf import build_settings
+from builds.logs import archive
 from builds.models import Build
 from builds.worker import WORKER
 
@@ -39,7 +41,7 @@ class Housekeeping(Middleware):
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         alive = Build.objects.running().values_list("pk", flat=True)
         runner.engine().sweep(frozenset(alive))
-        _try(reaper.drop_stray_contexts)
+        _try(reaper.drop_strays)
         connections.close_all()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
@@ -67,7 +69,15 @@ class Housekeeping(Middleware):
 
 def tick() -> None:
     """One turn of the housekeeping. What fails is tried again at the next."""
-    for duty in (WORKER.renew, settle, resend, reaper.purge, reaper.drop_superseded_contexts):
+    for duty in (
+        WORKER.renew,
+        settle,
+        resend,
+        partial(archive.archive_ended, worker=WORKER.name),
+        archive.drop_due_chunks,
+        reaper.purge,
+        reaper.drop_superseded_contexts,
+    ):
         _try(duty)
     connections.close_all()
 

@@ -13,17 +13,9 @@ from api.filters import (
     TextFilter,
 )
 from builds.models import Build
-from builds.status import RUNNING, Status
+from builds.status import WORDS
 from images.models import Image, ImageQuerySet
 
-WORDS: dict[str, frozenset[Status]] = {
-    "queued": frozenset({Status.QUEUED}),
-    "building": RUNNING,
-    "succeeded": frozenset({Status.SUCCEEDED}),
-    "failed": frozenset({Status.FAILED, Status.LOST}),
-    "cancelled": frozenset({Status.CANCELLED}),
-}
-"""People's words for where a build stands."""
 ORDERS = ("-created_at", "created_at", "name", "-name")
 
 

@@ -34,7 +34,11 @@ class ImageQuerySet(models.QuerySet["Image"]):
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
         builds = ("target__current", "target__good")
-        texts = (f"{build}__{text}" for build in builds for text in ("dockerfile", "build_args"))
+        texts = (
+            f"{build}__{text}"
+            for build in builds
+            for text in ("dockerfile", "build_args", "log_steps")
+        )
         return self.select_related("owner", *builds).defer(*texts)
 
     def newest_first(self) -> "ImageQuerySet":
@@ -132,6 +136,10 @@ class Image(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner.username}/{self.name}:{self.tag}"
+
+    def is_visible_to(self, viewer: "Viewer") -> bool:
+        """The same as `visible_to`, of a row that was read."""
+        return self.public or (isinstance(viewer, User) and self.owner_id == viewer.pk)
 
     @property
     def attempts(self) -> BuildQuerySet:

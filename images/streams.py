@@ -1,4 +1,4 @@
-"""The log as server-sent events and as text, both from the same `follow`."""
+"""The log as server-sent events."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -6,7 +6,8 @@ from uuid import UUID
 
 import orjson
 
-from builds.logs.follow import Cursor, Done, Lines, Silence, follow
+from builds.logs.cursor import Cursor, Lines
+from builds.logs.follow import Done, Silence, follow
 
 SSE = "text/event-stream"
 EVENT = {
@@ -28,35 +29,28 @@ EVENT = {
 async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
     """Valid SSE, and what the `chutes` command line reads; always ends in `DONE`."""
     yield b"retry: 1000\n\n"
-    async for found in follow(image_id, cursor):
-        match found:
-            case Lines(start, lines):
-                at = start.line
-                batch = []
-                for line in lines:
-                    following = f"{start.attempt}:{at + 1}"
-                    log = {
-                        "log_type": line.stream,
-                        "log": line.text,
-                        "line": at,
-                        "ts": timestamp(line.at),
-                    }
-                    data = orjson.dumps({"log": log, "offset": following})
-                    batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))
-                    at += 1
-                yield b"".join(batch)
+    async for told in follow(image_id, cursor):
+        match told:
+            case Lines():
+                yield told.once(_events_of)
             case Silence():
                 yield b": keepalive\n\n"
-            case Done(end, word):
-                data = orjson.dumps(word)
-                yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (str(end).encode(), data)
+            case Done():
+                data = orjson.dumps(told.api_status)
+                yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
+                    str(told.cursor).encode(),
+                    data,
+                )
 
 
-async def text(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
-    """The lines alone, of an attempt that has ended."""
-    async for found in follow(image_id, cursor):
-        if isinstance(found, Lines):
-            yield "".join(f"{line.text}\n" for line in found.lines).encode()
+def _events_of(lines: Lines) -> bytes:
+    batch = []
+    for at, line in enumerate(lines.lines, lines.start.line):
+        following = f"{lines.start.attempt}:{at + (lines.gap or 1)}"
+        log = {"log_type": line.stream, "log": line.text, "line": at, "ts": timestamp(line.at)}
+        data = orjson.dumps({"log": log, "offset": following})
+        batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))
+    return b"".join(batch)
 
 
 def timestamp(at: datetime) -> str:

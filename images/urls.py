@@ -5,6 +5,7 @@ from django.urls import path, re_path
 
 from images.views.builds import BuildsView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
+from images.views.lines import LinesView, SearchView
 from images.views.logos import LogosView, LogoView
 from images.views.logs import LogsView
 
@@ -21,6 +22,8 @@ ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "
 urlpatterns = [
     path("images", redirect),
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
+    re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
     re_path(r"^images/(?P<ref>.+)/cancel$", CancelView.as_view({"post": "create"})),

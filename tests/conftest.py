@@ -19,7 +19,7 @@ from accounts.models import User
 from builds import actors, runner
 from builds.conf import BuildSettings
 from builds.lifecycle import BuildRequest, request_build
-from builds.logs.store import page
+from builds.logs.pages import page
 from builds.models import Build
 from builds.worker import WORKER
 from tests.registry import running_registry
@@ -126,8 +126,10 @@ def order(deployment: BuildSettings, sent: list[Any], owner: User) -> Order:
 def log_of(build: Build) -> list[tuple[str, str]]:
     """Every stored line of an attempt as (stream, text)."""
     lines: list[tuple[str, str]] = []
-    while found := page(build.image_id, attempt=build.number, line=len(lines)):
+    at = 0
+    while found := page(build.image_id, attempt=build.number, line=at):
         if not found.lines:
             break
         lines += [(line.stream, line.text) for line in found.lines]
+        at = found.stop
     return lines

@@ -1,55 +1,41 @@
 """One reader's way through an image's log, live or finished, from a cursor on."""
 
-import re
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from logging import getLogger
 from time import monotonic
 from uuid import UUID
 
-from builds.logs.hub import HUB
-from builds.logs.lines import LogLine
+from django.db import InterfaceError, OperationalError
+
+from builds.logs.cursor import Cursor, Lines
+from builds.logs.hub import Feed, hub
+from builds.logs.pages import Head, Page, page
 from builds.logs.reading import in_reader
-from builds.logs.store import page
 from builds.status import Status
 
 KEEPALIVE_SECONDS = 15.0
-CURSOR = re.compile(r"([1-9][0-9]{0,8}):(0|[1-9][0-9]{0,8})(:done)?", re.ASCII)
-
-
-class BadCursor(ValueError):
-    """Not a cursor that was ever given out."""
+AWAY_SECONDS = 60.0
+"""So long a reader waits for a database that is away before its stream breaks."""
+MOVED_SECONDS = 0.05
+"""Until one looks again for lines that were just left out or put into the archive."""
+GONE = "error: the attempt is gone"
+logger = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
-    """The next line to read: `attempt:line`; with `done`, what follows the last one."""
+class Standing:
+    """How the attempt stands: at first, and when it changed."""
 
     attempt: int
-    line: int
-    done: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.attempt}:{self.line}{':done' if self.done else ''}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Cursor":
-        found = CURSOR.fullmatch(text)
-        if found is None:
-            raise BadCursor(f"{text!r} is not a cursor: take it from an earlier answer")
-        return cls(int(found[1]), int(found[2]), found[3] is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Consecutive lines; `start` is the cursor of the first."""
-
-    start: Cursor
-    lines: list[LogLine]
+    head: Head
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing came for KEEPALIVE_SECONDS."""
+    """Nothing came for the time that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +43,89 @@ class Done:
     """The attempt is over and every line was delivered. Nothing follows."""
 
     cursor: Cursor
+    status: Status | None
+    """None where the attempt is gone."""
     api_status: str
 
 
-async def follow(image_id: UUID, cursor: Cursor) -> AsyncIterator[Lines | Silence | Done]:
+Told = Lines | Standing | Silence | Done
+
+
+async def follow(
+    image_id: UUID, cursor: Cursor, *, silence: float = KEEPALIVE_SECONDS
+) -> AsyncGenerator[Told, None]:
     """Each line from `cursor` on, once and in order, until the attempt has ended.
 
     An attempt that was lost has a successor, and the reader goes on into it. The attempt that the
     cursor names must exist: the caller has looked.
     """
+    while True:
+        done: Done | None = None
+        async with aclosing(_attempt(image_id, cursor, silence)) as attempt:
+            async for told in attempt:
+                if isinstance(told, Done):
+                    done = told
+                else:
+                    yield told
+        if done is None or done.status is not Status.LOST:
+            break
+        cursor = Cursor(done.cursor.attempt + 1, 0)
+    if done is not None:
+        yield done
+
+
+async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGenerator[Told, None]:
+    attempt, line = cursor.attempt, cursor.line
+    told_head: Head | None = None
     heard = monotonic()
-    with HUB.watch(image_id) as watch:
+    with hub().join(image_id, attempt) as feed:
         while True:
-            found = await in_reader(page, image_id, attempt=cursor.attempt, line=cursor.line)
-            if found is None or found.ended:
-                if found is not None and found.status is Status.LOST:
-                    cursor = Cursor(cursor.attempt + 1, 0)
-                    continue
-                word = found.api_status if found else "error: the attempt is gone"
-                yield Done(Cursor(cursor.attempt, cursor.line, done=True), word)
+            changed = feed.changed
+            batches, head, ended = await _next(feed, line)
+            if head is not None and (told_head is None or not head.stands_as(told_head)):
+                told_head = head
+                yield Standing(attempt, head)
+            if ended:
+                status = head.status if head else None
+                end = Cursor(attempt, line, done=True)
+                yield Done(end, status, head.api_status if head else GONE)
                 return
-            if found.lines:
-                yield Lines(cursor, found.lines)
-                cursor = Cursor(cursor.attempt, cursor.line + len(found.lines))
+            for each in batches:
+                yield each
+                line = each.next.line
                 heard = monotonic()
+            if batches:
                 continue
-            await watch.wait()
-            if monotonic() - heard >= KEEPALIVE_SECONDS:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0, silence - (monotonic() - heard))):
+                    await changed.wait()
+            if monotonic() - heard >= silence:
                 yield Silence()
                 heard = monotonic()
+
+
+async def _next(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
+    """Lines from `line` on if there are any, how the attempt stands, whether that was all."""
+    found = feed.since(line)
+    if found is not None:
+        return found, feed.head, feed.ended and not found
+    own = await _page(feed, line)
+    if own is None:
+        return [], None, True
+    lines = [Lines(Cursor(feed.attempt, line), own.lines, own.gap)] if own.lines else []
+    return lines, own.head, own.ended
+
+
+async def _page(feed: Feed, line: int) -> Page | None:
+    until = monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            found = await in_reader(page, feed.image_id, attempt=feed.attempt, line=line)
+            if found is None or found.lines or found.first >= found.head.lines:
+                return found
+            await asyncio.sleep(MOVED_SECONDS)
+        except (OperationalError, InterfaceError):
+            if monotonic() > until:
+                raise
+            logger.warning("the database is away; a reader waits")
+            await asyncio.sleep(1)

@@ -1,108 +1,186 @@
-"""The bell: a worker rings for a build, readers of that build wake. It carries no line.
+"""One look at the store for everybody: what this process's readers watch, kept while they do.
 
-A lost ring costs a reader SAFETY_SECONDS, never a line: readers trust only the store.
+A feed holds the last lines of one attempt. The hub looks at all attempts for which the bell rang
+in one go, and at every one each SAFETY_SECONDS. A reader further back reads the store itself.
 """
 
 import asyncio
-import threading
-from collections import defaultdict
+from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
-from typing import Any
+from time import monotonic
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from django.db import InterfaceError, OperationalError
 
-from builds.conf import build_settings
+from builds.logs.bell import BELL, SAFETY_SECONDS
+from builds.logs.cursor import Cursor, Lines
+from builds.logs.pages import Asked, Head, Seen, look
+from builds.logs.reading import in_reader
 
-SAFETY_SECONDS = 1.0
-GROUP = "slipway.bell"
+GAP_SECONDS = 0.05
+"""Between two looks, however often the bell rings."""
+WINDOW_BYTES = 128 * 1024
 logger = getLogger(__name__)
 
 
+class Feed:
+    """One attempt as it was last seen, shared by its readers."""
+
+    def __init__(self, image_id: UUID, attempt: int) -> None:
+        self.image_id = image_id
+        self.attempt = attempt
+        self.head: Head | None = None
+        """None before the first look, and for an attempt that is not there (any more)."""
+        self.line = 0
+        """The first line that was not seen yet. Lines before the first look count as seen."""
+        self.ended = False
+        """All lines were seen, and none will follow."""
+        self._seq = 0
+        self._window: deque[tuple[Lines, int]] = deque()
+        self._bytes = 0
+        self._changed = asyncio.Event()
+
+    def since(self, line: int) -> list[Lines] | None:
+        """Lines from `line` on; None where they are too far back, or nothing was seen yet."""
+        if self.head is None or line < self._first:
+            return None
+        return [each.after(line) for each, _ in self._window if each.next.line > line]
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when something of the feed changes after this was asked for."""
+        return self._changed
+
+    @property
+    def _first(self) -> int:
+        return self._window[0][0].start.line if self._window else self.line
+
+    def asks(self) -> Asked:
+        return Asked(self.image_id, self.attempt, None if self.head is None else self._seq)
+
+    def take(self, seen: Seen | None) -> bool:
+        """Notes what a look found; True when there may be more at once."""
+        if seen is None:
+            self.head, self.ended = None, True
+            self._notify()
+            return False
+        before, self.head = self.head, seen.head
+        if before is None or (not seen.chunks and seen.head.lines > self.line):
+            # Nothing before the first look, and no chunk that is archived by now, is caught up on.
+            self._window.clear()
+            self._bytes = 0
+            self.line, self._seq = seen.head.lines, seen.head.chunks
+        for first, size, lines in seen.chunks:
+            if first != self.line:  # what was between was left out meanwhile
+                self._window.clear()
+                self._bytes = 0
+                self.line = first
+            self._add(Lines(Cursor(self.attempt, first), lines), size)
+        self.ended = seen.head.final and self.line >= seen.head.lines
+        if before != self.head or seen.chunks:
+            self._notify()
+        return self.line < seen.head.lines
+
+    def _add(self, lines: Lines, size: int) -> None:
+        self._window.append((lines, size))
+        self._bytes += size
+        self.line += len(lines.lines)
+        self._seq += 1
+        while self._bytes > WINDOW_BYTES and len(self._window) > 1:
+            self._bytes -= self._window.popleft()[1]
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
 class Hub:
-    """One per process: who waits for which build."""
+    """One for each event loop, of which a serving process has one."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[UUID, set[Watch]] = defaultdict(set)
-        self._listeners: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = (
-            WeakKeyDictionary()
-        )
+        self._loop = asyncio.get_running_loop()
+        self._feeds: dict[tuple[UUID, int], Feed] = {}
+        self._readers: Counter[Feed] = Counter()
+        self._rung: set[UUID] = set()
+        self._unread: set[Feed] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     @contextmanager
-    def watch(self, image_id: UUID) -> Iterator["Watch"]:
-        """Registers the running loop as interested until the block ends."""
-        watch = Watch(asyncio.get_running_loop())
-        if build_settings().redis_url:
-            self._listen(watch.loop)
-        with self._lock:
-            self._waiting[image_id].add(watch)
+    def join(self, image_id: UUID, attempt: int) -> Iterator[Feed]:
+        """The attempt's feed, which lasts as long as somebody is in the block."""
+        feed = self._feeds.setdefault((image_id, attempt), Feed(image_id, attempt))
+        self._readers[feed] += 1
+        if feed.head is None:
+            self._unread.add(feed)
+            self._wake.set()
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._run())
         try:
-            yield watch
+            yield feed
         finally:
-            with self._lock:
-                self._waiting[image_id].discard(watch)
-                if not self._waiting[image_id]:
-                    del self._waiting[image_id]
+            self._readers[feed] -= 1
+            if not self._readers[feed]:
+                del self._readers[feed], self._feeds[image_id, attempt]
+                self._unread.discard(feed)
+            if not self._feeds:
+                self._task.cancel()
 
-    def wake(self, image_id: UUID) -> None:
-        """From any thread."""
-        with self._lock:
-            watches = list(self._waiting.get(image_id, ()))
-        for watch in watches:
-            if not watch.loop.is_closed():
-                watch.loop.call_soon_threadsafe(watch.event.set)
+    def _heard(self, image_id: UUID) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._note, image_id)
 
-    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        task = self._listeners.get(loop)
-        if task is None or task.done():
-            self._listeners[loop] = loop.create_task(self._receive())
+    def _note(self, image_id: UUID) -> None:
+        self._rung.add(image_id)
+        self._wake.set()
 
-    async def _receive(self) -> None:
-        layer = get_channel_layer()
-        while True:
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(GROUP, channel)
-                while True:
-                    message: dict[str, Any] = await layer.receive(channel)
-                    self.wake(UUID(message["image"]))
-            except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
-                logger.warning("the bell is away; readers poll each %s s", SAFETY_SECONDS)
-                await asyncio.sleep(SAFETY_SECONDS)
+    async def _run(self) -> None:
+        everything_at = 0.0
+        with BELL.heard_by(self._heard):
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SAFETY_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+                rung, self._rung = self._rung, set()
+                everything = monotonic() - everything_at >= SAFETY_SECONDS
+                if everything:
+                    everything_at = monotonic()
+                due = [
+                    feed
+                    for feed in self._feeds.values()
+                    if not feed.ended
+                    and (everything or feed in self._unread or feed.image_id in rung)
+                ]
+                await self._look(due)
+                await asyncio.sleep(GAP_SECONDS)
 
-
-class Watch:
-    """One reader's place at the hub."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.event = asyncio.Event()
-
-    async def wait(self) -> None:
-        """Until the bell rings, but never longer than SAFETY_SECONDS."""
+    async def _look(self, due: list[Feed]) -> None:
+        if not due:
+            return
         try:
-            async with asyncio.timeout(SAFETY_SECONDS):
-                await self.event.wait()
-        except TimeoutError:
-            pass
-        self.event.clear()
+            found = await in_reader(look, [feed.asks() for feed in due])
+        except (OperationalError, InterfaceError):
+            logger.warning("the database is away; readers wait", exc_info=True)
+            self._unread.update(feed for feed in due if feed in self._readers)
+            await asyncio.sleep(SAFETY_SECONDS)
+            return
+        self._unread.difference_update(due)
+        for feed in due:
+            if feed.take(found.get((feed.image_id, feed.attempt))) and feed in self._readers:
+                self._unread.add(feed)
+                self._wake.set()
 
 
-HUB = Hub()
+_HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 
 
-def ring(image_id: UUID) -> None:
-    """Says that something of this image's builds changed. Called after the commit, in a thread."""
-    if not build_settings().redis_url:
-        HUB.wake(image_id)
-        return
-    try:
-        message = {"type": "bell", "image": str(image_id)}
-        async_to_sync(get_channel_layer().group_send)(GROUP, message)
-    except Exception:  # noqa: BLE001  (a bell that is away costs time, never a build)
-        logger.warning("the bell could not be rung; readers poll each %s s", SAFETY_SECONDS)
+def hub() -> Hub:
+    """The running loop's."""
+    loop = asyncio.get_running_loop()
+    if loop not in _HUBS:
+        _HUBS[loop] = Hub()
+    return _HUBS[loop]

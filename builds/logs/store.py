@@ -4,49 +4,42 @@ A chunk is zstd over a JSON array of `[microseconds since the epoch, "o" or "e",
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
+from typing import Any
 
 import orjson
 import zstandard
 from django.db import transaction
-from django.db.models import F, Subquery
+from django.db.models import F
 
 from builds.logs.lines import LogLine
 from builds.models import Build, LogChunk
-from builds.status import FINAL, RUNNING, Status
+from builds.status import RUNNING
 
 CHUNK_LINES = 2_000
-"""No chunk holds more, so that a page of them is of bounded size."""
-PAGE_CHUNKS = 32
+"""No chunk holds more, so the one that contains a line is found by a range of the index."""
+
+
+STEPS_KEPT = 1_000
+STEP_CHARACTERS = 300
+COMPRESSOR = zstandard.ZstdCompressor(write_checksum=True)
 
 
 class FenceLost(Exception):
     """This worker no longer has the build: somebody else settled it. Nothing was written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Consecutive lines of one attempt from a given line on, and how the attempt stood before."""
-
-    status: Status
-    api_status: str
-    first: int
-    lines: list[LogLine]
-
-    @property
-    def ended(self) -> bool:
-        """Nothing follows: the attempt was over before these lines were read, and none was left."""
-        return self.status in FINAL and not self.lines
-
-
 def encode(lines: Sequence[LogLine]) -> bytes:
     rows = [
-        (round(line.at.timestamp() * 1_000_000), line.stream[3], line.step, line.text)
+        (microseconds(line), line.stream[3], line.step, line.text.replace("\n", " "))
         for line in lines
     ]
-    return zstandard.compress(orjson.dumps(rows))
+    return COMPRESSOR.compress(orjson.dumps(rows))
+
+
+def microseconds(line: LogLine) -> int:
+    """Since 1970."""
+    return round(line.at.timestamp() * 1_000_000)
 
 
 def decode(data: bytes) -> list[LogLine]:
@@ -62,19 +55,33 @@ def decode(data: bytes) -> list[LogLine]:
     ]
 
 
-def _bytes(line: LogLine) -> int:
-    """What it takes in the log as text, its newline too."""
-    return len(line.text.encode()) + 1
+def size_of(lines: Sequence[LogLine]) -> int:
+    """What they take in the log as text, in bytes, newlines too."""
+    return sum(
+        (len(line.text) if line.text.isascii() else len(line.text.encode())) + 1 for line in lines
+    )
 
 
-def append(build: Build, lines: Sequence[LogLine], *, step: int, steps: int) -> None:
+def append(
+    build: Build,
+    lines: Sequence[LogLine],
+    *,
+    step: int,
+    steps: int,
+    gap: tuple[int, int] = (0, 0),
+) -> None:
     """Adds a chunk and moves the head of `build`, both or neither; raises FenceLost.
 
     `build` is its worker's own copy, whose counters say what is already there. Safe to repeat
-    after a failure that left it open whether the commit happened.
+    after a failure that left it open whether the commit happened. Chunks that begin within a gap
+    that grew are dropped in the same transaction.
     """
-    raw = sum(_bytes(line) for line in lines)
+    raw = size_of(lines)
+    begun = _steps_begun(build, lines)
     head = Build.objects.held_by(build).filter(status__in=RUNNING)
+    values: dict[str, Any] = {"log_steps": build.log_steps + begun} if begun else {}
+    if gap != (build.gap_start, build.gap_stop):
+        values |= {"gap_start": gap[0], "gap_stop": gap[1]}
     with transaction.atomic():
         moved = head.filter(log_chunks=build.log_chunks).update(
             log_chunks=build.log_chunks + 1,
@@ -82,14 +89,33 @@ def append(build: Build, lines: Sequence[LogLine], *, step: int, steps: int) -> 
             log_bytes=build.log_bytes + raw,
             step=step,
             steps=steps,
+            **values,
         )
         if moved:
             insert_chunk(build, lines, raw)
+            if "gap_stop" in values:
+                gone = LogChunk.objects.filter(build=build, first_line__gte=gap[0])
+                gone.filter(first_line__lt=gap[1]).delete()
         elif not head.filter(log_chunks=build.log_chunks + 1).exists():
             raise FenceLost
     build.log_chunks += 1
     build.log_lines += len(lines)
     build.log_bytes += raw
+    build.log_steps = build.log_steps + begun
+    build.gap_start, build.gap_stop = gap
+
+
+def _steps_begun(build: Build, lines: Sequence[LogLine]) -> list[list[Any]]:
+    """Where among these lines steps begin, as Build.log_steps has it."""
+    last = build.log_steps[-1][0] if build.log_steps else None
+    if lines[-1].step == last:  # steps only grow
+        return []
+    begun: list[list[Any]] = []
+    for at, line in enumerate(lines, build.log_lines):
+        if line.step is not None and line.step != last:
+            begun.append([line.step, at, line.text[:STEP_CHARACTERS], microseconds(line)])
+            last = line.step
+    return begun[: max(0, STEPS_KEPT - len(build.log_steps))]
 
 
 def insert_chunk(build: Build, lines: Sequence[LogLine], raw: int) -> None:
@@ -110,28 +136,10 @@ def seal(build: Build, line: LogLine) -> dict[str, object]:
 
     Called with the row of `build` locked and freshly read.
     """
-    raw = _bytes(line)
+    raw = size_of([line])
     insert_chunk(build, [line], raw)
     return {
         "log_chunks": F("log_chunks") + 1,
         "log_lines": F("log_lines") + 1,
         "log_bytes": F("log_bytes") + raw,
     }
-
-
-def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
-    """Lines of that attempt from `line` on, at most PAGE_CHUNKS chunks; None without the attempt.
-
-    The status is read before the lines: a final one means that all lines were there.
-    """
-    build = Build.objects.light().filter(image_id=image_id, number=attempt).first()
-    if build is None:
-        return None
-    rows: list[LogLine] = []
-    if build.log_lines > line:
-        chunks = LogChunk.objects.filter(build=build).order_by("first_line")
-        before = chunks.filter(first_line__lte=line).order_by("-first_line")
-        holding = before.values("first_line")[:1]
-        for chunk in chunks.filter(first_line__gte=Subquery(holding))[:PAGE_CHUNKS]:
-            rows += decode(bytes(chunk.data))[max(0, line - chunk.first_line) :]
-    return Page(status=build.state, api_status=build.api_status, first=line, lines=rows)

@@ -1,11 +1,19 @@
 """A finished log as one text: how long it is, and any bytes of it without decoding the rest."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
+from django.core.files.storage import default_storage
+
+from builds.logs.frames import Frame
+from builds.logs.pages import chunks_from, index_of, left_out
 from builds.logs.reading import in_reader
 from builds.logs.store import decode
 from builds.models import Build, LogChunk
+
+READ_BYTES = 256 * 1024
 
 
 class LogGone(Exception):
@@ -14,9 +22,8 @@ class LogGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    chunk_id: int
-    start: int
-    stop: int
+    size: int
+    content: Callable[[], bytes]
 
 
 class LogText:
@@ -26,28 +33,72 @@ class LogText:
     """
 
     def __init__(self, builds: Sequence[Build], line: int) -> None:
-        self._pieces: list[_Piece] = []
-        end = 0
-        for build in builds:
-            chunks = LogChunk.objects.filter(build=build).order_by("first_line")
-            for pk, size in chunks.values_list("pk", "raw_bytes"):
-                self._pieces.append(_Piece(pk, end, end + size))
-                end += size
+        self._pieces = [piece for build in builds for piece in _pieces(build)]
         self._skipped = _bytes_before(builds[0], line)
-        self.size = end - self._skipped
+        self.size = sum(piece.size for piece in self._pieces) - self._skipped
         self.tag = f"{builds[0].pk.hex}.{builds[-1].pk.hex}.{line}"
         """Of any two texts that differ, these differ."""
+        self._keys = [build.archive_key for build in builds]
+        self.stored_size = (
+            sum(index_of(key).size for key in self._keys) if not line and all(self._keys) else 0
+        )
+        """Of the same as zstd; 0 where it is not kept like that."""
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         """Those bytes of it, some at a time. Raises LogGone."""
         start, stop = start + self._skipped, stop + self._skipped
+        at = 0
         for piece in self._pieces:
-            if piece.start < stop and piece.stop > start:
-                content = await in_reader(_content, piece.chunk_id)
-                yield content[max(0, start - piece.start) : stop - piece.start]
+            if at < stop and at + piece.size > start:
+                content = await in_reader(piece.content)
+                yield content[max(0, start - at) : stop - at]
+            at += piece.size
+
+    async def read_stored(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The same of the zstd. Raises LogGone."""
+        at = 0
+        for key in self._keys:
+            size = index_of(key).size
+            for offset in range(0, size, READ_BYTES):
+                length = min(READ_BYTES, size - offset)
+                if at < stop and at + length > start:
+                    content = await in_reader(_stored, key, offset, length)
+                    yield content[max(0, start - at) : stop - at]
+                at += length
 
 
-def _content(chunk_id: int) -> bytes:
+def _pieces(build: Build) -> Iterator[_Piece]:
+    if build.archive_key:
+        for frame in index_of(build.archive_key).frames:
+            yield _Piece(frame.text_size, partial(_frame, build.archive_key, frame))
+        return
+    chunks = LogChunk.objects.filter(build=build).order_by("first_line")
+    for pk, first, size in chunks.values_list("pk", "first_line", "raw_bytes"):
+        if first == build.gap_stop and first:
+            marker = f"{left_out(build, build.gap_start).text}\n".encode()
+            yield _Piece(len(marker), partial(bytes, marker))
+        yield _Piece(size, partial(_chunk, pk))
+
+
+def _frame(key: str, frame: Frame) -> bytes:
+    try:
+        with default_storage.open(key) as file:
+            return index_of(key).text(file, frame)
+    except FileNotFoundError:
+        raise LogGone from None
+
+
+def _stored(key: str, offset: int, length: int) -> bytes:
+    try:
+        with default_storage.open(key) as file:
+            file.seek(offset)
+            content: bytes = file.read(length)
+            return content
+    except FileNotFoundError:
+        raise LogGone from None
+
+
+def _chunk(chunk_id: int) -> bytes:
     chunk = LogChunk.objects.filter(pk=chunk_id).first()
     if chunk is None:
         raise LogGone
@@ -55,15 +106,25 @@ def _content(chunk_id: int) -> bytes:
 
 
 def _bytes_before(build: Build, line: int) -> int:
-    """Of an attempt's lines up to this one; only the chunk that holds it is decoded."""
+    """Of an attempt's lines up to this one; only what holds it is decoded."""
+    line = build.gap_stop if build.gap_start < line < build.gap_stop else line
     if not line:
         return 0
-    chunks = LogChunk.objects.filter(build=build, first_line__lt=line).order_by("first_line")
     size = 0
-    for chunk in chunks.defer("data"):
+    if build.archive_key:
+        for frame in takewhile(lambda each: each.first < line, index_of(build.archive_key).frames):
+            text = frame.text_size
+            if frame.stop > line:
+                lines = _frame(build.archive_key, frame).split(b"\n")[: line - frame.first]
+                text = sum(len(each) + 1 for each in lines)
+            size += text
+        return size
+    if line >= build.gap_stop > 0:
+        size += len(f"{left_out(build, build.gap_start).text}\n".encode())
+    for chunk in chunks_from(build, 0).filter(first_line__lt=line).defer("data"):
         if chunk.first_line + chunk.lines <= line:
             size += chunk.raw_bytes
         else:
-            lines = decode(bytes(chunk.data))[: line - chunk.first_line]
-            size += sum(len(each.text.encode()) + 1 for each in lines)
+            some = decode(bytes(chunk.data))[: line - chunk.first_line]
+            size += sum(len(each.text.encode()) + 1 for each in some)
     return size

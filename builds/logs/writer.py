@@ -1,6 +1,5 @@
 """The worker's pen: bytes of a running build in, stored lines and a bell out."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from logging import getLogger
 from time import monotonic, sleep
@@ -8,20 +7,19 @@ from time import monotonic, sleep
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
-from builds.logs.hub import ring
+from builds.conf import build_settings
+from builds.logs.bell import ring
+from builds.logs.kept import Kept
 from builds.logs.lines import LineSplitter, LogLine
 from builds.logs.masking import Masker
-from builds.logs.store import CHUNK_LINES, append
+from builds.logs.spool import Spool
+from builds.logs.store import CHUNK_LINES, append, size_of
 from builds.models import Build
 from builds.orders import Stream
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
-HELD_BYTES = 1024 * 1024
-"""With more than this waiting for the database, the build waits too."""
-CAP_BYTES = 64 * 1024 * 1024
-HEAD_BYTES = 48 * 1024 * 1024
-"""Of a longer log this much of its beginning stays, and of its end the rest of CAP_BYTES."""
+RETRY_SECONDS = 1.0
 
 logger = getLogger(__name__)
 
@@ -30,8 +28,8 @@ class LogWriter:
     """Writes one attempt's log under the fence of its claim. One thread drives it.
 
     Flushed 100 ms after the flush before, or at 64 KiB: the caller ticks it at least that often.
-    The database being away costs no line: what is held stays held, and past HELD_BYTES `write`
-    blocks, asking `still_ours` each second (which raises when waiting is of no use). Raises
+    The database being away costs no line: they wait in memory and on disk, and once that is full
+    `write` blocks, asking `still_ours` each second (which raises when waiting is of no use). Raises
     FenceLost as soon as a write shows that somebody else settled the build.
     """
 
@@ -48,9 +46,9 @@ class LogWriter:
         self._held: list[LogLine] = []
         self._held_bytes = 0
         self._flushed_at = 0.0
-        self._tail: deque[LogLine] = deque()
-        self._tail_bytes = 0
-        self._cut = 0
+        self._retry_at = 0.0
+        self._spool = Spool(build_settings().data_dir / "spool")
+        self._kept = Kept()
         self.steps = 0
         """As many as the Dockerfile has; what the engine says may exceed it."""
 
@@ -81,48 +79,65 @@ class LogWriter:
         for stream in self._masker:
             self._take(self._splitter.feed(stream, self._masker[stream].flush(), now))
         self._take(self._splitter.flush())
-        if self._cut:
-            self._hold([self.line(f"… {self._cut} lines left out: the log was too long …")])
-            self._cut = 0
-        self._hold(list(self._tail))
-        self._tail.clear()
         self._flush()
 
-    def _take(self, lines: Sequence[LogLine]) -> None:
-        if self.build.log_bytes + self._held_bytes < HEAD_BYTES:
-            self._hold(lines)
-            return
-        for line in lines:
-            self._tail.append(line)
-            self._tail_bytes += len(line.text) + 1
-            while self._tail_bytes > CAP_BYTES - HEAD_BYTES:
-                self._tail_bytes -= len(self._tail.popleft().text) + 1
-                self._cut += 1
+    def close(self) -> None:
+        """What was not stored by now never will be."""
+        self._spool.close()
 
-    def _hold(self, lines: Sequence[LogLine]) -> None:
+    def _take(self, lines: Sequence[LogLine]) -> None:
         self._held += lines
-        self._held_bytes += sum(len(line.text) + 1 for line in lines)
+        self._held_bytes += size_of(lines)
 
     def _flush_if_due(self) -> None:
         # The first line after a silence goes at once; in a flood each batch waits its 100 ms.
-        due = monotonic() - self._flushed_at >= FLUSH_SECONDS or self._held_bytes >= FLUSH_BYTES
-        while self._held and due:
-            try:
-                self._flush()
-            except (OperationalError, InterfaceError) as problem:
-                logger.warning("build %s: lines wait for the database: %s", self.build, problem)
-                connection.close()
-            due = self._held_bytes > HELD_BYTES
-            if due:
-                self._still_ours()
-                sleep(1.0)
+        now = monotonic()
+        due = now - self._flushed_at >= FLUSH_SECONDS or self._held_bytes >= FLUSH_BYTES
+        if not due or not (self._held or self._spool):
+            return
+        if now < self._retry_at:
+            self._spool_held()
+        else:
+            self._try_to_flush()
+        while self._spool.is_full:
+            self._still_ours()
+            sleep(RETRY_SECONDS)
+            self._try_to_flush()
+
+    def _try_to_flush(self) -> None:
+        try:
+            self._flush()
+        except (OperationalError, InterfaceError) as problem:
+            logger.warning("build %s: lines wait for the database: %s", self.build, problem)
+            connection.close()
+            self._retry_at = monotonic() + RETRY_SECONDS
 
     def _flush(self) -> None:
+        self._spool_held()
         self._flushed_at = monotonic()
-        while self._held:
-            batch = self._held[:CHUNK_LINES]
-            steps = max(self.steps, self._splitter.steps)
-            append(self.build, batch, step=self._splitter.step or 0, steps=steps)
-            del self._held[: len(batch)]
-            self._held_bytes -= sum(len(line.text) + 1 for line in batch)
+        try:
+            while self._spool:
+                self._store(self._spool.first())
+                self._spool.drop()
+        finally:
             ring(self.build.image_id)
+
+    def _store(self, batch: Sequence[LogLine]) -> None:
+        first, size = self.build.log_lines, self.build.log_bytes
+        steps = max(self.steps, self._splitter.steps)
+        append(self.build, batch, step=batch[-1].step or 0, steps=steps, gap=self._kept.gap)
+        size = self.build.log_bytes - size
+        self._kept.add(first=first, lines=len(batch), size=size)
+
+    def _spool_held(self) -> None:
+        batch: list[LogLine] = []
+        size = 0
+        for line in self._held:
+            batch.append(line)
+            size += len(line.text) + 1
+            if size >= FLUSH_BYTES or len(batch) == CHUNK_LINES:
+                self._spool.put(batch)
+                batch, size = [], 0
+        if batch:
+            self._spool.put(batch)
+        self._held, self._held_bytes = [], 0

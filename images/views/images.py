@@ -10,7 +10,7 @@ from accounts.authentication import Forbidden
 from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from api.speech import FormParser, JsonParser
-from builds.logs.follow import Cursor
+from builds.logs.cursor import Cursor
 from images import catalog
 from images.filters import ImageFilter
 from images.models import Image

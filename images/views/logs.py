@@ -1,5 +1,6 @@
 """The log of an image's build: events while it runs, text when it has ended."""
 
+import re
 from collections.abc import Sequence
 
 from django.db import connection
@@ -10,7 +11,7 @@ from rest_framework.request import Request
 
 from api.ranges import answer
 from api.refusals import Invalid
-from builds.logs.follow import CURSOR, BadCursor, Cursor
+from builds.logs.cursor import CURSOR, BadCursor, Cursor
 from builds.logs.text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status
@@ -19,6 +20,8 @@ from images.streams import EVENT, SSE, events
 from images.views.base import ImageView
 
 TEXT = "text/plain; charset=utf-8"
+ZSTD = re.compile(r"(^|[\s,])zstd\s*(,|$)", re.IGNORECASE)
+"""Accepted without a weight: who gives it one can do without."""
 CURSOR_SCHEMA = {"type": "string", "pattern": f"^({CURSOR.pattern})?$"}
 """Empty is as good as absent."""
 HEADERS = [
@@ -117,6 +120,14 @@ def stream(
 def text(request: Request, image: Image, log: LogText) -> HttpResponseBase:
     """A finished log, or as much of it as was asked for."""
     connection.close()
-    response = answer(request, log.read, size=log.size, etag=f'"{log.tag}"', content_type=TEXT)
+    takes = request.headers.get("Accept-Encoding", "")
+    if log.stored_size and ZSTD.search(takes) and "Range" not in request.headers:
+        etag, read, size = f'"{log.tag}.zst"', log.read_stored, log.stored_size
+        response = answer(request, read, size=size, etag=etag, content_type=TEXT)
+        response["Content-Encoding"] = "zstd"
+    else:
+        etag, read, size = f'"{log.tag}"', log.read, log.size
+        response = answer(request, read, size=size, etag=etag, content_type=TEXT)
+    response["Vary"] = "Accept-Encoding"
     response["Content-Disposition"] = f'inline; filename="{image.pk}.log"'
     return response

@@ -151,9 +151,9 @@ def test_a_context_that_no_build_names_goes_when_it_is_old(
 ) -> None:
     named = order("echo hello")
     stray = default_storage.save("contexts/stray.zip", ContentFile(b"x"))
-    reaper.drop_stray_contexts()
+    reaper.drop_strays()
     assert default_storage.exists(stray)
     monkeypatch.setattr(reaper, "STRAY_AFTER", timedelta(seconds=-1))
-    reaper.drop_stray_contexts()
+    reaper.drop_strays()
     assert not default_storage.exists(stray)
     assert default_storage.exists(named.context_key)

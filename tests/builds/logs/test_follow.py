@@ -9,10 +9,12 @@ import pytest
 from django.db import connection
 
 from builds import runner
-from builds.logs.follow import BadCursor, Cursor, Done, Lines, follow
+from builds.logs.cursor import BadCursor, Cursor, Lines
+from builds.logs.follow import Done, follow
 from builds.logs.lines import LogLine
+from builds.logs.pages import PAGE_CHUNKS, page
 from builds.logs.reading import in_reader
-from builds.logs.store import CHUNK_LINES, PAGE_CHUNKS, FenceLost, append, page
+from builds.logs.store import CHUNK_LINES, FenceLost, append
 from builds.models import Build
 from builds.settle import GAVE_UP, INTERRUPTED, settle_failed
 from builds.status import Status
@@ -142,6 +144,16 @@ def test_one_look_reads_a_bounded_part_of_a_log(order: Order) -> None:
     found = page(build.image_id, attempt=1, line=0)
     assert found
     assert len(found.lines) == PAGE_CHUNKS
+
+
+def test_a_log_of_many_small_chunks_is_read_to_its_end(order: Order) -> None:
+    build = claimed(order("echo hello"))
+    for n in range(3 * PAGE_CHUNKS):
+        append(build, lines(str(n)), step=0, steps=0)
+    for line in (PAGE_CHUNKS, 2 * PAGE_CHUNKS, 3 * PAGE_CHUNKS - 1):
+        found = page(build.image_id, attempt=1, line=line)
+        assert found
+        assert found.lines[0].text == str(line)
 
 
 def test_a_chunk_is_stored_once_even_when_nobody_knows_whether_it_was(order: Order) -> None:

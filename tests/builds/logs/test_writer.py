@@ -5,7 +5,9 @@ import base64
 import pytest
 from django.db import OperationalError
 
+from builds.logs import kept, spool
 from builds.logs import writer as writer_module
+from builds.logs.pages import page
 from builds.logs.store import FenceLost, append
 from builds.logs.writer import LogWriter
 from builds.models import Build
@@ -74,21 +76,76 @@ def test_a_database_that_is_away_for_a_moment_costs_no_line(
 def test_a_log_that_is_too_long_keeps_both_ends_and_counts_what_went(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "HEAD_BYTES", 1_000)
-    monkeypatch.setattr(writer_module, "CAP_BYTES", 2_000)
+    monkeypatch.setattr(kept, "HEAD_BYTES", 1_000)
+    monkeypatch.setattr(kept, "TAIL_BYTES", 2_000)
+    monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
     build = order("echo hello")
     log = pen(build)
     sent = [f"line {n:05}" for n in range(1_000)]
     for text in sent:
         log.write("stdout", text.encode() + b"\n")
     log.finish()
-    kept = [text for _, text in log_of(build)]
-    [marker] = [text for text in kept if "left out" in text]
-    at = kept.index(marker)
-    assert kept[:at] == sent[:at]
-    assert kept[at + 1 :] == sent[-(len(kept) - at - 1) :]
-    assert f" {len(sent) - len(kept) + 1} lines" in marker
-    assert sum(len(text) + 1 for text in kept) < 3_000
+    told = [text for _, text in log_of(build)]
+    [marker] = [text for text in told if "left out" in text]
+    at = told.index(marker)
+    assert told[:at] == sent[:at]
+    assert told[at + 1 :] == sent[-(len(told) - at - 1) :]
+    assert f" {len(sent) - len(told) + 1} lines" in marker
+    assert 2_500 < sum(len(text) + 1 for text in told) < 3_500
+
+
+def test_lines_keep_the_numbers_that_they_had_before_others_went(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "HEAD_LINES", 100)
+    monkeypatch.setattr(kept, "TAIL_LINES", 200)
+    monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
+    build = order("echo hello")
+    log = pen(build)
+    for n in range(1_000):
+        log.write("stdout", b"line %d\n" % n)
+    log.finish()
+    last = page(build.image_id, attempt=1, line=999)
+    middle = page(build.image_id, attempt=1, line=500)
+    assert last
+    assert middle
+    assert [line.text for line in last.lines] == ["line 999"]
+    assert "left out" in middle.lines[0].text
+    following = page(build.image_id, attempt=1, line=middle.stop)
+    assert following
+    assert following.lines[0].text == f"line {middle.stop}"
+
+
+def test_what_waits_for_the_database_goes_to_disk_and_comes_back_in_order(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(spool, "DISK_BYTES", 2_000)
+    monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
+    monkeypatch.setattr(writer_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("django.db.connection.close", lambda: None)
+    build = order("echo hello")
+    asked = []
+
+    def still_ours() -> None:
+        asked.append(1)
+        if len(asked) == 5:
+            monkeypatch.setattr(writer_module, "append", append)
+
+    Build.objects.filter(pk=build.pk).move(Status.BUILDING, fence=1)
+    build.refresh_from_db()
+    log = LogWriter(build, secrets=(), still_ours=still_ours)
+
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("planted")
+
+    monkeypatch.setattr(writer_module, "append", away)
+    sent = [f"line {n:05}" for n in range(2_000)]
+    for text in sent:
+        log.write("stdout", text.encode() + b"\n")
+    log.finish()
+    assert len(asked) == 5
+    assert [text for _, text in log_of(build)] == sent
 
 
 def test_steps_are_counted_from_what_the_engine_says(order: Order) -> None:

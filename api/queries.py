@@ -1,0 +1,35 @@
+"""What an operation that is no list takes in its query string, by fields of `api.fields`."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from django import forms
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+Fields = Mapping[str, forms.Field]
+
+
+def asked(request: Request, fields: Fields) -> dict[str, Any]:
+    """The values by name. Raises ValidationError, which names every fault."""
+    form = forms.Form(request.query_params)
+    form.fields.update(deepcopy(dict(fields)))
+    if not form.is_valid():
+        faults: Any = form.errors.as_data()
+        raise ValidationError(faults)
+    return form.cleaned_data
+
+
+def described(fields: Fields) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(
+            name,
+            getattr(field, "schema", {}),
+            OpenApiParameter.QUERY,
+            required=field.required,
+            description=str(field.help_text),
+        )
+        for name, field in fields.items()
+    ]

@@ -1,0 +1,120 @@
+"""The bell: says that something of an image's builds changed. It carries no line.
+
+A lost ring costs a reader SAFETY_SECONDS, never a line: readers trust only the store.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging import getLogger
+from time import sleep
+from typing import Any
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from channels.layers import get_channel_layer
+
+from builds.conf import build_settings
+
+SAFETY_SECONDS = 1.0
+REST_SECONDS = 0.1
+"""Between two messages of one process: what is rung meanwhile goes into the next."""
+GROUP = "slipway.bell"
+Heard = Callable[[UUID], None]
+logger = getLogger(__name__)
+
+
+class Ringer:
+    """Sends rings to the other processes from a thread of its own, so that no build waits for it.
+
+    The first goes at once, and many together as one message.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: set[UUID] = set()
+        self._rung = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def ring(self, image_id: UUID) -> None:
+        with self._lock:
+            self._due.add(image_id)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
+                self._thread.start()
+        self._rung.set()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            while self._rung.wait():
+                self._rung.clear()
+                with self._lock:
+                    due, self._due = self._due, set()
+                message = {"type": "bell", "images": [each.hex for each in due]}
+                try:
+                    runner.run(get_channel_layer().group_send(GROUP, message))
+                except Exception:  # noqa: BLE001  (a bell that is away costs time, never a build)
+                    logger.warning("the bell could not be rung; readers poll")
+                sleep(REST_SECONDS)
+
+
+class Bell:
+    """One per process: who hears it."""
+
+    def __init__(self) -> None:
+        self._hearers: set[Heard] = set()
+        self._listening: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = (
+            WeakKeyDictionary()
+        )
+        self._ringer = Ringer()
+
+    def ring(self, image_id: UUID) -> None:
+        """Called after the commit, from any thread."""
+        if build_settings().redis_url:
+            self._ringer.ring(image_id)
+        else:
+            self._sound(image_id)
+
+    @contextmanager
+    def heard_by(self, heard: Heard) -> Iterator[None]:
+        """`heard` is called with the ids of images, in any thread, until the block ends."""
+        if build_settings().redis_url:
+            self._listen()
+        self._hearers = self._hearers | {heard}
+        try:
+            yield
+        finally:
+            self._hearers = self._hearers - {heard}
+
+    def _sound(self, image_id: UUID) -> None:
+        for heard in self._hearers:
+            heard(image_id)
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        task = self._listening.get(loop)
+        if task is None or task.done():
+            self._listening[loop] = loop.create_task(self._receive())
+
+    async def _receive(self) -> None:
+        layer = get_channel_layer()
+        while True:
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(GROUP, channel)
+                while True:
+                    message: dict[str, Any] = await layer.receive(channel)
+                    for image in message["images"]:
+                        self._sound(UUID(image))
+            except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
+                logger.warning("the bell is away; readers poll each %s s", SAFETY_SECONDS)
+                await asyncio.sleep(SAFETY_SECONDS)
+
+
+BELL = Bell()
+
+
+def ring(image_id: UUID) -> None:
+    """Says that something of this image's builds changed. Called after the commit."""
+    BELL.ring(image_id)

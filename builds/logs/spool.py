@@ -1,0 +1,91 @@
+"""Lines that wait for the database: some in memory, then more on disk, the oldest first."""
+
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from builds.logs.lines import LogLine
+from builds.logs.store import decode, encode, size_of
+
+MEMORY_BYTES = 1024 * 1024
+DISK_BYTES = 64 * 1024 * 1024
+Batch = Sequence[LogLine]
+
+
+@dataclass(frozen=True, slots=True)
+class _Spilled:
+    at: int
+    size: int
+
+
+class Spool:
+    """Batches in the order in which they came. What is on disk goes with the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._queue: deque[Batch | _Spilled] = deque()
+        self._memory_bytes = 0
+        self._file: IO[bytes] | None = None
+        self._spilled = self._end = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    @property
+    def is_full(self) -> bool:
+        """Whatever comes now should wait. It is taken all the same."""
+        return self._memory_bytes >= MEMORY_BYTES and self._end >= DISK_BYTES
+
+    def put(self, batch: Batch) -> None:
+        if self._memory_bytes >= MEMORY_BYTES and self._end < DISK_BYTES:
+            try:
+                self._queue.append(self._spill(encode(batch)))
+            except OSError:  # no room: as if all of it were taken
+                self._end = DISK_BYTES
+            else:
+                return
+        self._queue.append(batch)
+        self._memory_bytes += size_of(batch)
+
+    def first(self) -> Batch:
+        """The oldest; there must be one."""
+        found = self._queue[0]
+        if isinstance(found, _Spilled):
+            found = self._queue[0] = self._fetch(found)
+            self._memory_bytes += size_of(found)
+        return found
+
+    def drop(self) -> None:
+        """The oldest, which `first` gave, is stored."""
+        self._memory_bytes -= size_of(self.first())
+        self._queue.popleft()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+        self._spilled = self._end = 0
+
+    def _spill(self, data: bytes) -> _Spilled:
+        if self._file is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - see close
+        self._file.seek(self._end)
+        self._file.write(data)
+        self._file.flush()
+        spilled = _Spilled(self._end, len(data))
+        self._end += len(data)
+        self._spilled += 1
+        return spilled
+
+    def _fetch(self, spilled: _Spilled) -> Batch:
+        assert self._file is not None  # noqa: S101 - it was written to
+        self._file.seek(spilled.at)
+        batch = decode(self._file.read(spilled.size))
+        self._spilled -= 1
+        if not self._spilled:
+            self.close()
+        return batch

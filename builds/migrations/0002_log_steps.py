@@ -1,0 +1,13 @@
+"""Where the steps of a build begin in its log."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("builds", "0001_builds")]
+
+    operations = [
+        migrations.AddField(
+            model_name="build", name="log_steps", field=models.JSONField(default=list)
+        ),
+    ]
