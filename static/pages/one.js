@@ -97,7 +97,7 @@ function find() {
     try {
       await search.find(part("q").value, viewer.folds.line(viewer.scroller.firstRow));
     } catch {
-      part("hits").textContent = "The server did not answer";
+      part("hits").textContent = "The server refused";
     }
   }, 200);
 }
@@ -183,5 +183,5 @@ addEventListener("afterprint", () => !wrapped && viewer.wrap(false));
 try {
   await viewer.open();
 } catch {
-  say("The log did not come: reload to try again");
+  say("The server refused the log: reload to try again");
 }

@@ -100,14 +100,15 @@ def test_a_list_costs_the_same_for_one_image_and_for_many(
     for number in range(4):
         send(name=f"app-{number}")
     with django_assert_max_num_queries(8):
-        assert text(mine.get("/")).count("in the queue") == 4
+        assert text(mine.get("/")).count("in the queue</span>") == 4
 
 
 def test_the_queue_is_told_by_place(mine: Client, send: Send) -> None:
     for number in range(3):
         send(name=f"app-{number}")
     listed = text(mine.get("/"))
-    assert all(f"position {place} in the queue" in listed for place in (1, 2, 3))
+    places = ("next", "position 2", "position 3")
+    assert all(f"{place} in the queue" in listed for place in places)
 
 
 def test_an_image_is_shown_with_all_there_is_to_know(mine: Client, send: Send) -> None:

@@ -40,8 +40,7 @@ function visible(text, classes, found) {
 }
 
 function name(code) {
-  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  if (code === 0x7f) return "\u2421";
+  if (code < 0x20 || code === 0x7f) return `^${String.fromCodePoint(code ^ 0x40)}`;
   return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
 }
 

@@ -9,6 +9,8 @@ export class Feed {
   #tries = 0;
   #unopened = 0;
   #ended = false;
+  #lost = false;
+  #soon = null;
 
   /** `on` has lines(attempt, first, lines), status(message), done(message) and state(text). */
   constructor(image, cursor, on) {
@@ -16,8 +18,6 @@ export class Feed {
     this.#connect();
     addEventListener("online", () => this.#soon?.());
   }
-
-  #soon = null;
 
   #connect() {
     if (this.#ended) return;
@@ -27,6 +27,7 @@ export class Feed {
 
   #again(at_once = false) {
     if (this.#ended) return;
+    this.#lost = true;
     this.on.state("Connection lost, trying again");
     const pause = PAUSES[Math.min(this.#tries++, PAUSES.length - 1)] * (0.7 + 0.6 * Math.random());
     const wait = setTimeout(() => this.#soon?.(), at_once ? 100 : pause);
@@ -44,6 +45,8 @@ export class Feed {
 
   #heard() {
     this.#tries = 0;
+    if (!this.#lost) return;
+    this.#lost = false;
     this.on.state("");
   }
 

@@ -6,7 +6,7 @@
 const PAGE = 500;
 const KEPT = 40;
 const KEPT_CHARACTERS = 12_000_000; // 40 pages of the longest lines would be 300 MB
-const AGAIN = 2_000;
+const AGAIN = 1_000;
 
 export class Lines {
   #pages = new Map(); // in the order of their last use
@@ -106,22 +106,36 @@ export class Lines {
     const key = this.#key(attempt, index);
     if (this.#wanted.has(key)) return;
     this.#wanted.set(key, true);
-    this.load(attempt, index * PAGE)
-      .then(() => this.#wanted.delete(key))
-      .catch(() => setTimeout(() => (this.#wanted.delete(key), this.changed()), AGAIN))
-      .finally(() => this.changed());
+    this.load(attempt, index * PAGE).finally(() => {
+      this.#wanted.delete(key);
+      this.changed();
+    });
   }
 
   /** Fetches the page that holds a line of an attempt; returns the server's answer. */
   async load(attempt, own, more = {}) {
     const from = Math.floor(own / PAGE) * PAGE;
     const asked = new URLSearchParams({ attempt, from, count: PAGE, ...more });
-    const answer = await fetch(`/images/${this.image}/logs/lines?${asked}`);
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    const found = await answer.json();
+    const found = await this.ask(`lines?${asked}`);
     const part = this.parts.find((each) => each.attempt === attempt);
     if (part === this.last) part.total = Math.max(part.total, found.total);
     this.put(attempt, found.first, found.lines);
     return found;
   }
+
+  /** What the server says of this log; asked again as long as it is away. Throws when it refuses. */
+  async ask(what) {
+    for (;;) {
+      try {
+        const answer = await fetch(`/images/${this.image}/logs/${what}`);
+        if (answer.ok) return await answer.json();
+        if (answer.status < 500) throw new Refused(`${answer.status}`);
+      } catch (problem) {
+        if (problem instanceof Refused) throw problem;
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    }
+  }
 }
+
+export class Refused extends Error {}

@@ -34,11 +34,9 @@ export class Search {
     this.show();
   }
 
-  async #ask(text, attempt, from) {
+  #ask(text, attempt, from) {
     const asked = new URLSearchParams({ q: text, attempt, from, count: COUNT, ignore_case: true });
-    const answer = await fetch(`/images/${this.lines.image}/logs/search?${asked}`);
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    return answer.json();
+    return this.lines.ask(`search?${asked}`);
   }
 
   step(by) {
@@ -57,13 +55,12 @@ export class Search {
 }
 
 /** What went wrong first within some lines of an attempt: a line's number there, or null. */
-export async function firstError(image, attempt, from, to) {
+export async function firstError(lines, attempt, from, to) {
   const words = ["error", "fatal", "failed", "cannot", "not found"];
   const found = await Promise.all(
     words.map(async (q) => {
       const asked = new URLSearchParams({ q, attempt, from, count: 1, ignore_case: true });
-      const answer = await fetch(`/images/${image}/logs/search?${asked}`);
-      return answer.ok ? ((await answer.json()).hits[0]?.[0] ?? Infinity) : Infinity;
+      return (await lines.ask(`search?${asked}`)).hits[0]?.[0] ?? Infinity;
     }),
   );
   const first = Math.min(...found);

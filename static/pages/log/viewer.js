@@ -89,7 +89,7 @@ export class Viewer {
     const { attempt, start } = this.lines.last;
     const from = step ? step.first + 1 : start;
     if (fold) for (const each of this.folds.steps) each.folded = each !== step;
-    const own = await firstError(this.lines.image, attempt, from - start, total - start);
+    const own = await firstError(this.lines, attempt, from - start, total - start);
     this.error = own === null ? total - 1 : start + own;
   }
 
