@@ -45,23 +45,23 @@ function take(page) {
     return;
   }
   const known = new Map([...rows.children].map((row) => [row.dataset.image, row]));
-  const held = heldRow(rows);
-  const height = held?.getBoundingClientRect().top;
   const added = [];
   for (const row of fresh.children) {
     const old = known.get(row.dataset.image);
     if (!old) added.push(row);
     else if (old.textContent !== row.textContent) update(old, row);
   }
-  rows.prepend(...added);
+  const words = added.length === 1 ? "1 new image" : `${added.length} new images`;
+  line.textContent = added.length ? words : "";
+  // A row under the pointer, or with the focus, must not move: new ones wait until it is left.
+  if (!held(rows)) rows.prepend(...added);
   tick(rows);
-  if (held) scrollBy(0, held.getBoundingClientRect().top - height);
-  if (added.length) line.textContent = added.length === 1 ? "A new image" : `${added.length} new images`;
 }
 
-/** The row under the pointer, or with the focus: it must not move. */
-function heldRow(rows) {
-  return rows.querySelector(":hover") ?? document.activeElement?.closest(".image");
+const held = (rows) => rows.matches(":hover") || rows.contains(document.activeElement);
+
+for (const left of ["pointerleave", "focusout"]) {
+  list.addEventListener(left, () => line.textContent && setTimeout(refresh));
 }
 
 function update(old, row) {

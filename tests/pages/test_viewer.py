@@ -35,7 +35,7 @@ def test_a_viewer_opened_before_during_and_after_a_build_shows_every_line_once(
         before.goto(f"{instance.url}/i/{image_id}")
         expect(before.locator("#rows")).to_contain_text("first")
         gate.touch()
-        expect(before.locator("#rows")).to_contain_text("59 of 2")
+        expect(before.locator("#rows")).to_contain_text(re.compile("of [2-7]"))
         during.goto(f"{instance.url}/i/{image_id}")
         assert settled(client, image_id) == "succeeded"
         after.goto(f"{instance.url}/i/{image_id}")
