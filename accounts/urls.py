@@ -1,10 +1,13 @@
 """Addresses of users and their keys. A key's name may hold anything."""
 
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from accounts.views import KeyView, MeView
 
 urlpatterns = [
+    path("sign-in", LoginView.as_view(template_name="pages/sign_in.html"), name="sign-in"),
+    path("sign-out", LogoutView.as_view(), name="sign-out"),
     path("users/me", MeView.as_view({"get": "retrieve"})),
     path("api_keys/", KeyView.as_view({"get": "list", "post": "create"})),
     path("api_keys/<path:ref>", KeyView.as_view({"get": "retrieve", "delete": "destroy"})),

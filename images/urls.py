@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
+from images.pages import actions, many, one
 from images.views.builds import BuildsView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
 from images.views.lines import LinesView, SearchView
@@ -20,6 +21,12 @@ def redirect(request: HttpRequest) -> HttpResponse:
 ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
+    path("", many.show, name="images"),
+    path("i/<uuid:image_id>", one.show, name="image"),
+    path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),
+    path("i/<uuid:image_id>/rebuild", actions.rebuild, name="image-rebuild"),
+    path("i/<uuid:image_id>/delete", actions.delete, name="image-delete"),
+    path("i/<path:ref>", one.find),
     path("images", redirect),
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),

@@ -1,0 +1,71 @@
+"""What an owner does from the page: cancel, rebuild, delete. One call into the catalog each."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from builds.lifecycle import ContextGone, UnderWay
+from images import catalog
+from images.models import Image
+from images.pages.one import missing
+
+REFUSALS: dict[type[Exception], str] = {
+    catalog.NothingUnderWay: "There is no build to cancel: the last one has ended.",
+    catalog.Protected: "The image is protected: ask an operator to take the protection off.",
+    UnderWay: "A build is under way: cancel it, or wait for its end.",
+    ContextGone: "What it was built from is no longer stored: send the image again.",
+}
+
+
+@require_POST
+def cancel(request: HttpRequest, image_id: UUID) -> HttpResponse:
+    return _act(request, image_id, lambda image: _cancelled(request, image))
+
+
+@require_POST
+def rebuild(request: HttpRequest, image_id: UUID) -> HttpResponse:
+    return _act(request, image_id, _rebuilt)
+
+
+@require_POST
+def delete(request: HttpRequest, image_id: UUID) -> HttpResponse:
+    return _act(request, image_id, lambda image: _deleted(request, image))
+
+
+def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> HttpResponse:
+    """One of the caller's own, and then the page that shows what came of it."""
+    own = Image.objects.with_build().owned_by(request.user)
+    image = own.filter(pk=image_id).first()
+    if image is None:
+        return missing(request)
+    try:
+        return HttpResponseRedirect(do(image))
+    except catalog.QuotaExceeded as problem:
+        minutes = -(-problem.retry_after // 60)
+        messages.error(request, f"{problem} The next may start in {minutes} min.")
+    except tuple(REFUSALS) as problem:
+        messages.error(request, REFUSALS[type(problem)])
+    except Image.DoesNotExist:
+        return missing(request)
+    return HttpResponseRedirect(reverse("image", args=[image_id]))
+
+
+def _cancelled(request: HttpRequest, image: Image) -> str:
+    catalog.cancel(image)
+    messages.info(request, "The build is being cancelled.")
+    return reverse("image", args=[image.pk])
+
+
+def _rebuilt(image: Image) -> str:
+    catalog.rebuild(image)
+    return reverse("image", args=[image.pk])
+
+
+def _deleted(request: HttpRequest, image: Image) -> str:
+    catalog.delete(image)
+    messages.info(request, f"{image} is deleted: its tag, its context and its logs go too.")
+    return reverse("images")

@@ -1,0 +1,113 @@
+"""How an image's build stands, in people's words: one of five, how far, and how long still."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from uuid import UUID
+
+from django.utils import timezone
+
+from builds.models import Build
+from builds.status import FINAL, RUNNING, Status, state_word
+from images.models import Image
+
+LOOKED_AT = 1_000
+"""Places in the queue that are told; further back it is only "in the queue"."""
+SAMPLES = 9
+"""Earlier builds that an estimate is made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One attempt. Times are in seconds; None where there is nothing to say."""
+
+    build: Build
+    word: str
+    """queued, building, succeeded, failed or cancelled."""
+    position: int | None = None
+    """In the queue, from 1."""
+    wait: float | None = None
+    """Until it starts, roughly."""
+    took: float | None = None
+    """Since it started, or until it ended."""
+    estimate: float | None = None
+    """What it will have taken, by earlier builds of the same image."""
+
+    @property
+    def ended(self) -> bool:
+        return self.build.state in FINAL
+
+    @property
+    def doing(self) -> str:
+        """While it runs: what besides the steps."""
+        words = {Status.PUSHING: "pushing", Status.CANCELLING: "cancelling"}
+        return words.get(self.build.state, "")
+
+    @property
+    def over(self) -> bool:
+        """It takes longer than earlier builds did."""
+        return self.estimate is not None and (self.took or 0) > self.estimate
+
+
+def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
+    """By image id; in at most three queries, however many images there are."""
+    builds = {image.pk: image.build for image in images}
+    queued = any(build.state is Status.QUEUED for build in builds.values())
+    places = _places() if queued else {}
+    pace = _pace() if queued else None
+    return {pk: _standing(build, places, pace) for pk, build in builds.items()}
+
+
+def standing(image: Image, build: Build) -> Standing:
+    """Of one attempt at it, with an estimate while it runs."""
+    queued = build.state is Status.QUEUED
+    estimate = None
+    if build.state in RUNNING or queued:
+        before = image.attempts.filter(status=Status.SUCCEEDED).order_by("-number")
+        estimate = _typical(before.values_list("started_at", "ended_at")[:SAMPLES])
+    places = _places() if queued else {}
+    return _standing(build, places, _pace() if queued else None, estimate)
+
+
+def _standing(
+    build: Build, places: Mapping[UUID, int], pace: float | None, estimate: float | None = None
+) -> Standing:
+    position = places.get(build.pk)
+    took = None
+    if build.started_at is not None:
+        took = ((build.ended_at or timezone.now()) - build.started_at).total_seconds()
+    return Standing(
+        build=build,
+        word=state_word(build.state),
+        position=position,
+        wait=position * pace if position and pace else None,
+        took=took,
+        estimate=estimate,
+    )
+
+
+def _places() -> Mapping[UUID, int]:
+    queued = Build.objects.filter(status=Status.QUEUED).order_by("queued_at", "id")
+    ids = queued.values_list("pk", flat=True)[:LOOKED_AT]
+    return {pk: place for place, pk in enumerate(ids, start=1)}
+
+
+def _pace() -> float | None:
+    """Seconds between two starts: what builds lately took, over how many run at once."""
+    running = Build.objects.running()
+    lately = Build.objects.filter(pk__in=_lately()).values_list("started_at", "ended_at")
+    took = _typical(lately)
+    return took / max(1, running.count()) if took else None
+
+
+def _lately() -> list[UUID]:
+    ended = Build.objects.filter(status=Status.SUCCEEDED).order_by("-queued_at")
+    return list(ended.values_list("pk", flat=True)[:SAMPLES])
+
+
+def _typical(
+    times: Iterable[tuple[datetime | None, datetime | None]] | Sequence[tuple[datetime, datetime]],
+) -> float | None:
+    took = [(end - start).total_seconds() for start, end in times if start and end]
+    return median(took) if took else None

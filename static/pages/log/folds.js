@@ -1,0 +1,75 @@
+// Which lines have a row: steps open and fold, and the first line of each is its heading.
+
+export class Folds {
+  steps = []; // { step, first, text, folded }, by first
+  #starts = []; // of every folded step: its heading's line, and how many lines are hidden up to its end
+  #total = 0;
+
+  /** A heading at a line. Known ones change nothing. */
+  add(first, step, text) {
+    const last = this.steps.at(-1);
+    if (last && first <= last.first) return;
+    this.steps.push({ step, first, text, folded: false });
+  }
+
+  layOut(total) {
+    this.#total = total;
+    this.#starts = [];
+    let hidden = 0;
+    this.steps.forEach((each, index) => {
+      const end = this.steps[index + 1]?.first ?? total;
+      if (each.folded && end - each.first > 1) {
+        const count = end - each.first - 1;
+        this.#starts.push({ first: each.first, before: hidden, count });
+        hidden += count;
+      }
+    });
+    this.rows = total - hidden;
+  }
+
+  /** The line of a row. */
+  line(row) {
+    const fold = this.#last((each) => each.first - each.before < row);
+    return fold ? row + fold.before + fold.count : row;
+  }
+
+  /** The row of a line; of a hidden one, its heading's. */
+  row(line) {
+    const fold = this.#last((each) => each.first < line);
+    if (!fold) return line;
+    const past = line - fold.first - fold.count;
+    return fold.first - fold.before + Math.max(0, past);
+  }
+
+  heading(line) {
+    const found = this.of(line);
+    return found?.first === line ? found : undefined;
+  }
+
+  /** The step that a line belongs to. */
+  of(line) {
+    return this.steps.findLast((each) => each.first <= line);
+  }
+
+  end(step) {
+    return this.steps[this.steps.indexOf(step) + 1]?.first ?? this.#total;
+  }
+
+  /** Opens what hides a line; says whether anything did. */
+  reveal(line) {
+    const step = this.of(line);
+    if (!step?.folded || step.first === line) return false;
+    step.folded = false;
+    return true;
+  }
+
+  #last(fits) {
+    let [low, high] = [0, this.#starts.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (fits(this.#starts[middle])) low = middle + 1;
+      else high = middle;
+    }
+    return this.#starts[low - 1];
+  }
+}

@@ -1,0 +1,141 @@
+// The lines of a log by number: pages of 500 from the server, at most 40 kept, and what comes live.
+//
+// A line is [stream, text, microseconds, step]. An attempt whose worker died is followed by the
+// next one: to the reader both are one log, whose lines are numbered on.
+
+const PAGE = 500;
+const KEPT = 40;
+const KEPT_CHARACTERS = 12_000_000; // 40 pages of the longest lines would be 300 MB
+const AGAIN = 1_000;
+
+export class Lines {
+  #pages = new Map(); // in the order of their last use
+  #characters = 0;
+  #wanted = new Map();
+
+  constructor(image, attempt, changed) {
+    this.image = image;
+    this.parts = [{ attempt, start: 0, total: 0 }];
+    this.changed = changed;
+  }
+
+  get last() {
+    return this.parts.at(-1);
+  }
+
+  get total() {
+    return this.last.start + this.last.total;
+  }
+
+  /** The line, or undefined while it is fetched; `changed` is called when it is there. */
+  at(number) {
+    const part = this.#part(number);
+    if (!part) return undefined;
+    const own = number - part.start;
+    const index = Math.floor(own / PAGE);
+    const page = this.#use(part.attempt, index);
+    const line = page?.lines[own % PAGE];
+    if (!line) this.#want(part.attempt, index);
+    return line;
+  }
+
+  /** Its number here of a line of an attempt. */
+  number(attempt, own) {
+    const part = this.parts.find((each) => each.attempt === attempt);
+    return part && part.start + own;
+  }
+
+  #part(number) {
+    return number < this.total ? this.parts.findLast((each) => each.start <= number) : undefined;
+  }
+
+  /** Lines that follow each other, as they came. Twice the same does no harm. */
+  put(attempt, first, lines) {
+    if (attempt > this.last.attempt) {
+      this.parts.push({ attempt, start: this.total, total: 0 });
+    }
+    const part = this.parts.find((each) => each.attempt === attempt);
+    if (!part) return;
+    part.total = Math.max(part.total, first + lines.length);
+    for (let done = 0; done < lines.length; ) {
+      const index = Math.floor((first + done) / PAGE);
+      const from = (first + done) % PAGE;
+      const count = Math.min(PAGE - from, lines.length - done);
+      const page = this.#use(attempt, index) ?? this.#make(attempt, index);
+      for (let at = 0; at < count; at++) {
+        const line = lines[done + at];
+        if (!page.lines[from + at]) {
+          page.characters += line[1].length;
+          this.#characters += line[1].length;
+        }
+        page.lines[from + at] = line;
+      }
+      done += count;
+    }
+    this.#forget();
+  }
+
+  #key = (attempt, index) => `${attempt}:${index}`;
+
+  #use(attempt, index) {
+    const key = this.#key(attempt, index);
+    const page = this.#pages.get(key);
+    if (page) {
+      this.#pages.delete(key);
+      this.#pages.set(key, page);
+    }
+    return page;
+  }
+
+  #make(attempt, index) {
+    const page = { lines: [], characters: 0 };
+    this.#pages.set(this.#key(attempt, index), page);
+    return page;
+  }
+
+  #forget() {
+    for (const [key, page] of this.#pages) {
+      const few = this.#pages.size <= KEPT && this.#characters <= KEPT_CHARACTERS;
+      if (few || this.#pages.size <= 2) return;
+      this.#characters -= page.characters;
+      this.#pages.delete(key);
+    }
+  }
+
+  #want(attempt, index) {
+    const key = this.#key(attempt, index);
+    if (this.#wanted.has(key)) return;
+    this.#wanted.set(key, true);
+    this.load(attempt, index * PAGE).finally(() => {
+      this.#wanted.delete(key);
+      this.changed();
+    });
+  }
+
+  /** Fetches the page that holds a line of an attempt; returns the server's answer. */
+  async load(attempt, own, more = {}) {
+    const from = Math.floor(own / PAGE) * PAGE;
+    const asked = new URLSearchParams({ attempt, from, count: PAGE, ...more });
+    const found = await this.ask(`lines?${asked}`);
+    const part = this.parts.find((each) => each.attempt === attempt);
+    if (part === this.last) part.total = Math.max(part.total, found.total);
+    this.put(attempt, found.first, found.lines);
+    return found;
+  }
+
+  /** What the server says of this log; asked again as long as it is away. Throws when it refuses. */
+  async ask(what) {
+    for (;;) {
+      try {
+        const answer = await fetch(`/images/${this.image}/logs/${what}`);
+        if (answer.ok) return await answer.json();
+        if (answer.status < 500) throw new Refused(`${answer.status}`);
+      } catch (problem) {
+        if (problem instanceof Refused) throw problem;
+      }
+      await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    }
+  }
+}
+
+export class Refused extends Error {}

@@ -1,0 +1,85 @@
+// One line as an element. All text goes in as text: nothing that was logged is ever markup.
+
+import { pieces } from "./ansi.js";
+import { duration } from "../times.js";
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+/** `look`: { number, heading, seconds, marked, error, hit, search, times, began, on } */
+export function row(line, look) {
+  const made = element("div", "row");
+  made.dataset.line = look.number;
+  const number = element("a", "number", look.number);
+  number.href = `#L${look.number}`;
+  number.tabIndex = -1; // a stop at every line would be no way through a page: the key is l
+  made.append(number);
+  for (const name of ["marked", "error", "hit"]) if (look[name]) made.classList.add(name);
+  if (!line) {
+    made.classList.add("coming");
+    return made;
+  }
+  if (line[0] === "stderr") made.classList.add("stderr");
+  if (look.times !== "off") {
+    made.append(element("span", "time", look.times === "absolute" ? clock(line[2]) : since(line[2], look.began)));
+  }
+  if (look.heading) {
+    made.classList.add("heading");
+    made.append(toggle(look));
+  }
+  const text = element("span", "text");
+  write(text, pieces(line[1]), look.search);
+  made.append(text);
+  if (look.heading && look.seconds !== null) made.append(element("span", "took", duration(look.seconds)));
+  return made;
+}
+
+function toggle({ heading, on }) {
+  const button = element("button", "toggle", heading.folded ? "▸" : "▾");
+  button.type = "button";
+  button.setAttribute("aria-expanded", String(!heading.folded));
+  button.setAttribute("aria-label", `Step ${heading.step}`);
+  button.addEventListener("click", () => on.toggle(heading));
+  return button;
+}
+
+function write(into, parts, search) {
+  const found = search ? ranges(parts.map(([text]) => text).join(""), search) : [];
+  let start = 0;
+  for (const [text, classes] of parts) {
+    let at = 0;
+    for (const [from, to] of found) {
+      const [left, right] = [Math.max(0, from - start), Math.min(text.length, to - start)];
+      if (right <= at || left >= text.length) continue;
+      if (left > at) append(into, "span", text.slice(at, left), classes);
+      append(into, "mark", text.slice(Math.max(at, left), right), classes);
+      at = right;
+    }
+    if (at < text.length) append(into, "span", text.slice(at), classes);
+    start += text.length;
+  }
+}
+
+function append(into, name, text, classes) {
+  into.append(name === "span" && !classes ? text : element(name, classes, text));
+}
+
+function ranges(text, search) {
+  const [low, wanted] = [text.toLowerCase(), search.toLowerCase()];
+  const found = [];
+  for (let at = low.indexOf(wanted); at >= 0; at = low.indexOf(wanted, at + wanted.length)) {
+    found.push([at, at + wanted.length]);
+  }
+  return found;
+}
+
+const clock = (micros) => {
+  const at = new Date(micros / 1000);
+  return `${at.toLocaleTimeString("sv")}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+};
+
+const since = (micros, began) => `+${duration((micros - began) / 1e6)}`;

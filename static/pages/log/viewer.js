@@ -1,0 +1,250 @@
+// The log on the page: lines in rows, steps that fold, and where the reader is.
+
+import { Feed } from "./feed.js";
+import { Folds } from "./folds.js";
+import { Lines } from "./lines.js";
+import { Marks } from "./marks.js";
+import { row } from "./row.js";
+import { Scroller } from "./scroller.js";
+import { firstError } from "./search.js";
+
+export class Viewer {
+  folds = new Folds();
+  marks = new Marks();
+  following = false;
+  live = false;
+  error = null;
+  times = "off";
+  search = null; // { text, at }
+  #began = 0;
+  #fresh = 0;
+  #due = false;
+  #changed = false;
+  #stepStarts = new Map();
+
+  /** `on`: changed() after each drawing, status(message), state(text), ended(). */
+  constructor(section, on) {
+    this.section = section;
+    this.on = on;
+    const { image, attempt } = section.dataset;
+    this.attempt = Number(attempt);
+    this.lines = new Lines(image, this.attempt, () => this.#drawAgain());
+    const [frame, canvas, rows] = ["scroller", "canvas", "rows"].map((id) => document.getElementById(id));
+    this.scroller = new Scroller(frame, canvas, rows, (each) => this.#row(each), (up) => this.#moved(up));
+    rows.addEventListener("click", (event) => this.#clicked(event));
+    addEventListener("hashchange", () => {
+      this.marks.read();
+      this.#goToMark();
+      this.scroller.refresh();
+    });
+  }
+
+  async open() {
+    const wanted = this.marks.range?.from ?? 0;
+    const found = await this.lines.load(this.attempt, wanted, { steps: true });
+    for (const [step, first, text, at] of found.steps ?? []) this.#step(first, step, text, at);
+    this.#began = this.folds.steps.length ? this.#stepStarts.get(this.folds.steps[0].first) : (found.lines[0]?.[2] ?? 0);
+    this.live = !found.ended;
+    if (found.state === "failed" && found.ended) await this.#showFailure(found.total);
+    this.#layOut();
+    if (!this.#goToMark()) {
+      if (this.live) this.follow(true);
+      else if (this.error !== null) this.show(this.error);
+    }
+    this.on.changed();
+    if (this.live) this.#feed(`${this.attempt}:${found.total}`);
+  }
+
+  #feed(cursor) {
+    this.feed = new Feed(this.lines.image, cursor, {
+      lines: (attempt, first, lines) => this.#came(attempt, first, lines),
+      status: (message) => this.on.status(message),
+      state: (text) => this.on.state(text),
+      done: async (message) => {
+        this.live = false;
+        this.on.status({ ...message, attempt: this.lines.last.attempt });
+        await this.#ended(message);
+      },
+    });
+  }
+
+  async #ended(message) {
+    const { attempt, total } = this.lines.last;
+    const found = await this.lines.load(attempt, Math.max(0, total - 1), { steps: true });
+    for (const [step, first, text, at] of found.steps ?? []) {
+      this.#step(this.lines.number(attempt, first), step, text, at);
+    }
+    if ((message.state ?? found.state) === "failed") {
+      await this.#showFailure(this.lines.total, { fold: false });
+      if (this.following && this.error !== null) this.show(this.error);
+    }
+    this.follow(false);
+    this.on.ended();
+    this.#drawAgain();
+  }
+
+  /** The failed step opens, the others fold, and its first error is marked. */
+  async #showFailure(total, { fold = true } = {}) {
+    const step = this.folds.steps.at(-1);
+    const { attempt, start } = this.lines.last;
+    const from = step ? step.first + 1 : start;
+    if (fold) for (const each of this.folds.steps) each.folded = each !== step;
+    const own = await firstError(this.lines, attempt, from - start, total - start);
+    this.error = own === null ? total - 1 : start + own;
+  }
+
+  #came(attempt, first, lines) {
+    const before = this.lines.total;
+    const last = this.folds.steps.at(-1)?.step ?? 0;
+    this.lines.put(attempt, first, lines);
+    const start = this.lines.number(attempt, first);
+    let step = attempt === this.lines.parts[0].attempt || first > 0 ? last : 0;
+    lines.forEach(([, text, at, own], index) => {
+      if (!this.#began) this.#began = at;
+      if (own && own !== step) this.#step(start + index, (step = own), text, at);
+    });
+    this.#fresh += this.lines.total - before;
+    this.#drawAgain();
+  }
+
+  #step(first, step, text, at) {
+    this.folds.add(first, step, text);
+    this.#stepStarts.set(first, at);
+  }
+
+  /** Once a frame, however much comes. */
+  #drawAgain() {
+    this.#changed = true;
+    if (this.#due) return;
+    this.#due = true;
+    requestAnimationFrame(() => {
+      this.#due = false;
+      if (!this.#changed) return;
+      this.#changed = false;
+      this.#layOut();
+      this.#fill();
+      if (this.following) this.scroller.toEnd();
+      this.on.changed();
+    });
+  }
+
+  #layOut() {
+    this.folds.layOut(this.lines.total);
+    this.scroller.setCount(this.folds.rows);
+    this.scroller.render();
+  }
+
+  /** Rows that were drawn before their lines came. */
+  #fill() {
+    const coming = this.scroller.box.querySelectorAll(".coming");
+    const rows = new Set([...coming].map((each) => this.folds.row(Number(each.dataset.line) - 1)));
+    if (rows.size) this.scroller.refresh(rows);
+  }
+
+  #row(at) {
+    const number = this.folds.line(at);
+    const heading = this.folds.heading(number);
+    return row(this.lines.at(number), {
+      number: number + 1,
+      heading,
+      seconds: heading ? this.#seconds(heading) : null,
+      marked: this.marks.has(number),
+      error: number === this.error,
+      hit: number === this.search?.at,
+      search: this.search?.text,
+      times: this.times,
+      began: this.#began,
+      on: { toggle: (step) => this.toggle(step) },
+    });
+  }
+
+  #seconds(step) {
+    const next = this.folds.steps[this.folds.steps.indexOf(step) + 1];
+    return next ? (this.#stepStarts.get(next.first) - this.#stepStarts.get(step.first)) / 1e6 : null;
+  }
+
+  toggle(step) {
+    step.folded = !step.folded;
+    const focused = this.folds.row(step.first);
+    this.refold();
+    this.scroller.box.querySelector(`[data-line="${step.first + 1}"] .toggle`)?.focus({ preventScroll: true });
+    return focused;
+  }
+
+  /** Every step folds, or opens where all are folded. */
+  foldAll() {
+    const open = this.folds.steps.some((each) => !each.folded);
+    for (const each of this.folds.steps) each.folded = open;
+    this.refold();
+  }
+
+  refold() {
+    const top = this.folds.line(this.scroller.firstRow);
+    this.follow(false);
+    this.folds.layOut(this.lines.total);
+    this.scroller.setCount(this.folds.rows);
+    this.scroller.forgetHeights();
+    this.scroller.refresh();
+    this.scroller.toRow(this.folds.row(top));
+    this.on.changed();
+  }
+
+  show(number) {
+    this.follow(false);
+    if (this.folds.reveal(number)) this.folds.layOut(this.lines.total);
+    this.scroller.setCount(this.folds.rows);
+    this.scroller.toRow(this.folds.row(number), { centred: true });
+    this.scroller.refresh();
+    this.on.changed();
+  }
+
+  #goToMark() {
+    if (!this.marks.range) return false;
+    this.show(Math.min(this.marks.range.from, Math.max(0, this.lines.total - 1)));
+    return true;
+  }
+
+  mark(number, more) {
+    this.marks.put(number, more, this.attempt);
+    this.follow(false);
+    this.scroller.refresh();
+  }
+
+  #clicked(event) {
+    const link = event.target.closest("a.number");
+    if (!link || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.mark(Number(link.parentElement.dataset.line) - 1, event.shiftKey);
+  }
+
+  #moved(up) {
+    if (up) this.follow(false);
+    else if (this.live && this.scroller.atEnd) this.follow(true);
+    this.on.changed();
+  }
+
+  follow(on) {
+    const follows = on && this.live;
+    if (follows !== this.following || follows) this.#fresh = 0;
+    this.following = follows;
+    if (follows) this.scroller.toEnd();
+    else if (on) this.scroller.toEnd();
+    this.on.changed();
+  }
+
+  /** Lines that came since the reader left the end. */
+  get fresh() {
+    return this.following ? 0 : this.#fresh;
+  }
+
+  wrap(on) {
+    const top = this.scroller.firstRow;
+    this.section.classList.toggle("wrapped", on);
+    this.scroller.wrapped = on;
+    this.scroller.forgetHeights();
+    this.scroller.setCount(this.scroller.count);
+    this.scroller.refresh();
+    if (this.following) this.scroller.toEnd();
+    else this.scroller.toRow(top);
+  }
+}

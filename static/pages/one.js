@@ -1,0 +1,187 @@
+// The page of one image: its log with everything around it, and a head that keeps up.
+
+import { copy } from "./copying.js";
+import { listen } from "./log/keys.js";
+import { plain } from "./log/ansi.js";
+import { Search } from "./log/search.js";
+import { Viewer } from "./log/viewer.js";
+import { tick } from "./times.js";
+
+const part = (id) => document.getElementById(id);
+const section = part("log");
+const COPIED = 5_000; // lines at most, of those that are marked
+
+const viewer = new Viewer(section, { changed, status, state: say, ended: () => say("") });
+const search = new Search(viewer.lines, (number) => {
+  viewer.search = search.text ? { text: search.text, at: number ?? viewer.search?.at } : null;
+  if (number === undefined) viewer.scroller.refresh();
+  else viewer.show(number);
+  part("hits").textContent = search.words;
+  part("next").disabled = part("previous").disabled = !search.hits.length;
+});
+
+function say(text) {
+  if (part("state").textContent !== text) part("state").textContent = text;
+}
+
+function changed() {
+  press("follow", viewer.following);
+  part("follow").disabled = !viewer.live;
+  part("error").hidden = viewer.error === null;
+  part("fold").disabled = !viewer.folds.steps.length;
+  const fresh = viewer.live ? viewer.fresh : 0;
+  part("pill").hidden = !fresh;
+  part("pill").textContent = `↓ ${fresh.toLocaleString("en")} new line${fresh === 1 ? "" : "s"}`;
+}
+
+const press = (id, on) => part(id).setAttribute("aria-pressed", String(on));
+
+// What the head says comes from the server, which knows how to say it.
+
+let known = `${section.dataset.state}`;
+let fetching = false;
+
+function status(message) {
+  const bar = part("bar");
+  if (bar && message.steps) {
+    bar.max = message.steps;
+    bar.value = message.step;
+    if (part("step").textContent.startsWith("St")) {
+      part("step").textContent = `Step ${message.step} of ${message.steps}`;
+    }
+  }
+  const now = `${message.state ?? message.status}${message.attempt}${message.status}`;
+  if (now !== known) {
+    known = now;
+    refreshHead(message.attempt);
+  }
+}
+
+async function refreshHead(attempt = viewer.lines.last.attempt) {
+  if (fetching) return;
+  fetching = true;
+  try {
+    const address = new URL(location.href);
+    address.searchParams.set("attempt", attempt);
+    address.hash = "";
+    const answer = await fetch(address);
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const head = page.getElementById("head");
+    // Somebody about to press a button keeps the one that is there.
+    if (!head || part("head").querySelector("details[open]")) return;
+    const focused = part("head").contains(document.activeElement);
+    part("head").replaceWith(head);
+    if (focused) part("head").querySelector("a, button, summary")?.focus();
+    document.title = page.title;
+    tick(head);
+    dispatchEvent(new Event("slipway:head"));
+  } catch {
+    // The next status brings it.
+  } finally {
+    fetching = false;
+  }
+}
+
+setInterval(() => {
+  const moving = ["queued", "building"].includes(part("head").dataset.word);
+  if (moving && !document.hidden) refreshHead();
+}, 5_000);
+
+// Controls and their keys.
+
+let finding = 0;
+function find() {
+  clearTimeout(finding);
+  finding = setTimeout(async () => {
+    try {
+      await search.find(part("q").value, viewer.folds.line(viewer.scroller.firstRow));
+    } catch {
+      part("hits").textContent = "The server refused";
+    }
+  }, 200);
+}
+
+let wrapped = false;
+function wrap() {
+  wrapped = !wrapped;
+  press("wrap", wrapped);
+  viewer.wrap(wrapped);
+}
+
+const TIMES = ["off", "absolute", "relative"];
+function times() {
+  viewer.times = TIMES[(TIMES.indexOf(viewer.times) + 1) % TIMES.length];
+  part("times").textContent = `Times: ${viewer.times}`;
+  viewer.scroller.refresh();
+}
+
+function help() {
+  const hidden = !part("help").hidden;
+  part("help").hidden = hidden;
+  part("keys").setAttribute("aria-expanded", String(!hidden));
+}
+
+const toError = () => viewer.error !== null && viewer.show(viewer.error);
+const follow = () => viewer.follow(!viewer.following);
+const toStart = () => (viewer.follow(false), viewer.scroller.toRow(0));
+const toEnd = () => viewer.follow(true);
+const markTop = (more) => viewer.mark(viewer.folds.line(viewer.scroller.firstRow), more);
+
+async function text() {
+  const range = viewer.marks.range;
+  if (range) {
+    const found = [];
+    for (let at = range.from; at <= Math.min(range.to, range.from + COPIED); at++) {
+      const line = viewer.lines.at(at);
+      if (line) found.push(plain(line[1]));
+    }
+    return found.join("\n");
+  }
+  if (!viewer.live) return (await fetch(part("raw").href)).text();
+  return [...part("rows").querySelectorAll(".text")].map((each) => each.textContent).join("\n");
+}
+
+async function copyText() {
+  say((await copy(await text())) ? "Copied" : "The browser did not let us copy");
+  setTimeout(() => say(""), 2_000);
+}
+
+part("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (search.text === part("q").value) search.step(1);
+  else find();
+});
+part("q").addEventListener("input", find);
+part("q").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    part("q").value = "";
+    find();
+    part("scroller").focus();
+  }
+});
+const CLICKS = { next: () => search.step(1), previous: () => search.step(-1), error: toError, follow, wrap, times };
+Object.assign(CLICKS, { fold: () => viewer.foldAll(), copy: copyText, keys: help, pill: toEnd });
+for (const [id, act] of Object.entries(CLICKS)) part(id).addEventListener("click", () => act());
+listen({
+  n: () => search.step(1),
+  N: () => search.step(-1),
+  e: toError,
+  g: toStart,
+  G: toEnd,
+  f: follow,
+  w: wrap,
+  t: times,
+  l: () => markTop(false),
+  L: () => markTop(true),
+  "/": () => part("q").focus(),
+  "?": help,
+});
+addEventListener("beforeprint", () => !wrapped && viewer.wrap(true));
+addEventListener("afterprint", () => !wrapped && viewer.wrap(false));
+
+try {
+  await viewer.open();
+} catch {
+  say("The server refused the log: reload to try again");
+}

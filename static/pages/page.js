@@ -1,0 +1,22 @@
+// What every page does: clocks that run and buttons that copy.
+
+import { tick } from "./times.js";
+import { copy } from "./copying.js";
+
+tick();
+setInterval(tick, 1000);
+
+const reveal = () => {
+  for (const button of document.querySelectorAll("[data-copy], [data-copy-of]")) button.hidden = false;
+};
+reveal();
+addEventListener("slipway:head", reveal);
+
+addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy], [data-copy-of]");
+  if (!button) return;
+  const { copy: text, copyOf: id } = button.dataset;
+  const done = await copy(text ?? document.getElementById(id).textContent);
+  button.textContent = done ? "Copied" : "Not copied";
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+});

@@ -1,0 +1,33 @@
+// Times and durations as people read them. images/templatetags/people.py says the same.
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const two = (number) => String(number).padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+function ago(at) {
+  const seconds = (Date.now() - at) / 1000;
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 30 * 86400) return `${Math.floor(seconds / 86400)} d ago`;
+  return new Date(at).toLocaleDateString("sv");
+}
+
+/** Brings clocks and ages up to now, and exact times into the reader's zone. */
+export function tick(within = document) {
+  for (const clock of within.querySelectorAll("[data-since]")) {
+    put(clock, duration((Date.now() - Date.parse(clock.dataset.since)) / 1000));
+  }
+  for (const time of within.querySelectorAll("time[data-ago]")) {
+    const at = Date.parse(time.dateTime);
+    put(time, ago(at));
+    time.title = new Date(at).toLocaleString("sv", { timeZoneName: "short" });
+  }
+}
+
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
