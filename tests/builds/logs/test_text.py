@@ -7,8 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builds import runner
-from builds.logs.cursor import BadCursor
-from builds.logs.follow import Cursor
+from builds.logs.cursor import BadCursor, Cursor
 from builds.logs.store import append
 from builds.logs.text import LogGone, LogText
 from builds.models import Build, LogChunk
