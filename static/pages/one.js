@@ -39,6 +39,7 @@ const press = (id, on) => part(id).setAttribute("aria-pressed", String(on));
 // What the head says comes from the server, which knows how to say it.
 
 let known = `${section.dataset.state}`;
+let wanted = null; // the attempt to show; what is asked for meanwhile is fetched next
 let fetching = false;
 
 function status(message) {
@@ -58,29 +59,35 @@ function status(message) {
 }
 
 async function refreshHead(attempt = viewer.lines.last.attempt) {
+  wanted = attempt;
   if (fetching) return;
   fetching = true;
-  try {
+  while (wanted !== null) {
     const address = new URL(location.href);
-    address.searchParams.set("attempt", attempt);
+    address.searchParams.set("attempt", wanted);
     address.hash = "";
-    const answer = await fetch(address);
-    if (!answer.ok) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const head = page.getElementById("head");
-    // Somebody about to press a button keeps the one that is there.
-    if (!head || part("head").querySelector("details[open]")) return;
-    const focused = part("head").contains(document.activeElement);
-    part("head").replaceWith(head);
-    if (focused) part("head").querySelector("a, button, summary")?.focus();
-    document.title = page.title;
-    tick(head);
-    dispatchEvent(new Event("slipway:head"));
-  } catch {
-    // The next status brings it.
-  } finally {
-    fetching = false;
+    wanted = null;
+    try {
+      const answer = await fetch(address);
+      if (answer.ok) showHead(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      wanted ??= attempt; // what it stands at must not stay unsaid
+    }
   }
+  fetching = false;
+}
+
+function showHead(page) {
+  const [old, head] = [part("head"), page.getElementById("head")];
+  // Somebody about to press a button keeps the one that is there.
+  if (!head || old.querySelector("details[open]")) return;
+  const focused = old.contains(document.activeElement);
+  old.replaceWith(head);
+  if (focused) head.querySelector("a, button, summary")?.focus();
+  document.title = page.title;
+  tick(head);
+  dispatchEvent(new Event("slipway:head"));
 }
 
 setInterval(() => {

@@ -26,6 +26,7 @@ async () => {
   const rest = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 5)));
   const found = new Map();
   let most = 0;
+  while (!document.querySelector("#rows .row")) await rest();
   frame.scrollTop = 0;
   for (let still = 0; still < 3; ) {
     await rest();

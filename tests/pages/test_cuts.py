@@ -34,6 +34,7 @@ def test_a_network_that_is_cut_costs_no_line(
         assert len(check_whole(page, client, image_id)) > 400
 
 
+@pytest.mark.long
 def test_a_restart_of_the_server_costs_no_line(
     client: httpx.Client, instance: Instance, opened: Open
 ) -> None:
