@@ -161,7 +161,8 @@ class Attempt:
                 summary = context.unpack(archive, folder, tick=self.look)
         except context.ContextRefused as problem:
             raise failed("user", "context", str(problem)) from problem
-        self.log.say(f"Context: {summary.files} files, {summary.bytes} bytes")
+        files = f"{summary.files} file{'' if summary.files == 1 else 's'}"
+        self.log.say(f"Context: {files}, {summary.bytes} bytes")
 
     def _push(self, outcome: BuildOutcome) -> None:
         """Push under the attempt's own tag; then, while the claim holds, move the public one."""
