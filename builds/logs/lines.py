@@ -72,9 +72,9 @@ class LineSplitter:
 
     def flush(self) -> list[LogLine]:
         """What has no newline yet, each stream on a line of its own."""
-        lines = []
+        lines: list[LogLine] = []
         for partial in self._partials.values():
-            partial.draw(partial.decode(b"", final=True))
+            lines += self._pieces(partial, partial.decode(b"", final=True), partial.at)
             if text := partial.take():
                 lines.append(self._line(partial.stream, text, partial.at))
         return lines

@@ -191,6 +191,13 @@ def test_forged_headings_cannot_count_without_end() -> None:
     assert splitter.steps < 12_000
 
 
+def test_a_full_line_that_ends_within_a_letter_is_kept() -> None:
+    splitter = LineSplitter()
+    found = splitter.feed("stdout", b"a" * LINE_CHARACTERS + b"\xc3", START)
+    found += splitter.flush()
+    assert [len(line.text) for line in found] == [LINE_CHARACTERS + 1, 1]
+
+
 _pieces = st.one_of(
     st.sampled_from([b"\n", b"\r", b"\r\n", b"\0", b"STEP 1/2: x\n", b"a" * LINE_CHARACTERS]),
     st.text(max_size=10).map(str.encode),
