@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from bench import builds, starts, uploads
+from bench import builds, pages, starts, uploads
 from bench.figures import Figure
 from tests.instance import Instance
 
@@ -19,7 +19,7 @@ def main() -> None:
         for figure in starts.run(instance):
             tell(figure)
         try:
-            for bench in (uploads, builds):
+            for bench in (uploads, builds, pages):
                 for figure in bench.run(instance):
                     tell(figure)
         finally:

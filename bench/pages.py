@@ -74,4 +74,9 @@ def _wheel(page: Page) -> float:
     for _ in range(WHEELED // 50):
         page.mouse.wheel(0, 50 * ROW)
         page.wait_for_timeout(16)
+    first = page.locator("#rows .row").first
+    first.evaluate("() => new Promise((resolve) => setTimeout(resolve, 500))")
+    top = int(first.get_attribute("data-line") or 0)
+    if top < LINKED + WHEELED * 0.9:
+        raise RuntimeError(f"the wheel only got to line {top}")
     return float(page.evaluate("window.longest"))

@@ -54,7 +54,7 @@ def write(lines: int, name: str) -> UUID:
                 stream="stdout",
                 text=f"line {number} of a build that has a lot to say about what it does",
                 at=now + timedelta(milliseconds=number),
-                step=number * STEPS // lines + 1,
+                step=(number - 1) * STEPS // lines + 1,
             )
             for number in range(first + 1, min(first + CHUNK, lines) + 1)
         ]
