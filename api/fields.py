@@ -129,6 +129,14 @@ class QueryText(forms.CharField):
     schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
 
 
+class QueryExact(forms.CharField):
+    """A text taken as it is sent, and never blank."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, strip=False, **kwargs)
+        self.schema = {"type": "string", "pattern": "^[^\\u0000]+$", "maxLength": max_length}
+
+
 class QueryChoice(forms.Field):
     """One of some words; None when absent."""
 
