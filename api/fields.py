@@ -128,6 +128,15 @@ class QueryText(forms.CharField):
     schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
 
 
+class QueryNeedle(forms.CharField):
+    """A text to be found as it stands, spaces and all."""
+
+    def __init__(self, *, most: int, **kwargs: Any) -> None:
+        super().__init__(strip=False, max_length=most, **kwargs)
+        pattern = "^[^\\u0000]+$"
+        self.schema = {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
+
+
 class QueryChoice(forms.Field):
     """One of some words; None when absent."""
 

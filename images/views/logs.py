@@ -22,7 +22,7 @@ from images.views.base import ImageView
 TEXT = "text/plain; charset=utf-8"
 ZSTD = re.compile(r"(^|[\s,])zstd\s*(,|$)", re.IGNORECASE)
 """Accepted without a weight: who gives it one can do without."""
-CURSOR_SCHEMA = {"type": "string", "pattern": f"^{CURSOR.pattern}$"}
+CURSOR_SCHEMA = {"type": "string", "pattern": f"^({CURSOR.pattern})?$"}
 HEADERS = [
     ("Last-Event-ID", CURSOR_SCHEMA, "A cursor; it wins over `offset`."),
     ("Range", {"type": "string"}, "Some bytes of a finished log."),
@@ -63,7 +63,8 @@ class LogsView(ImageView):
         """
         image = self.meant(ref, tagless=True)
         resumed = request.headers.get("Last-Event-ID", "")
-        cursor = cursor_of(image, resumed or request.query_params.get("offset", ""))
+        cursor = cursor_of(image, request.query_params.get("offset", ""))
+        cursor = cursor_of(image, resumed) if resumed else cursor
         if resumed and cursor.done:
             # The end was delivered: this is what keeps EventSource from asking again.
             return HttpResponse(status=204)
