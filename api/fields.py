@@ -129,12 +129,13 @@ class QueryText(forms.CharField):
     schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
 
 
-class QueryExact(forms.CharField):
-    """A text taken as it is sent, and never blank."""
+class QueryNeedle(forms.CharField):
+    """A text to be found as it stands, spaces and all."""
 
-    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
-        super().__init__(max_length=max_length, strip=False, **kwargs)
-        self.schema = {"type": "string", "pattern": "^[^\\u0000]+$", "maxLength": max_length}
+    def __init__(self, *, most: int, **kwargs: Any) -> None:
+        super().__init__(strip=False, max_length=most, **kwargs)
+        pattern = "^[^\\u0000]+$"
+        self.schema = {"type": "string", "minLength": 1, "maxLength": most, "pattern": pattern}
 
 
 class QueryChoice(forms.Field):

@@ -7,7 +7,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.fields import QueryBool, QueryExact, QueryInt
+from api.fields import QueryBool, QueryInt, QueryNeedle
 from api.queries import asked, described
 from builds.logs.lines import LogLine
 from builds.logs.pages import page
@@ -36,7 +36,7 @@ LINES = {
     "steps": QueryBool(required=False, help_text="Whether to tell where steps begin."),
 }
 SEARCH = {
-    "q": QueryExact(max_length=1_000, help_text="A text, taken literally."),
+    "q": QueryNeedle(most=1_000, help_text="A text, taken literally."),
     "attempt": ATTEMPT,
     "ignore_case": QueryBool(required=False),
     "from": FIRST,

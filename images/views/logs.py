@@ -64,7 +64,8 @@ class LogsView(ImageView):
         """
         image = self.meant(ref, tagless=True)
         resumed = request.headers.get("Last-Event-ID", "")
-        cursor = cursor_of(image, resumed or request.query_params.get("offset", ""))
+        cursor = cursor_of(image, request.query_params.get("offset", ""))
+        cursor = cursor_of(image, resumed) if resumed else cursor
         if resumed and cursor.done:
             # The end was delivered: this is what keeps EventSource from asking again.
             return HttpResponse(status=204)
