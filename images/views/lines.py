@@ -67,6 +67,13 @@ PAGE = body(
     lines=rows_of("`[stream, text, microseconds since 1970, step or null]` of each."),
     next={**TEXT, "description": "The cursor after the last of these lines."},
 )
+PAGE["properties"]["gap"] = {
+    "type": "array",
+    "items": NUMBER,
+    "nullable": True,
+    "description": "`[first, following]` of the lines that a log too long has lost; the first of "
+    "them says so.",
+}
 PAGE["properties"]["steps"] = rows_of("`[step, line, text, microseconds since 1970]` of each.")
 HITS = body(
     image_id=TEXT,
@@ -114,6 +121,7 @@ class LinesView(ImageView):
             "first": first,
             "lines": [row(line) for line in lines],
             "next": f"{build.number}:{at - len(left)}",
+            "gap": [build.gap_start, build.gap_stop] if build.gap_stop else None,
         }
         if given["steps"]:
             answer["steps"] = build.log_steps

@@ -19,6 +19,7 @@ def image_id(instance: Instance) -> str:
 def shown(page: Page) -> list[int]:
     """The numbers of the lines in the document, in order; all loaded and saying what they are."""
     expect(page.locator("#rows .coming")).to_have_count(0)
+    expect(page.locator("#rows .row").first).to_be_visible()
     rows = page.eval_on_selector_all(
         "#rows .row",
         "rows => rows.map((row) => [+row.dataset.line, row.querySelector('.text').textContent])",

@@ -2,7 +2,7 @@
 
 export class Folds {
   steps = []; // { step, first, text, folded }, by first
-  #starts = []; // of every folded step: its heading's line, and how many lines are hidden up to its end
+  #starts = []; // runs of lines without a row: the line before, how many, and how many before that
   #total = 0;
 
   /** A heading at a line. Known ones change nothing. */
@@ -12,18 +12,23 @@ export class Folds {
     this.steps.push({ step, first, text, folded: false });
   }
 
-  layOut(total) {
+  /** `gaps` are further lines that have no row: [from, to) pairs. */
+  layOut(total, gaps = []) {
     this.#total = total;
-    this.#starts = [];
-    let hidden = 0;
+    const without = gaps.map((each) => [...each]);
     this.steps.forEach((each, index) => {
-      const end = this.steps[index + 1]?.first ?? total;
-      if (each.folded && end - each.first > 1) {
-        const count = end - each.first - 1;
-        this.#starts.push({ first: each.first, before: hidden, count });
-        hidden += count;
-      }
+      if (each.folded) without.push([each.first + 1, this.steps[index + 1]?.first ?? total]);
     });
+    without.sort(([one], [other]) => one - other);
+    this.#starts = [];
+    let [hidden, reached] = [0, 0];
+    for (const [from, to] of without) {
+      const begin = Math.max(from, reached);
+      if (to <= begin) continue;
+      this.#starts.push({ first: begin - 1, before: hidden, count: to - begin });
+      hidden += to - begin;
+      reached = to;
+    }
     this.rows = total - hidden;
   }
 

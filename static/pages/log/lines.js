@@ -107,20 +107,35 @@ export class Lines {
     if (this.#wanted.has(key)) return;
     this.#wanted.set(key, true);
     this.load(attempt, index * PAGE).finally(() => {
-      this.#wanted.delete(key);
+      // What is not there yet is asked for again, but not at once.
+      setTimeout(() => this.#wanted.delete(key), AGAIN);
       this.changed();
     });
   }
 
-  /** Fetches the page that holds a line of an attempt; returns the server's answer. */
+  /** Fetches the page that holds a line of an attempt; returns the server's first answer. */
   async load(attempt, own, more = {}) {
-    const from = Math.floor(own / PAGE) * PAGE;
-    const asked = new URLSearchParams({ attempt, from, count: PAGE, ...more });
-    const found = await this.ask(`lines?${asked}`);
-    const part = this.parts.find((each) => each.attempt === attempt);
-    if (part === this.last) part.total = Math.max(part.total, found.total);
-    this.put(attempt, found.first, found.lines);
-    return found;
+    const start = Math.floor(own / PAGE) * PAGE;
+    let first;
+    // Very long lines come in several answers.
+    for (let from = start; from < start + PAGE; ) {
+      const asked = new URLSearchParams({ attempt, from, count: start + PAGE - from, ...more });
+      const found = await this.ask(`lines?${asked}`);
+      first ??= found;
+      const part = this.parts.find((each) => each.attempt === attempt);
+      if (part === this.last) part.total = Math.max(part.total, found.total);
+      if (part && found.gap) part.gap = found.gap;
+      this.put(attempt, found.first, found.lines);
+      from = Number(found.next.split(":")[1]);
+      if (!found.lines.length || from >= found.total) break;
+    }
+    return first;
+  }
+
+  /** Lines that were never kept, of logs that were too long: [from, to) pairs after a line that says so. */
+  get gaps() {
+    const known = this.parts.filter((part) => part.gap);
+    return known.map(({ start, gap }) => [start + gap[0] + 1, start + gap[1]]);
   }
 
   /** What the server says of this log; asked again as long as it is away. Throws when it refuses. */

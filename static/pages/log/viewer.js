@@ -129,7 +129,7 @@ export class Viewer {
   }
 
   #layOut() {
-    this.folds.layOut(this.lines.total);
+    this.folds.layOut(this.lines.total, this.lines.gaps);
     this.scroller.setCount(this.folds.rows);
     this.scroller.render();
   }
@@ -181,7 +181,7 @@ export class Viewer {
   refold() {
     const top = this.folds.line(this.scroller.firstRow);
     this.follow(false);
-    this.folds.layOut(this.lines.total);
+    this.folds.layOut(this.lines.total, this.lines.gaps);
     this.scroller.setCount(this.folds.rows);
     this.scroller.forgetHeights();
     this.scroller.refresh();
@@ -191,7 +191,7 @@ export class Viewer {
 
   show(number) {
     this.follow(false);
-    if (this.folds.reveal(number)) this.folds.layOut(this.lines.total);
+    if (this.folds.reveal(number)) this.folds.layOut(this.lines.total, this.lines.gaps);
     this.scroller.setCount(this.folds.rows);
     this.scroller.toRow(this.folds.row(number), { centred: true });
     this.scroller.refresh();
