@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import script, zipped
 from tests.instance import Instance, send
@@ -145,6 +145,8 @@ def digest(lines: list[str]) -> str:
 
 def check_whole(page: Page, client: httpx.Client, image_id: str, attempt: int = 1) -> list[str]:
     """The viewer has what the archive has: every line once and in order."""
+    # The head may say so before the last lines are there.
+    expect(page.locator("#log")).to_have_attribute("data-ended", "yes", timeout=30_000)
     read = page.evaluate(READ)
     assert [number for number, _ in read["lines"]] == list(range(1, len(read["lines"]) + 1))
     assert read["most"] <= 200

@@ -53,6 +53,7 @@ export class Viewer {
     }
     this.on.changed();
     if (this.live) this.#feed(`${this.attempt}:${found.total}`);
+    else this.section.dataset.ended = "yes";
   }
 
   #feed(cursor) {
@@ -80,6 +81,7 @@ export class Viewer {
     }
     this.follow(false);
     this.on.ended();
+    this.section.dataset.ended = "yes";
     this.#drawAgain();
   }
 
