@@ -43,10 +43,12 @@ def quiet_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
         until = time.monotonic() + 5
         while time.monotonic() < until:
             with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]
-                cursor.execute("SELECT 1 FROM pg_stat_activity WHERE datname = %s", [name])
-                if cursor.fetchone() is None:
-                    return
+                cursor.execute("SELECT query FROM pg_stat_activity WHERE datname = %s", [name])
+                left = cursor.fetchall()
+            if not left:
+                return
             time.sleep(0.05)
+        raise AssertionError(f"connections were left open; their last queries: {left}")
 
 
 @pytest.fixture(scope="session")
