@@ -4,7 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from bench import builds, pages, starts, uploads
+from bench import builds, logs, pages, starts, uploads
 from bench.figures import Figure
 from tests.instance import Instance
 
@@ -24,6 +24,8 @@ def main() -> None:
                     tell(figure)
         finally:
             instance.stop()
+        for figure in logs.run(Path(folder)):
+            tell(figure)
 
 
 main()

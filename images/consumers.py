@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from contextlib import suppress
+from logging import getLogger
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,6 +22,7 @@ from images.messages import GoneMessage, ImageMessage, done_message, lines_messa
 from images.models import Image
 from images.moves import Inbox, moved, moves
 
+logger = getLogger(__name__)
 PING_SECONDS = 20.0
 SILENT_SECONDS = 60.0
 CREDIT_CHARACTERS = 256 * 1024
@@ -56,7 +58,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.acknowledged(message)
         except (ValueError, TypeError, KeyError):
             self.task.cancel()
-            await self.close(Code.BAD_MESSAGE)
+            await self.close(int(Code.BAD_MESSAGE))
         self.heard.set()
 
     async def _run(self, headers: Headers) -> None:
@@ -78,7 +80,11 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
-        await self.close(code)
+        except Exception:
+            # Nobody awaits this task: an error that nobody tells would leave the viewer in silence.
+            logger.exception("a websocket broke")
+            code = Code.BROKEN
+        await self.close(int(code))  # the server takes no other kind of number
 
     def check_heard(self) -> None:
         """Raises Closed."""

@@ -25,6 +25,7 @@ class Code(IntEnum):
     """Why a websocket is closed."""
 
     DONE = 1000
+    BROKEN = 1011
     BAD_MESSAGE = 4400
     UNAUTHORIZED = 4401
     NOT_FOUND = 4404

@@ -65,11 +65,17 @@ class SocketReader(Reader):
                         socket.ack(self.cursor)
                     case "done":
                         self.status = message["status"]
-                        assert await asyncio.wait_for(socket.message(), 10) is None
-                        assert socket.code == 1000
+                        await self.closed(socket)
                         return
         finally:
             socket.cut()
+
+    async def closed(self, socket: Socket) -> None:
+        try:
+            after = await asyncio.wait_for(socket.message(), 20)
+        except (OSError, IncompleteReadError) as problem:  # a TimeoutError is an OSError
+            raise AssertionError("the end was told, but the socket not closed") from problem
+        assert (after, socket.code) == (None, 1000)
 
 
 class EventReader(Reader):

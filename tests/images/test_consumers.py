@@ -385,3 +385,17 @@ async def test_many_viewers_of_a_build_are_looked_after_together(
     await sync_to_async(append)(build, lines("hello"), step=0, steps=0)
     assert await asyncio.gather(*watching) == [["hello"]] * 30
     assert max(asked) == 30
+
+
+async def test_a_fault_of_ours_closes_the_socket_and_is_logged(
+    path: str, owner: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(consumers, "status_message", broken)
+    async with viewing(path, await sync_to_async(key_of)(owner)) as viewer:
+        [closed] = await viewer.until("code")
+    assert closed == {"code": gate.Code.BROKEN}
+    assert type(closed["code"]) is int
+    assert "planted" in caplog.text
