@@ -64,9 +64,9 @@ class Viewers:
 
 
 def ticking(seconds: float, per_second: int) -> str:
-    pause = 1 / per_second
     count = int(seconds * per_second)
-    return script(*(step for n in range(count) for step in (f"echo tick {n}", f"sleep {pause}")))
+    steps = (step for n in range(count) for step in (f"echo tick {n}", f"sleep {1 / per_second}"))
+    return script(*steps)
 
 
 def run(folder: Path) -> Iterator[Figure]:
@@ -81,7 +81,7 @@ def latency(instance: Instance) -> Iterator[Figure]:
     found: dict[str, list[float]] = {}
     for kind in ("polled", "pushed"):
         with instance.client() as client:
-            made = send(client, ticking(SECONDS, 20), CONTEXT, name=f"bench-{kind}")
+            made = send(client, ticking(SECONDS, 100), CONTEXT, name=f"bench-{kind}")
         all_of = Viewers(instance, made["image_id"])
         since = time.time() + 3  # until everybody is there
 
