@@ -34,10 +34,10 @@ def quiet_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
     database keeps its own: both are ended.
     """
     yield
-    if connection.vendor != "postgresql":
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor != "postgresql" or not name.startswith("test_"):
         return
     with django_db_blocker.unblock():
-        name = connection.settings_dict["NAME"]
         connection.close()
         connection.close_pool()  # type: ignore[attr-defined]
         with connection._nodb_cursor() as cursor:  # type: ignore[attr-defined]
