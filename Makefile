@@ -54,7 +54,7 @@ lint: setup-dev
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
 
 test: lint ## every check, within ten minutes
-	$(PYTEST) -m "not engine and not long and not servers" -n 2
+	$(PYTEST) -m "not engine and not long and not servers" -n 3
 	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 tests/accounts tests/builds tests/images
 	$(PY) -m tests.with_servers $(PYTEST) -m servers
 	$(PYTEST) -m "engine and not long"
