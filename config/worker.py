@@ -77,6 +77,7 @@ def tick() -> None:
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        make_room,
     ):
         _try(duty)
     connections.close_all()
@@ -88,6 +89,10 @@ def settle() -> None:
 
 def resend() -> None:
     actors.send_builds(reaper.forgotten())
+
+
+def make_room() -> None:
+    runner.engine().make_room(build_settings().free_disk_bytes)
 
 
 def _try(duty: Callable[[], object]) -> None:
