@@ -27,6 +27,7 @@ from builds.conf import build_settings
 from builds.logs import archive
 from builds.models import Build
 from builds.worker import WORKER
+from images import logos
 
 JOIN_SECONDS = 8.0
 logger = getLogger(__name__)
@@ -42,6 +43,7 @@ class Housekeeping(Middleware):
         alive = Build.objects.running().values_list("pk", flat=True)
         runner.engine().sweep(frozenset(alive))
         _try(reaper.drop_strays)
+        _try(logos.drop_unused)
         connections.close_all()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
@@ -77,6 +79,7 @@ def tick() -> None:
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        make_room,
     ):
         _try(duty)
     connections.close_all()
@@ -88,6 +91,10 @@ def settle() -> None:
 
 def resend() -> None:
     actors.send_builds(reaper.forgotten())
+
+
+def make_room() -> None:
+    runner.engine().make_room(build_settings().free_disk_bytes)
 
 
 def _try(duty: Callable[[], object]) -> None:
