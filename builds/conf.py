@@ -15,6 +15,8 @@ class BuildSettings:
     build_user: str
     network: bool
     limits: Limits
+    free_disk_bytes: int
+    """Where less of the disk is free, what is only cache goes."""
     deadline_seconds: int
     daily_builds: int
     base_refresh_seconds: int

@@ -115,6 +115,9 @@ class Environment:
     pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")
     cpus: float = variable("SLIPWAY_BUILD_CPUS", decimal, "2", "Processors of one build")
     disk_mb: int = variable("SLIPWAY_BUILD_DISK_MB", number, "20480", "Disk of one build")
+    free_disk_mb: int = variable(
+        "SLIPWAY_FREE_DISK_MB", number, "5120", "Where less is free, builds' caches are dropped"
+    )
     base_refresh: int = variable(
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"
     )

@@ -188,6 +188,7 @@ BUILDS = BuildSettings(
         cpus=ENV.cpus,
         disk_bytes=ENV.disk_mb * 1024 * 1024,
     ),
+    free_disk_bytes=ENV.free_disk_mb * 1024 * 1024,
     deadline_seconds=ENV.deadline,
     daily_builds=ENV.daily_builds,
     base_refresh_seconds=ENV.base_refresh,

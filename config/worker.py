@@ -27,7 +27,7 @@ from builds.conf import build_settings
 from builds.logs import archive
 from builds.models import Build
 from builds.worker import WORKER
-from images import bulk
+from images import bulk, logos
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
@@ -45,6 +45,7 @@ class Housekeeping(Middleware):
         alive = Build.objects.running().values_list("pk", flat=True)
         runner.engine().sweep(frozenset(alive))
         _try(reaper.drop_strays)
+        _try(logos.drop_unused)
         connections.close_all()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._thread.start()
@@ -81,6 +82,7 @@ def tick() -> None:
         reaper.purge,
         reaper.drop_superseded_contexts,
         partial(bulk.carry_on_all, seconds=BULK_SECONDS),
+        make_room,
     ):
         _try(duty)
     connections.close_all()
@@ -92,6 +94,10 @@ def settle() -> None:
 
 def resend() -> None:
     actors.send_builds(reaper.forgotten())
+
+
+def make_room() -> None:
+    runner.engine().make_room(build_settings().free_disk_bytes)
 
 
 def _try(duty: Callable[[], object]) -> None:

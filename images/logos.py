@@ -1,12 +1,15 @@
 """Logos: whatever picture is sent, a small webp of our own making is kept."""
 
 import io
+from contextlib import suppress
 from datetime import timedelta
 from typing import IO
 
 import PIL.Image
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import IntegrityError
+from django.db.models import ProtectedError
 from django.utils import timezone
 from PIL import ImageOps
 
@@ -20,7 +23,8 @@ SIDE = 512
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WINDOW = timedelta(hours=24)
 MOST = 100
-"""In 24 hours: they stay until somebody cleans up."""
+"""In 24 hours: they stay for a while without an image."""
+UNUSED_AFTER = timedelta(days=7)
 
 
 class NotALogo(ValueError):
@@ -40,6 +44,17 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
     default_storage.save(logo.path, ContentFile(draw(file)))
     logo.save(force_insert=True)
     return logo
+
+
+def drop_unused() -> None:
+    """Removes logos that no image has shown within a week of their making."""
+    old = Logo.objects.filter(images=None, created_at__lt=timezone.now() - UNUSED_AFTER)
+    for logo in old[:1_000]:
+        path = logo.path
+        # An image that takes it just now keeps it.
+        with suppress(ProtectedError, IntegrityError):
+            logo.delete()
+            default_storage.delete(path)
 
 
 def draw(file: IO[bytes]) -> bytes:

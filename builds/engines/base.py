@@ -56,7 +56,8 @@ class BuildEngine(Protocol):
        every process of the build at once and leaves nothing running or mounted. One thread drives
        one generator; several threads may build at once, also for one owner.
     4. `discard(order)` afterwards, whatever happened: removes `order.work`. Safe to call twice.
-    5. `forget(owner_id)` drops an owner's store (cache). Never while a build of that owner runs.
+    5. `make_room(free_bytes)` now and then: where less of the disk is free it drops what is only
+       cache, the least recently used first, and nothing that a build uses.
     """
 
     name: Literal["buildah", "docker", "scripted"]
@@ -69,4 +70,4 @@ class BuildEngine(Protocol):
 
     def discard(self, order: BuildOrder) -> None: ...
 
-    def forget(self, owner_id: UUID) -> None: ...
+    def make_room(self, free_bytes: int) -> None: ...

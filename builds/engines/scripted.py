@@ -60,7 +60,7 @@ class ScriptedEngine:
     def discard(self, order: BuildOrder) -> None:
         shutil.rmtree(order.work, ignore_errors=True)
 
-    def forget(self, owner_id: UUID) -> None:
+    def make_room(self, free_bytes: int) -> None:
         """There is no cache to drop."""
 
 

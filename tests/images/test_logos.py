@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ import PIL.Image
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
@@ -156,3 +158,15 @@ def test_a_logo_that_was_refused_leaves_no_file(api: APIClient) -> None:
     upload(api, b"no picture")
     after = default_storage.listdir("logos")[1] if default_storage.exists("logos") else []
     assert before == after
+
+
+def test_a_logo_that_no_image_shows_goes_after_a_week(
+    api: APIClient, send: Send, owner: User
+) -> None:
+    used, old, new = (upload(api, picture()).json()["logo_id"] for _ in range(3))
+    send(logo_id=used)
+    Logo.objects.exclude(pk=new).update(created_at=timezone.now() - timedelta(days=8))
+    logos.drop_unused()
+    assert {str(logo.pk) for logo in Logo.objects.all()} == {used, new}
+    assert default_storage.exists(f"logos/{used}.webp")
+    assert not default_storage.exists(f"logos/{old}.webp")

@@ -6,6 +6,7 @@ a store for it, filled with the owner's own rights.
 
 import hashlib
 import re
+import shutil
 import threading
 import time
 from collections.abc import Generator, Iterable
@@ -17,7 +18,7 @@ from uuid import UUID
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken
 from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.settings import EngineSettings
-from builds.engines.sandbox.wall import Wall
+from builds.engines.sandbox.wall import Account, Wall
 from builds.orders import Output
 from builds.process import Child, start
 
@@ -31,7 +32,12 @@ class Shelf:
     """One store of bases, and the credentials that fill it."""
 
     store: Path
+    records: Path
     auth_file: Path | None
+
+    def record(self, reference: str) -> Path:
+        """When that base was fetched, or which digest of it."""
+        return self.records / hashlib.sha256(reference.encode()).hexdigest()
 
 
 class Bases:
@@ -44,7 +50,7 @@ class Bases:
         self._locks: dict[str, threading.Lock] = {}
         configured = settings.trusted_registries | settings.insecure_registries
         self._trusted = configured | {name.partition("/")[0] for name, _ in settings.mirrors}
-        self._shared = Shelf(folders.bases, settings.auth_file)
+        self._shared = Shelf(folders.bases, folders.checked(), settings.auth_file)
 
     def fetch(self, references: Iterable[str]) -> Generator[Output, None, None]:
         """Make sure that every base is there and fresh enough, telling what is done for it.
@@ -59,18 +65,28 @@ class Bases:
         self, owner_id: UUID, bases: Iterable[tuple[str, str]], auth_file: Path | None
     ) -> Generator[Output, None, None]:
         """The same for bases that the owner was found to be allowed, with the digest each has."""
-        shelf = Shelf(self._folders.owned_bases(owner_id), auth_file)
+        shelf = self._owned(owner_id, auth_file)
         yield from self._locked(str(owner_id), self._prepare(shelf))
         for reference, digest in bases:
             yield from self._locked(
-                f"{owner_id} {reference}", self._update(shelf, owner_id, reference, digest)
+                f"{owner_id} {reference}", self._update(shelf, reference, digest)
             )
 
     def doubt(self, owner_id: UUID, references: Iterable[str]) -> None:
         """Forget when these were fetched: a build did not find one."""
         for reference in references:
-            self._record(reference).unlink(missing_ok=True)
-            self._record(reference, owner_id).unlink(missing_ok=True)
+            for shelf in (self._shared, self._owned(owner_id)):
+                shelf.record(reference).unlink(missing_ok=True)
+
+    def drop(self, account: Account, owner_id: UUID | None = None) -> None:
+        """Remove the store of an owner, or the shared one, while no build reads it."""
+        shelf = self._owned(owner_id) if owner_id else self._shared
+        shutil.rmtree(shelf.records, ignore_errors=True)
+        self._folders.remove(account, shelf.store)
+
+    def _owned(self, owner_id: UUID, auth_file: Path | None = None) -> Shelf:
+        folders = self._folders
+        return Shelf(folders.owned_bases(owner_id), folders.checked(owner_id), auth_file)
 
     def _locked(
         self, name: str, work: Generator[Output, None, None]
@@ -83,12 +99,8 @@ class Bases:
         finally:
             lock.release()
 
-    def _record(self, reference: str, owner_id: UUID | None = None) -> Path:
-        name = f"{owner_id} {reference}" if owner_id else reference
-        return self._folders.checked / hashlib.sha256(name.encode()).hexdigest()
-
     def _refresh(self, reference: str) -> Generator[Output, None, None]:
-        record = self._record(reference)
+        record = self._shared.record(reference)
         age = time.time() - record.stat().st_mtime if record.exists() else -1
         if 0 <= age < self._settings.base_refresh_seconds:
             return
@@ -101,10 +113,8 @@ class Bases:
         else:
             raise _not_pulled(reference, problem)
 
-    def _update(
-        self, shelf: Shelf, owner_id: UUID, reference: str, digest: str
-    ) -> Generator[Output, None, None]:
-        record = self._record(reference, owner_id)
+    def _update(self, shelf: Shelf, reference: str, digest: str) -> Generator[Output, None, None]:
+        record = shelf.record(reference)
         if record.exists() and record.read_text() == digest:
             return
         problem = yield from self._pull(shelf, reference)
@@ -182,7 +192,7 @@ class Bases:
             return
         pull = self._folders.root / "pull"
         self._folders.create(self._wall.account, [shelf.store, pull, pull / "run", pull / "tmp"])
-        self._folders.checked.mkdir(exist_ok=True)
+        shelf.records.mkdir(parents=True, exist_ok=True)
         said = b""
         with self._buildah(shelf, "images") as child:
             for _, data in child.read(TICK_SECONDS):

@@ -1,7 +1,6 @@
 """The buildah engine: one build's life, from the order to a checked image."""
 
 import hashlib
-import os
 import threading
 from collections.abc import Generator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from uuid import UUID, uuid4
 
 from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
+from builds.engines.buildah.caches import Caches
 from builds.engines.buildah.layers import Layers
 from builds.engines.buildah.machine import find_problems
 from builds.engines.buildah.stores import Stores
@@ -77,24 +77,25 @@ class BuildahEngine:
         self._folders.remember(
             Trace(build_id=order.build_id, owner_id=order.owner_id, work=order.work)
         )
-        yield from self._bases.fetch(order.bases)
-        if order.own_bases:
-            yield from self._bases.fetch_own(order.owner_id, order.own_bases, order.auth_file)
-        lock = yield from self._stores.use(order.owner_id, order.build_id, account)
+        locks = yield from self._stores.use(order.owner_id, order.build_id, account)
         try:
+            yield from self._bases.fetch(order.bases)
+            if order.own_bases:
+                yield from self._bases.fetch_own(order.owner_id, order.own_bases, order.auth_file)
             self._lay_out(order, account)
             return (yield from self._build(order, account))
         except (OSError, ProcessError) as error:
             raise EngineBroken(f"The build could not be run: {error}", code="wall") from error
         finally:
-            os.close(lock)
+            self._stores.leave(locks)
 
     def discard(self, order: BuildOrder) -> None:
         self._clear(self._ready(), order.owner_id, order.build_id, order.work)
 
-    def forget(self, owner_id: UUID) -> None:
-        self._stores.forget(owner_id, self._ready())
-        self._layers.forget(owner_id)
+    def make_room(self, free_bytes: int) -> None:
+        Caches(self._folders, self._stores, self._layers, self._bases).make_room(
+            free_bytes, self._ready()
+        )
 
     def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
         network = order.network and self._network and can_have_network(account.uid)

@@ -22,6 +22,9 @@ from builds.process import ProcessError, run
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 SYNC_SECONDS = 300.0
 POLL_SECONDS = 0.02
+BASES = "bases"
+Locks = tuple[int, int]
+"""Of an owner's store and of the shared bases, both held by a running build."""
 
 
 class Stores:
@@ -33,23 +36,54 @@ class Stores:
         self._locks = folders.root / "locks"
         self._boot = BOOT.read_text().strip()
 
-    def use(self, owner_id: UUID, build_id: UUID, account: Account) -> Generator[Output, None, int]:
-        """Wait until the store may be used; return the lock, to be given to `os.close`."""
-        lock = self._open(owner_id)
+    def use(
+        self, owner_id: UUID, build_id: UUID, account: Account
+    ) -> Generator[Output, None, Locks]:
+        """Wait until the store and the bases may be used; what is returned goes to `leave`."""
+        lock, bases = locks = self._open(owner_id), self._open(BASES)
         try:
             if self._condemned(owner_id):
                 yield from _wait(lock, fcntl.LOCK_EX)
                 if self._condemned(owner_id):
-                    self._remove(owner_id, account)
+                    self.drop(owner_id, account)
             yield from _wait(lock, fcntl.LOCK_SH)
+            yield from _wait(bases, fcntl.LOCK_SH)
+            os.utime(lock)
             folder = self._folders.owner(owner_id)
             self._folders.create(account, [folder, folder / "store", folder / "cache"])
             self._mark(owner_id, build_id).parent.mkdir(parents=True, exist_ok=True)
             self._mark(owner_id, build_id).write_text(self._boot)
         except BaseException:
-            os.close(lock)
+            self.leave(locks)
             raise
-        return lock
+        return locks
+
+    def leave(self, locks: Locks) -> None:
+        for lock in locks:
+            os.close(lock)
+
+    def owners(self) -> list[UUID]:
+        """Who has a store, the one longest unused first."""
+        stores = self._folders.stores.glob("*")
+        used = {file.name: file.stat().st_mtime for file in self._locks.glob("*")}
+        return [
+            UUID(name) for name in sorted((f.name for f in stores), key=lambda n: used.get(n, 0.0))
+        ]
+
+    @contextmanager
+    def alone(self, name: UUID | str) -> Iterator[bool]:
+        """Whether no build uses that owner's store, or BASES; none begins to within the block."""
+        lock = self._open(name)
+        try:
+            yield _try(lock, fcntl.LOCK_EX)
+        finally:
+            os.close(lock)
+
+    def drop(self, owner_id: UUID, account: Account) -> None:
+        """Remove an owner's store. Only where one is alone in it."""
+        self._folders.remove(account, self._folders.owner(owner_id))
+        for mark in (self._marks / str(owner_id)).glob("*"):
+            mark.unlink(missing_ok=True)
 
     def leave_unfinished(self, owner_id: UUID) -> None:
         """Note that a build was killed in this store: its containers are still there."""
@@ -66,20 +100,10 @@ class Stores:
                 raise EngineBroken(f"The store was not synced: {error}", code="store") from error
             mark.unlink(missing_ok=True)
         if self._unfinished(owner_id).exists():
-            with self._alone(owner_id) as alone:
+            with self.alone(owner_id) as alone:
                 if alone:
                     remove_containers()
                     self._unfinished(owner_id).unlink(missing_ok=True)
-
-    def forget(self, owner_id: UUID, account: Account) -> None:
-        self._remove(owner_id, account)
-        self._folders.remove(account, self._folders.owned_bases(owner_id))
-        (self._locks / str(owner_id)).unlink(missing_ok=True)
-
-    def _remove(self, owner_id: UUID, account: Account) -> None:
-        self._folders.remove(account, self._folders.owner(owner_id))
-        for mark in (self._marks / str(owner_id)).glob("*"):
-            mark.unlink(missing_ok=True)
 
     def _condemned(self, owner_id: UUID) -> bool:
         marks = (self._marks / str(owner_id)).glob("*")
@@ -91,17 +115,9 @@ class Stores:
     def _unfinished(self, owner_id: UUID) -> Path:
         return self._folders.owner(owner_id) / "unfinished"
 
-    def _open(self, owner_id: UUID) -> int:
+    def _open(self, name: UUID | str) -> int:
         self._locks.mkdir(parents=True, exist_ok=True)
-        return os.open(self._locks / str(owner_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    @contextmanager
-    def _alone(self, owner_id: UUID) -> Iterator[bool]:
-        lock = self._open(owner_id)
-        try:
-            yield _try(lock, fcntl.LOCK_EX)
-        finally:
-            os.close(lock)
+        return os.open(self._locks / str(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _try(lock: int, how: int) -> bool:

@@ -37,17 +37,21 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.stores = root / "stores"
         self.bases = root / "bases"
-        self.checked = root / "checked"
         self.etc = root / "etc"
         self._traces = root / "attempts"
 
     def owner(self, owner_id: UUID) -> Path:
-        return self.root / "stores" / str(owner_id)
+        return self.stores / str(owner_id)
 
     def owned_bases(self, owner_id: UUID | str) -> Path:
         """Beside the owner's store and not in it: builds may only read what is fetched for them."""
         return self.root / "owned-bases" / str(owner_id)
+
+    def checked(self, owner_id: UUID | None = None) -> Path:
+        """Notes on which bases are in a store: the owner's, or the one that all share."""
+        return self.root / "checked" / str(owner_id or "shared")
 
     def create(self, account: Account, paths: Iterable[Path]) -> None:
         """Make folders that belong to the build user and nobody else looks into."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -167,7 +168,7 @@ def test_a_large_layer_is_compressed_once_for_an_owner(
     copy = yard.order(f"FROM {reference}\nRUN ONCE; wc -c </large; cat /more\n",
                       bases=(reference,), owner=STRANGER)  # fmt: skip
     assert b"\n3000000\nmore\n" in yard.build(copy).stdout
-    yard.engine.forget(owner)
+    yard.engine.make_room(EVERYTHING)
     assert not kept[0].exists()
 
 
@@ -187,13 +188,46 @@ def test_a_cache_mount_lasts_from_build_to_build(yard: Yard) -> None:
     )
 
 
-def test_forgetting_an_owner_removes_their_store(yard: Yard, settings: EngineSettings) -> None:
+EVERYTHING = 1 << 60
+
+
+def test_room_is_made_by_dropping_every_cache_that_no_build_uses(
+    yard: Yard, settings: EngineSettings
+) -> None:
     order = yard.order("FROM BASE\nRUN ONCE; mkdir -m 0 /x; chown 1234:1234 /x\n", owner=STRANGER)
     yard.build(order)
     store = settings.root / "stores" / str(STRANGER)
+    running = yard.order("FROM BASE\nRUN ONCE; echo started; sleep 60\n")
+    build = yard.engine.build(running)
+    listen(build, b"started")
+    yard.engine.make_room(1)
     assert store.exists()
-    yard.engine.forget(STRANGER)
+    yard.engine.make_room(EVERYTHING)
     assert not store.exists()
+    assert (settings.root / "stores" / str(OWNER)).exists()
+    assert (settings.root / "bases").exists()
+    build.close()
+    yard.engine.discard(running)
+    yard.engine.make_room(EVERYTHING)
+    assert not (settings.root / "stores" / str(OWNER)).exists()
+    assert not (settings.root / "bases").exists()
+    assert b"Trying to pull" in yard.build(yard.order("FROM BASE\nRUN ONCE\n")).stderr
+
+
+def test_what_was_used_longest_ago_goes_first(
+    yard: Yard, settings: EngineSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = uuid4(), uuid4()
+    for owner in (first, second, first):
+        yard.build(yard.order("FROM BASE\nRUN ONCE\n", owner=owner))
+    stores = [settings.root / "stores" / str(owner) for owner in (first, second)]
+    usage = shutil.disk_usage
+    monkeypatch.setattr(
+        "builds.engines.buildah.caches.shutil.disk_usage",
+        lambda folder: usage(folder)._replace(free=not stores[1].exists()),
+    )
+    yard.engine.make_room(1)
+    assert [store.exists() for store in stores] == [True, False]
 
 
 def test_forged_steps_change_nothing(yard: Yard) -> None:
@@ -268,7 +302,6 @@ def test_a_killed_build_leaves_nothing_in_the_store(yard: Yard, settings: Engine
     yard.engine.discard(other)
     assert containers(settings, owner) == 0
     yard.build(yard.order("FROM BASE\nRUN ONCE\n", owner=owner))
-    yard.engine.forget(owner)
 
 
 def test_a_store_that_a_crash_may_have_spoilt_is_not_used(
@@ -285,7 +318,6 @@ def test_a_store_that_a_crash_may_have_spoilt_is_not_used(
     yard.engine.discard(again)
     assert not list((settings.root / "unsynced" / str(owner)).iterdir())
     assert b"\nworking" not in yard.build(yard.again(order)).stdout
-    yard.engine.forget(owner)
 
 
 ALONE = """
@@ -503,6 +535,5 @@ def test_a_base_of_the_owners_own_is_kept_apart_and_pulled_when_its_digest_is_ne
     shared = settings.root / "bases/overlay-images/images.json"
     assert own not in shared.read_text()
     assert own in (settings.root / f"owned-bases/{owner}/overlay-images/images.json").read_text()
-    yard.engine.forget(owner)
+    yard.engine.make_room(EVERYTHING)
     assert not (settings.root / f"owned-bases/{owner}").exists()
-    yard.engine.forget(STRANGER)
