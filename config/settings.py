@@ -13,6 +13,7 @@ from config.env import environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
 ENV = environment()
+VERSION = "0.1.0"
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = private_folder(ENV.data_dir)
@@ -167,7 +168,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Slipway",
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "ENUM_NAME_OVERRIDES": {
         "BuildStatus": "builds.models.STATUSES",
         "Flag": "api.fields.SPELLINGS",
@@ -178,6 +179,7 @@ SPECTACULAR_SETTINGS = {
 
 registry_port = ENV.registry_port or ENV.port + 1000
 BUILDS = BuildSettings(
+    version=VERSION,
     engine=ENV.engine,
     data_dir=DATA_DIR,
     build_user=ENV.build_user,
