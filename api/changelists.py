@@ -1,4 +1,4 @@
-"""Lists in the admin that may be millions of rows long: bounded counts, dates without a scan."""
+"""Lists in the admin that may be millions of rows long: dates without a scan, typed filters."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -7,32 +7,13 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 
-COUNTED = 10_000
-"""Rows that are counted; where there are more, that is all that is said."""
-
-
-class BoundedPaginator(Paginator[Any]):
-    """Counts no further than COUNTED, and has no pages beyond: who looks there narrows first."""
-
-    @cached_property
-    def count(self) -> int:
-        return min(self._seen, COUNTED)
-
-    @property
-    def more(self) -> bool:
-        return self._seen > COUNTED
-
-    @cached_property
-    def _seen(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by().values("pk")[: COUNTED + 1].count())
+from api.counts import BoundedPaginator
 
 
 class BoundedChangeList(ChangeList):
@@ -40,10 +21,6 @@ class BoundedChangeList(ChangeList):
 
     Django's own asks for those that there are, by reading every row.
     """
-
-    @property
-    def more(self) -> bool:
-        return bool(self.paginator.more)
 
     @cached_property
     def dates(self) -> dict[str, Any] | None:

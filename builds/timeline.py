@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
 from builds.models import Build
 from builds.status import FINAL, Status
@@ -27,7 +28,7 @@ class Moment:
 def timeline(build: Build) -> list[Moment]:
     """In the order in which it happened."""
     found: list[Moment] = []
-    for at, text in sorted(_moments(build)):
+    for at, text in sorted(_moments(build), key=itemgetter(0)):
         after = (at - found[-1].at).total_seconds() if found else None
         found.append(Moment(at=at, text=text, after=after))
     return found

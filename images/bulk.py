@@ -104,7 +104,11 @@ def carry_on(action_id: UUID, *, seconds: float) -> None:
     if not (action.by.is_active and action.by.is_staff and action.by.has_perm(verb.permission)):
         waiting.update(state=BulkItem.REFUSED, note=NOT_ALLOWED)
     while (item := waiting.first()) is not None:
-        _do(item, verb, action.by)
+        try:
+            _do(item, verb, action.by)
+        except (OperationalError, InterfaceError):
+            logger.warning("the database is busy or away; %s goes on later", action, exc_info=True)
+            return
         if monotonic() >= until:
             break
     if not waiting.exists():

@@ -102,6 +102,8 @@ def _told(request: HttpRequest, verb: Verb, action: BulkAction, image: Image) ->
     there = Image.objects.filter(pk=image.pk).exists()
     if item is None or item.state == BulkItem.REFUSED:
         messages.error(request, f"{image}: {item.note if item else bulk.GONE}")
+    elif item.state == BulkItem.WAITING:
+        messages.info(request, f"{image}: the database is busy; it is done as soon as it is not.")
     else:
         messages.success(request, f"{image}: {verb.one}.")
     return HttpResponseRedirect(reverse(ONE, args=[image.pk]) if there else reverse(LIST))
