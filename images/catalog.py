@@ -67,13 +67,19 @@ class Wanted:
     build_args: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing; staff have none."""
+def daily_limit(owner: User) -> int | None:
+    """Builds within QUOTA_WINDOW. None where there is no limit, which is so for operators."""
     if owner.is_staff:
-        return
-    limit = owner.daily_build_limit
+        return None
+    own = owner.daily_build_limit
+    return build_settings().daily_builds if own is None else own
+
+
+def check_quota(owner: User) -> None:
+    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    limit = daily_limit(owner)
     if limit is None:
-        limit = build_settings().daily_builds
+        return
     since = timezone.now() - QUOTA_WINDOW
     charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
     times = list(charged.values_list("queued_at", flat=True)[:limit])
