@@ -23,10 +23,10 @@ def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
         .order_by()
         .aggregate(
             all=Count("pk"),
-            protected=Count("pk", filter=Q(protected=True)),
-            public=Count("pk", filter=Q(public=True)),
+            kept=Count("pk", filter=Q(protected=True)),
+            shown=Count("pk", filter=Q(public=True)),
             pushed=Count("pk", filter=Q(target__good__isnull=False)),
-            bytes=Sum("target__good__image_bytes"),
+            size=Sum("target__good__image_bytes"),
             queued=Count("pk", filter=Q(target__current__status=Status.QUEUED)),
             under_way=Count("pk", filter=under_way),
             buildable=Count("pk", filter=~Q(target__current__context_key="") & ~under_way),
@@ -42,14 +42,14 @@ def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
 def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
     going = images.filter(protected=False)
     attempts = Build.objects.filter(image_id__in=going.order_by().values("pk"), discarded_at=None)
-    size = megabytes(found["bytes"]) if found["bytes"] else ""
+    size = megabytes(found["size"]) if found["size"] else ""
     yield f"{_n(found['pushed'], 'tag')} in the registry{f', {size}' if size else ''}"
     yield f"{_n(attempts.count(), 'attempt')} with their logs"
     yield "the contexts that are stored for building them again"
     if found["under_way"]:
         yield f"{_n(found['under_way'], 'build')} under way, which will be cancelled"
-    if found["protected"]:
-        kept = _n(found["protected"], "protected image")
+    if found["kept"]:
+        kept = _n(found["kept"], "protected image")
         yield f"but not the {kept}: take the protection off first"
 
 
@@ -78,10 +78,10 @@ def _cancel(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
 
 
 def _describe(name: str, found: dict[str, Any]) -> Iterator[str]:
-    count, public = found["all"], found["public"]
+    count, public = found["all"], found["shown"]
     texts = {
         "protect": (found["freed"], "cannot be deleted by anybody before the protection is off"),
-        "unprotect": (found["protected"], "can be deleted by their owners again"),
+        "unprotect": (found["kept"], "can be deleted by their owners again"),
         "publish": (count - public, "can be seen and pulled by anybody, their logs read"),
         "hide": (public, "can be seen and pulled by their owners only"),
     }
