@@ -148,6 +148,8 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # Text fields and JSON together: a Dockerfile and a readme at their longest, and the rest.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+# As many images as an operator may select at once, and the fields around them.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
 
 REST_FRAMEWORK = {

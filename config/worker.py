@@ -27,9 +27,11 @@ from builds.conf import build_settings
 from builds.logs import archive
 from builds.models import Build
 from builds.worker import WORKER
-from images import logos
+from images import bulk, logos
 
 JOIN_SECONDS = 8.0
+BULK_SECONDS = 2.0
+"""Of each turn, for what operators asked for and no page carries on; leases are renewed between."""
 logger = getLogger(__name__)
 
 
@@ -98,6 +100,7 @@ def tick() -> None:
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
     ):
         _try(duty)
