@@ -14,7 +14,7 @@ from tests.instance import Instance, send
 CONTEXT = zipped({"a.txt": b"a"})
 VIEWERS, BUILDS = 500, 100
 SECONDS, PER_SECOND = 10, 100
-PATIENCE = 180.0
+PATIENCE = 60.0
 
 
 def run(folder: Path) -> Iterator[Figure]:

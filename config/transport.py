@@ -10,6 +10,9 @@ from twisted.internet.tcp import Port, Server
 BACKLOG = 1024
 """Connections that wait to be taken: the viewers of a page whose server just restarted."""
 TEXT = 0x81
+"""The first byte of a frame that is a whole message of text."""
+TWO_BYTES, EIGHT_BYTES = 126, 127
+"""In the second byte: the size follows in so many. Smaller ones stand there themselves."""
 
 
 class Transport(Server):
@@ -47,10 +50,10 @@ def framed(text: str) -> bytes:
     """The message as it goes over the wire. Readers of one log are sent the same ones in turn."""
     data = text.encode()
     size = len(data)
-    if size < 126:
+    if size < TWO_BYTES:
         head = bytes((TEXT, size))
     elif size < 1 << 16:
-        head = bytes((TEXT, 126)) + size.to_bytes(2)
+        head = bytes((TEXT, TWO_BYTES)) + size.to_bytes(2)
     else:
-        head = bytes((TEXT, 127)) + size.to_bytes(8)
+        head = bytes((TEXT, EIGHT_BYTES)) + size.to_bytes(8)
     return head + data
