@@ -69,6 +69,13 @@ class Request(WebRequest):
         self.handle_reply({"type": "http.response.body", "body": text})
 
 
+class Socket(WebSocketProtocol):
+    """A websocket that may be closed with any code: autobahn would keep 1011 from servers."""
+
+    def serverClose(self, code: int | None = None) -> None:
+        self.sendCloseFrame(code=1000 if code is None else code)
+
+
 class Factory(HTTPFactory):
     protocol = Connection
 
@@ -103,6 +110,7 @@ class Server(daphne.server.Server):
         self.http_factory = Factory(self)
         self.http_factory.timeOut = idle_seconds
         self.ws_factory = WebSocketFactory(self, server="")
+        self.ws_factory.protocol = Socket
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,

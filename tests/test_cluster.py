@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import httpx
 import pytest

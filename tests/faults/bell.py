@@ -14,7 +14,7 @@ FILE = "bells"
 """In the data directory: a byte for each bell, x for one thrown away."""
 
 
-class LossyLayer(RedisChannelLayer):  # type: ignore[misc]
+class LossyLayer(RedisChannelLayer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._chance = random.Random(os.getpid())

@@ -58,14 +58,14 @@ def archived_text(query: Query, files: Path, image_id: str, printing: Printing) 
     Every attempt printed what its script says as far as it came, and the last one all of it.
     """
     found = query(
-        "SELECT id, number, log_lines, archive_key FROM builds_build "  # noqa: S608 - checked
+        "SELECT id, number, log_lines, archive_key FROM builds_build "
         f"WHERE image_id = '{UUID(image_id).hex}' ORDER BY number"
     )
     texts = []
     for at, (build_id, number, lines, key) in enumerate(found, 1):
         assert number == at
         chunks = query(
-            "SELECT data FROM builds_logchunk "  # noqa: S608 - it comes from the database
+            "SELECT data FROM builds_logchunk "
             f"WHERE build_id = '{UUID(str(build_id)).hex}' ORDER BY seq"
         )
         stored = [line.text for (data,) in chunks for line in decode(bytes(data))]

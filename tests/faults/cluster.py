@@ -28,7 +28,9 @@ Plan = dict[str, int]
 class Troubled:
     """Two web processes and two workers on their own PostgreSQL and Redis."""
 
-    def __init__(self, folder: Path, registry: str, lease: int, database: Server, queue: Server) -> None:
+    def __init__(
+        self, folder: Path, registry: str, lease: int, database: Server, queue: Server
+    ) -> None:
         self.database, self.queue = database, queue
         self.kills: Counter[str] = Counter()
         self.held = 0
@@ -73,7 +75,7 @@ class Troubled:
         while True:
             try:
                 with psycopg.connect(self.database.url, connect_timeout=5) as connection:
-                    return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+                    return connection.execute(statement).fetchall()
             except psycopg.OperationalError:
                 if time.monotonic() > until:
                     raise
