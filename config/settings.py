@@ -112,7 +112,9 @@ CHANNEL_LAYERS = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [ENV.redis_url]},
+            # Longer than the layer lets Redis wait for a message, or each silence would count as a
+            # Redis that is away.
+            "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
         }
     }
     if ENV.redis_url
