@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 
 from accounts.credentials import BadCredentials, Headers
 from accounts.sockets import Caller, caller_of, headers_of, may_come_from
@@ -83,6 +84,9 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
+        except (OperationalError, InterfaceError) as problem:
+            logger.warning("the database is away; a viewer is to come back: %s", problem)
+            code = Code.BROKEN
         except Exception:
             # Nobody awaits this task: an error that nobody tells would leave the viewer in silence.
             logger.exception("a websocket broke")
