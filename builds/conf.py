@@ -10,6 +10,8 @@ from builds.orders import Limits
 class BuildSettings:
     """Read once by config/settings.py from the environment."""
 
+    version: str
+    """Slipway's own."""
     engine: str
     data_dir: Path
     build_user: str

@@ -1,4 +1,4 @@
-"""What may be asked of builds: make one, cancel one, remove an image's. Enqueues on commit."""
+"""What may be asked of builds and of those who run them: the only door. Enqueues on commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from builds import actors
+from builds.conf import build_settings
+from builds.fleet import Pause, Worker
+from builds.logs.bell import ring
 from builds.models import Build, Target
 from builds.settle import CANCELLED, settle_failed
 from builds.status import FINAL, RUNNING, Status
@@ -20,6 +23,10 @@ class UnderWay(Exception):
 
 class ContextGone(Exception):
     """What the current attempt was built from is no longer stored."""
+
+
+class Superseded(Exception):
+    """Another attempt has taken the place of this one, or its image was deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +77,30 @@ def request_build(request: BuildRequest) -> Build:
 
 
 @transaction.atomic
-def request_again(image_id: UUID) -> Build:
-    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone."""
-    target = Target.objects.select_for_update().get(pk=image_id)
+def request_again(image_id: UUID, *, free: bool = False) -> Build:
+    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone.
+
+    Nobody is charged for one that is `free`.
+    """
+    return _again(Target.objects.select_for_update().get(pk=image_id), free=free)
+
+
+@transaction.atomic
+def request_retry(build: Build) -> Build:
+    """A new attempt, free of charge, after this one. Raises also Superseded."""
+    target = Target.objects.select_for_update().filter(pk=build.image_id).first()
+    if target is None or target.current_id != build.pk:
+        raise Superseded
+    return _again(target, free=True)
+
+
+def _again(target: Target, *, free: bool) -> Build:
     last = target.current
     if last is None or last.state not in FINAL:
         raise UnderWay
     if not last.context_key:
         raise ContextGone
-    build = last.again(restarts=0, free=False)
+    build = last.again(restarts=0, free=free)
     build.save(force_insert=True)
     target.current = build
     target.save(update_fields=["current"])
@@ -113,12 +135,49 @@ def request_removal(image_id: UUID) -> None:
     _on_commit(partial(actors.remove_image.send, image_id=str(image_id)))
 
 
-def resend_queued() -> int:
-    """Sends every queued build: for a queue that lives in the process and has just begun."""
-    queued = Build.objects.filter(status=Status.QUEUED).order_by("queued_at", "id")
-    ids = list(queued.values_list("pk", flat=True))
-    actors.send_builds(ids)
-    return len(ids)
+def request_front(build: Build) -> bool:
+    """Moves it before all others in the queue; False where it waits no more."""
+    first = Build.objects.waiting().values_list("front", flat=True).first()
+    moved = Build.objects.filter(pk=build.pk, status=Status.QUEUED).update(front=(first or 0) - 1)
+    if moved:
+        _on_commit(partial(ring, build.image_id))
+    return bool(moved)
+
+
+def request_pause(*, by: str) -> bool:
+    """From now on no worker takes a build; what runs goes on. False where it was paused before."""
+    _, made = Pause.objects.get_or_create(pk=Pause.ROW, defaults={"by": by})
+    return made
+
+
+def request_resume() -> bool:
+    """Ends the pause and wakes the workers. False where there was none."""
+    gone, _ = Pause.objects.all().delete()
+    if gone:
+        _on_commit(resend_queued)
+    return bool(gone)
+
+
+def request_drain(worker: str) -> bool:
+    """That worker takes nothing more, and ends what it runs. False where it did so before."""
+    working = Worker.objects.filter(pk=worker, drain_requested_at=None)
+    return bool(working.update(drain_requested_at=timezone.now()))
+
+
+def request_undrain(worker: str) -> bool:
+    """That worker takes builds again. False where it did so before."""
+    undone = Worker.objects.draining().filter(pk=worker).update(drain_requested_at=None)
+    if undone:
+        _on_commit(resend_queued)
+    return bool(undone)
+
+
+def resend_queued() -> None:
+    """Wakes as many hands as there are, or as builds wait; each goes on until none waits."""
+    threads = sum(Worker.objects.alive().values_list("threads", flat=True))
+    hands = threads or build_settings().workers
+    waiting = Build.objects.waiting().values_list("pk", flat=True)
+    actors.send_builds(waiting[:hands])
 
 
 def _on_commit(send: Callable[[], object]) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import models
-from django.db.models import Max, OuterRef, Q
+from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
+from builds.fleet import Pause, Worker
 from builds.status import FINAL, RUNNING, Status, api_word, sources
+
+__all__ = ["Build", "BuildQuerySet", "LogChunk", "Pause", "Target", "Worker"]
 
 STATUSES = [(status.value, status.value) for status in Status]
 
@@ -58,9 +61,14 @@ class BuildQuerySet(models.QuerySet["Build"]):
         """Running, but whoever ran it has not been heard of in time."""
         return self.running().filter(lease_until__lt=now)
 
-    def unsent(self, before: datetime) -> "BuildQuerySet":
-        """Queued, and its message sent so long ago that it may be lost; the oldest first."""
-        return self.filter(status=Status.QUEUED, sent_at__lt=before).order_by("queued_at", "id")
+    def waiting(self) -> "BuildQuerySet":
+        """The queue: the first is taken next."""
+        return self.filter(status=Status.QUEUED).order_by("front", "queued_at", "id")
+
+    def open_to(self, worker: str) -> "BuildQuerySet":
+        """Nothing while the queue is paused or that worker drains."""
+        draining = Worker.objects.draining().filter(pk=worker)
+        return self.exclude(Exists(Pause.objects.all())).exclude(Exists(draining))
 
     def to_purge(self) -> "BuildQuerySet":
         """Ended, its image gone, and something of it may still stand somewhere."""
@@ -81,7 +89,8 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def ahead_of(self, build: "Build") -> "BuildQuerySet":
         """Queued and to be taken before it."""
         earlier = Q(queued_at__lt=build.queued_at) | Q(queued_at=build.queued_at, id__lt=build.pk)
-        return self.filter(earlier, status=Status.QUEUED)
+        before = Q(front__lt=build.front) | (Q(front=build.front) & earlier)
+        return self.filter(before, status=Status.QUEUED)
 
 
 class Build(models.Model):
@@ -105,7 +114,8 @@ class Build(models.Model):
     step = models.PositiveIntegerField(default=0)
     steps = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(default=timezone.now)
-    sent_at = models.DateTimeField(default=timezone.now)
+    front = models.IntegerField(default=0)
+    """Lower goes first, whenever it was queued; below zero where an operator moved it."""
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
@@ -158,7 +168,7 @@ class Build(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["queued_at", "id"],
+                fields=["front", "queued_at", "id"],
                 name="builds_build_queue",
                 condition=Q(status="queued"),
             ),

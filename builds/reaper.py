@@ -22,7 +22,6 @@ from builds.status import FINAL, Status
 from builds.worker import WORKER
 
 CONTEXTS = "contexts"
-FORGOTTEN_SECONDS = 10
 STRAY_AFTER = timedelta(hours=1)
 logger = getLogger(__name__)
 
@@ -50,15 +49,14 @@ def settle_orphans(builds: Iterable[Build]) -> list[UUID]:
 
 
 def forgotten() -> list[UUID]:
-    """Queued builds whose message may be lost: no more than this process has free hands for."""
-    free = build_settings().workers - len(WORKER.held())
-    if free <= 0 or WORKER.stopping.is_set():
+    """Builds that wait while this process has free hands: their messages may be lost.
+
+    No more than there are free hands, and none where nothing is to be taken.
+    """
+    if (free := WORKER.free()) <= 0:
         return []
-    now = timezone.now()
-    unsent = Build.objects.unsent(now - timedelta(seconds=FORGOTTEN_SECONDS))
-    ids = list(unsent.values_list("pk", flat=True)[:free])
-    Build.objects.filter(pk__in=ids).update(sent_at=now)
-    return ids
+    waiting = Build.objects.waiting().open_to(WORKER.name)
+    return list(waiting.values_list("pk", flat=True)[:free])
 
 
 def purge(*, image_id: UUID | None = None) -> None:

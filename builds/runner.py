@@ -51,11 +51,22 @@ def failed(fault: Literal["user", "service"], code: str, text: str) -> Ended:
     return Ended(Status.FAILED, Failure(fault=fault, code=code, text=text))
 
 
-def run(build_id: UUID) -> None:
-    """Claims the build and sees it through; returns at once where it is not to be had."""
+def run_next() -> bool:
+    """Runs the first build of the queue to its end; False where there is none to be had.
+
+    Whoever finds it taken by another looks again.
+    """
+    while (build_id := WORKER.next()) is not None:
+        if run(build_id):
+            return True
+    return False
+
+
+def run(build_id: UUID) -> bool:
+    """Claims the build and sees it through; False at once where it is not to be had."""
     with WORKER.claim(build_id) as build:
         if build is None:
-            return
+            return False
         settings = build_settings()
         try:
             Attempt(build, settings, make_registry(settings)).run()
@@ -65,6 +76,7 @@ def run(build_id: UUID) -> None:
             settle_failed(build_id, fence=build.fence, to=Status.FAILED, failure=failure)
         except FenceLost:
             logger.warning("build %s: settled by somebody else meanwhile", build_id)
+        return True
 
 
 @cache

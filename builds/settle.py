@@ -1,7 +1,6 @@
 """Ends an attempt: final status, last log line and what follows from it, in one transaction."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -113,7 +112,7 @@ def _successor(build: Build, *, restarts: int) -> Build:
     successor = build.again(restarts=restarts, free=True)
     # Its place in the queue is the one it had.
     successor.queued_at = build.queued_at
-    successor.sent_at = timezone.now() - timedelta(days=1)
+    successor.front = build.front
     successor.discarded_at = build.discarded_at
     successor.save(force_insert=True)
     Target.objects.filter(pk=build.image_id, current=build.pk).update(current=successor)

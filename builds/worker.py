@@ -13,24 +13,29 @@ from django.db.models import F
 from django.utils import timezone
 
 from builds.conf import build_settings
+from builds.fleet import Worker
 from builds.models import Build
 from builds.status import Status
 
 
-class Worker:
+class ThisWorker:
     """One per process. Its threads run builds; its housekeeping renews their leases."""
 
     def __init__(self) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.host = socket.gethostname()
+        self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.started_at = timezone.now()
         self.stopping = threading.Event()
+        self._threads = 0
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
 
     @contextmanager
     def claim(self, build_id: UUID) -> Iterator[Build | None]:
-        """Compare-and-set from queued to building; None where somebody else was first.
+        """Compare-and-set from queued to building; None where it is not to be had.
 
-        The build counts as held, and its lease is renewed, until the block ends.
+        Somebody else was first, the queue is paused, or this worker drains. The build counts as
+        held, and its lease is renewed, until the block ends.
         """
         now = timezone.now()
         # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
@@ -45,7 +50,8 @@ class Worker:
             yield None
             return
         try:
-            moved = not self.stopping.is_set() and Build.objects.filter(pk=build_id).move(
+            mine = Build.objects.filter(pk=build_id).open_to(self.name)
+            moved = not self.stopping.is_set() and mine.move(
                 Status.BUILDING,
                 worker=self.name,
                 fence=F("fence") + 1,
@@ -56,6 +62,44 @@ class Worker:
         finally:
             with self._lock:
                 self._held.discard(build_id)
+
+    def next(self) -> UUID | None:
+        """The first of the queue, unless this worker is to take nothing now."""
+        if self.stopping.is_set():
+            return None
+        waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
+        return waiting.values_list("pk", flat=True).first()
+
+    @property
+    def threads(self) -> int:
+        """Builds that it runs at once."""
+        return self._threads or build_settings().workers
+
+    def free(self) -> int:
+        """How many builds more it could run."""
+        return 0 if self.stopping.is_set() else self.threads - len(self.held())
+
+    def sign_on(self, threads: int = 0) -> None:
+        """Says that this worker lives; forgets those that have been silent for long."""
+        self._threads = threads or self._threads
+        now = timezone.now()
+        if not Worker.objects.filter(pk=self.name).update(seen_at=now):
+            Worker.objects.create(
+                name=self.name,
+                host=self.host,
+                pid=os.getpid(),
+                threads=self.threads,
+                version=build_settings().version,
+                started_at=self.started_at,
+                seen_at=now,
+            )
+        Worker.objects.long_silent().delete()
+
+    def sign_off(self) -> None:
+        Worker.objects.filter(pk=self.name).delete()
+
+    def draining(self) -> bool:
+        return Worker.objects.draining().filter(pk=self.name).exists()
 
     def renew(self) -> None:
         """Says for the held builds that their worker lives."""
@@ -70,4 +114,4 @@ class Worker:
         return timezone.now() + timedelta(seconds=build_settings().lease_seconds)
 
 
-WORKER = Worker()
+WORKER = ThisWorker()

@@ -13,6 +13,7 @@ from config.env import environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
 ENV = environment()
+VERSION = "0.1.0"
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = private_folder(ENV.data_dir)
@@ -147,6 +148,8 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # Text fields and JSON together: a Dockerfile and a readme at their longest, and the rest.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+# As many images as an operator may select at once, and the fields around them.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
 
 REST_FRAMEWORK = {
@@ -166,7 +169,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Slipway",
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "ENUM_NAME_OVERRIDES": {
         "BuildStatus": "builds.models.STATUSES",
         "Flag": "api.fields.SPELLINGS",
@@ -177,6 +180,7 @@ SPECTACULAR_SETTINGS = {
 
 registry_port = ENV.registry_port or ENV.port + 1000
 BUILDS = BuildSettings(
+    version=VERSION,
     engine=ENV.engine,
     data_dir=DATA_DIR,
     build_user=ENV.build_user,

@@ -27,9 +27,11 @@ from builds.conf import build_settings
 from builds.logs import archive
 from builds.models import Build
 from builds.worker import WORKER
-from images import logos
+from images import bulk, logos
 
 JOIN_SECONDS = 8.0
+BULK_SECONDS = 2.0
+"""Of each turn, for what operators asked for and no page carries on; leases are renewed between."""
 logger = getLogger(__name__)
 
 
@@ -40,16 +42,25 @@ class Housekeeping(Middleware):
         self._thread: threading.Thread | None = None
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        # What a busy process fetches ahead, an idle one never hears of.
+        worker.queue_prefetch = worker.worker_threads
+        _try(partial(WORKER.sign_on, worker.worker_threads))
         alive = Build.objects.running().values_list("pk", flat=True)
         runner.engine().sweep(frozenset(alive))
         _try(reaper.drop_strays)
         _try(logos.drop_unused)
         connections.close_all()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=[worker], name="housekeeping", daemon=True
+        )
         self._thread.start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         WORKER.stopping.set()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        _try(WORKER.sign_off)
+        connections.close_all()
 
     def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
         close_old_connections()
@@ -64,21 +75,32 @@ class Housekeeping(Middleware):
     ) -> None:
         connections.close_all()
 
-    def _run(self) -> None:
+    def _run(self, worker: dramatiq.Worker) -> None:
         while not WORKER.stopping.wait(build_settings().tick_seconds):
+            _try(partial(obey, worker))
             tick()
+
+
+def obey(worker: dramatiq.Worker) -> None:
+    """A worker that drains leaves messages to the others."""
+    draining = WORKER.draining()
+    for consumer in worker.consumers.values():
+        if consumer.paused is not draining:
+            (consumer.pause if draining else consumer.resume)()
 
 
 def tick() -> None:
     """One turn of the housekeeping. What fails is tried again at the next."""
     for duty in (
         WORKER.renew,
+        WORKER.sign_on,
         settle,
         resend,
         partial(archive.archive_ended, worker=WORKER.name),
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
     ):
         _try(duty)

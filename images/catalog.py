@@ -125,15 +125,18 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
         raise
 
 
-def rebuild(image: Image) -> Image:
+def rebuild(image: Image, *, by: User | None = None) -> Image:
     """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
 
-    Image.DoesNotExist where it was deleted meanwhile.
+    Image.DoesNotExist where it was deleted meanwhile. What an operator asks for by another's image
+    is not charged to its owner.
     """
-    check_quota(image.owner)
+    free = by is not None and by.pk != image.owner_id
+    if not free:
+        check_quota(image.owner)
     with transaction.atomic():
         held = Image.objects.select_for_update().get(pk=image.pk)
-        request_again(held.pk)
+        request_again(held.pk, free=free)
     return Image.objects.with_build().get(pk=image.pk)
 
 

@@ -41,8 +41,7 @@ class Moved:
 
 def look(also: Collection[UUID]) -> dict[UUID, Moved]:
     """Images whose build has not ended, and those asked for, in three queries."""
-    waiting = Build.objects.filter(status=Status.QUEUED).order_by("queued_at", "id")
-    queue = list(waiting.values_list("image_id", flat=True))
+    queue = list(Build.objects.waiting().values_list("image_id", flat=True))
     position = {image_id: place for place, image_id in enumerate(queue)}
     running = Build.objects.running().values_list("image_id", flat=True)
     ids = {*queue, *running, *also}

@@ -117,6 +117,36 @@ def test_a_build_whose_worker_is_killed_goes_on_elsewhere_within_thirty_seconds(
     assert sum(line.startswith("interrupted") for line in lines) == 1
 
 
+def test_pause_and_drain_are_obeyed_in_other_processes(
+    cluster: Cluster, client: httpx.Client
+) -> None:
+    def ask(what: str) -> str:
+        code = f"from builds import lifecycle as l; from builds.models import Worker; {what}"
+        return cluster.manage("shell", "-v", "0", "-c", code).strip()
+
+    def begin(name: str) -> str:
+        made = send(client, script("echo ran"), CONTEXT, username="cluster-owner", name=name)
+        return str(made["image_id"])
+
+    cluster.add_worker()
+    ask("l.request_pause(by='operator')")
+    paused = begin("paused")
+    time.sleep(3)  # its message is long gone
+    assert client.get(f"/images/{paused}").json()["build"]["status"] == "queued"
+    ask("l.request_resume()")
+    assert watch(client, paused)[1] == "built and pushed"
+    names = ask("print(*Worker.objects.alive().values_list('name', flat=True))").split()
+    assert len(names) >= 2
+    ask(f"[l.request_drain(name) for name in {names[1:]!r}]")
+    for n in range(3):
+        assert watch(client, begin(f"drained-{n}"))[1] == "built and pushed"
+    took = ask(
+        "from builds.models import Build; "
+        "print(*Build.objects.filter(label__contains='drained-').values_list('worker', flat=True))"
+    )
+    assert took.split() == [names[0]] * 3
+
+
 def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> None:
     answer = httpx.get(f"{cluster.url}/readyz", trust_env=False)
     assert answer.status_code == 200, answer.text

@@ -9,11 +9,12 @@ from django.utils import timezone
 
 from builds import reaper, runner
 from builds.conf import BuildSettings
-from builds.lifecycle import request_removal
+from builds.lifecycle import request_drain, request_pause, request_removal, request_resume
 from builds.models import Build, LogChunk, Target
 from builds.registry import make_registry
 from builds.settle import MAX_RESTARTS
 from builds.status import Status
+from builds.worker import WORKER
 from tests.conftest import Order, log_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,9 +70,8 @@ def test_a_build_under_which_workers_keep_dying_is_given_up(order: Order) -> Non
 
 def test_a_queued_build_whose_message_was_lost_is_found_again(order: Order) -> None:
     build = order("echo hello")
-    assert reaper.forgotten() == []
-    Build.objects.filter(pk=build.pk).update(sent_at=timezone.now() - timedelta(minutes=1))
     assert reaper.forgotten() == [build.pk]
+    runner.run(build.pk)
     assert reaper.forgotten() == []
 
 
@@ -79,10 +79,18 @@ def test_no_more_forgotten_builds_are_sent_than_there_are_free_hands(
     order: Order, deployment: BuildSettings, settings: Any
 ) -> None:
     settings.BUILDS = replace(deployment, workers=2)
-    for _ in range(3):
-        order("echo hello")
-    Build.objects.update(sent_at=timezone.now() - timedelta(minutes=1))
-    assert len(reaper.forgotten()) == 2
+    builds = [order("echo hello") for _ in range(3)]
+    assert reaper.forgotten() == [each.pk for each in builds[:2]]
+
+
+def test_nothing_counts_as_forgotten_while_nothing_is_to_be_taken(order: Order) -> None:
+    order("echo hello")
+    request_pause(by="operator")
+    assert reaper.forgotten() == []
+    request_resume()
+    WORKER.sign_on()
+    request_drain(WORKER.name)
+    assert reaper.forgotten() == []
 
 
 def test_what_a_deleted_image_left_goes_and_what_others_have_stays(

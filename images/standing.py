@@ -88,8 +88,7 @@ def _standing(
 
 
 def _places() -> Mapping[UUID, int]:
-    queued = Build.objects.filter(status=Status.QUEUED).order_by("queued_at", "id")
-    ids = queued.values_list("pk", flat=True)[:LOOKED_AT]
+    ids = Build.objects.waiting().values_list("pk", flat=True)[:LOOKED_AT]
     return {pk: place for place, pk in enumerate(ids, start=1)}
 
 

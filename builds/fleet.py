@@ -1,0 +1,82 @@
+"""The worker processes as the database knows them, and the switches that all of them obey."""
+
+from datetime import timedelta
+
+from django.db import models
+from django.utils import timezone
+
+from builds.conf import build_settings
+
+FORGET_AFTER = timedelta(minutes=10)
+"""Long enough for somebody to see that a worker fell silent."""
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self) -> "WorkerQuerySet":
+        """Heard of within the time of a lease: what they hold is not taken from them."""
+        return self.filter(seen_at__gte=timezone.now() - _lease())
+
+    def draining(self) -> "WorkerQuerySet":
+        return self.filter(drain_requested_at__isnull=False)
+
+    def long_silent(self) -> "WorkerQuerySet":
+        return self.filter(seen_at__lt=timezone.now() - FORGET_AFTER)
+
+
+class Worker(models.Model):
+    """One worker process. Its housekeeping says at each turn that it lives.
+
+    What it does are the builds that name it.
+    """
+
+    name = models.CharField(max_length=200, primary_key=True)
+    """As in `Build.worker`."""
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    threads = models.PositiveIntegerField()
+    """Builds that it can run at once."""
+    version = models.CharField(max_length=40)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    drain_requested_at = models.DateTimeField(null=True)
+    """Since when it is to take nothing more; null while it works as usual."""
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view", "change")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def silent(self) -> bool:
+        """Not heard of for longer than a lease lasts: its builds are given to others."""
+        return self.seen_at < timezone.now() - _lease()
+
+    @property
+    def draining(self) -> bool:
+        return self.drain_requested_at is not None
+
+
+class Pause(models.Model):
+    """While its one row is there, no worker takes a build. What runs goes on."""
+
+    ROW = 1
+    id = models.PositiveSmallIntegerField(primary_key=True, default=ROW)
+    since = models.DateTimeField(default=timezone.now)
+    by = models.CharField(max_length=150)
+    """Who asked for it, for people."""
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.CheckConstraint(condition=models.Q(id=1), name="builds_pause_there_is_one")
+        ]
+
+    def __str__(self) -> str:
+        return f"paused by {self.by}"
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=build_settings().lease_seconds)
