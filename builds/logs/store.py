@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from builds.logs.lines import LogLine
+from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, LogChunk
 from builds.status import RUNNING
 
@@ -98,6 +99,8 @@ def append(
                 gone.filter(first_line__lt=gap[1]).delete()
         elif not head.filter(log_chunks=build.log_chunks + 1).exists():
             raise FenceLost
+    LOG_LINES.inc(len(lines))
+    LOG_BYTES.inc(raw)
     build.log_chunks += 1
     build.log_lines += len(lines)
     build.log_bytes += raw
