@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import quantiles
+from typing import Any
 
-from django.db.models import Count, Min
+from django.db.models import Avg, Count, F, Min
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
@@ -34,6 +35,8 @@ class Hour:
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
+    took: float | None = None
+    """Mean seconds of those that succeeded."""
 
     @property
     def ended(self) -> int:
@@ -96,14 +99,16 @@ def last_day() -> Day:
     rows = (
         Build.objects.filter(ended_at__gte=first)
         .values("status", hour=TruncHour("ended_at"))
-        .annotate(n=Count("*"))
+        .annotate(n=Count("*"), took=Avg(F("ended_at") - F("started_at")))
         .order_by()
     )
-    counts: dict[datetime, dict[str, int]] = {}
+    counts: dict[datetime, dict[str, Any]] = {}
     for row in rows:
         words = counts.setdefault(row["hour"], {})
         word = state_word(Status(row["status"]))
         words[word] = words.get(word, 0) + row["n"]
+        if word == "succeeded" and row["took"] is not None:
+            words["took"] = row["took"].total_seconds()
     begins = [first + timedelta(hours=n) for n in range(25)]
     hours = [Hour(begins=each, **counts.get(each, {})) for each in begins]
     ended = Build.objects.filter(ended_at__gte=first).order_by("-ended_at")

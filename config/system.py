@@ -20,9 +20,10 @@ from builds.broker import broker
 from builds.incidents import Incident
 from builds.models import Build, Pause, Worker
 from config.checkup import CHECKUP
+from images.templatetags.people import duration
 
 SHOWN = 10
-WIDTH, HEIGHT, GAP = 600, 120, 4
+WIDTH, HEIGHT, GAP, DOT = 600, 100, 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """How long builds of one hour took, in the plot's units."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     queue: statistics.Queue
     pause: Pause | None
@@ -81,6 +91,7 @@ class System:
     day: statistics.Day
     failures: Sequence[Build]
     bars: Sequence[Bar] = ()
+    dots: Sequence[Dot] = ()
     disks: Sequence[Disk] = ()
     versions: Sequence[tuple[str, str]] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +131,7 @@ def whole() -> System:
         day=day,
         failures=statistics.failures(SHOWN),
         bars=_bars(day),
+        dots=_dots(day),
         disks=_disks(hands),
         versions=_versions(hands),
         parts=CHECKUP.look(),
@@ -159,6 +171,20 @@ def _bars(day: statistics.Day) -> Sequence[Bar]:
                     )
                 )
     return bars
+
+
+def _dots(day: statistics.Day) -> Sequence[Dot]:
+    most = max((hour.took or 0 for hour in day.hours), default=0) or 1
+    width = WIDTH / len(day.hours)
+    return [
+        Dot(
+            x=round((n + 0.5) * width, 1),
+            y=round(HEIGHT * (1 - hour.took / most) + DOT, 1),
+            text=f"{hour.begins:%H}:00 UTC: {duration(hour.took)} on average",
+        )
+        for n, hour in enumerate(day.hours)
+        if hour.took is not None
+    ]
 
 
 def _disks(hands: Sequence[Hand]) -> Sequence[Disk]:
