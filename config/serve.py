@@ -135,6 +135,10 @@ class Server(daphne.server.Server):
     # Requests
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if self._stopping is not None:
+            # Nobody would wait for its end, and a thread in it would wait for ours.
+            protocol.transport.abortConnection()
+            return asyncio.Queue()
         spool: Spool | None = getattr(protocol, "spool", None)
         if spool is not None:
             scope[KEY] = spool
