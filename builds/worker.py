@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.fleet import Worker
+from builds.metrics import WAITED
 from builds.models import Build
 from builds.status import Status
 
@@ -63,7 +64,10 @@ class ThisWorker:
                 lease_until=self._lease(),
                 started_at=now,
             )
-            yield Build.objects.get(pk=build_id) if moved else None
+            build = Build.objects.get(pk=build_id) if moved else None
+            if build is not None:
+                WAITED.observe((now - build.queued_at).total_seconds())
+            yield build
         finally:
             with self._lock:
                 self._held.discard(build_id)
