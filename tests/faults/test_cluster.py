@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import zipped
@@ -68,7 +69,9 @@ def round_of(
 def all_right(cluster: Troubled, watched: Watched) -> Counter[str]:
     """Checks every reader against the archives; returns what was counted."""
     wait_for_archives(cluster.query)
-    cluster.first.answers()
+    for web in cluster.webs:
+        web.answers()
+        assert httpx.get(f"{web.url}/readyz", trust_env=False).status_code == 200
     counts: Counter[str] = Counter(cluster.kills)
     with cluster.first.client(cluster.key) as client:
         for image_id, (printing, readers) in watched.items():
