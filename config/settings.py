@@ -95,6 +95,9 @@ if ENV.database_url:
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.
         "timeout": 5,
+        # A try that is given up is followed by one as soon as somebody asks. Left to itself the
+        # pool waits twice as long each time, and comes back long after the server did.
+        "reconnect_timeout": 5,
     }
 else:
     DATABASES = {

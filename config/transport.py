@@ -44,7 +44,7 @@ class Socket(WebSocketProtocol):
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:
         if isinstance(content, str) and self.state == self.STATE_OPEN:
             self.transport.write(framed(content))
-        else:
+        elif self.state == self.STATE_OPEN:  # else nobody listens, as the application hears next
             super().serverSend(content, binary)
 
     def serverClose(self, code: int | None = None) -> None:

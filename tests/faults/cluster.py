@@ -21,6 +21,7 @@ from accounts.models import ApiKey, User
 call_command("migrate", verbosity=0)
 print(ApiKey.objects.issue(User.objects.create_user("owner"), label="")[1])
 """
+BUSY_SECONDS = 6
 Plan = dict[str, int]
 """How often each of the methods of `Troubled` is called."""
 
@@ -149,15 +150,19 @@ class Troubled:
         self.database.start()
 
     def _worker(self, chance: random.Random) -> subprocess.Popen[bytes]:
-        """One that has a build in hand, if any has."""
-        names = self.query(
-            "SELECT DISTINCT worker FROM builds_build "
-            "WHERE status IN ('building', 'pushing') AND lease_until > now() ORDER BY worker"
-        )
-        masters = {_parent(int(name.split(":")[1])) for (name,) in names}
-        busy = [worker for worker in self.workers if worker.pid in masters]
-        self.held += bool(busy)
-        return chance.choice(busy or self.workers)
+        """One that has a build in hand, if any has soon."""
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            names = self.query(
+                "SELECT DISTINCT worker FROM builds_build "
+                "WHERE status IN ('building', 'pushing') AND lease_until > now()"
+            )
+            masters = {_parent(int(name.split(":")[1])) for (name,) in names}
+            busy = [worker for worker in self.workers if worker.pid in masters]
+            if busy or time.monotonic() > until:
+                self.held += bool(busy)
+                return chance.choice(busy or self.workers)
+            time.sleep(0.2)
 
 
 def _parent(pid: int) -> int:
