@@ -137,11 +137,11 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
 
 def _move(chunk: _Chunk) -> bool | None:
     """Moves the head. False where that is done already, None where the fence is lost."""
-    known = chunk.build.log_chunks
-    head = Build.objects.held_by(chunk.build).filter(status__in=RUNNING)
-    if head.filter(log_chunks=known).update(**chunk.values):
+    known, heads = chunk.build.log_chunks, Build.objects.held_by(chunk.build)
+    if heads.filter(status__in=RUNNING, log_chunks=known).update(**chunk.values):
         return True
-    return False if head.filter(log_chunks=known + 1).exists() else None
+    stands = heads.filter(status__in=RUNNING, log_chunks=known + 1).exists()
+    return False if stands else None
 
 
 TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))
