@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from io import SEEK_END
+from itertools import islice
 from struct import Struct
 from typing import IO
 from zlib import crc32
@@ -142,8 +143,10 @@ class Index:
             raise BadArchive(f"the lines from {frame.first} on are damaged")
         return text
 
-    def lines(self, file: IO[bytes], frame: Frame) -> list[LogLine]:
-        """Raises BadArchive."""
+    def lines(
+        self, file: IO[bytes], frame: Frame, start: int = 0, stop: int | None = None
+    ) -> list[LogLine]:
+        """Those of a frame, or some, numbered within it. Raises BadArchive."""
         texts = self.text(file, frame).decode().split("\n")
         file.seek(self.size + HEADER.size + frame.about_at)
         times, streams, steps = orjson.loads(_decompressed(file.read(frame.about_size)))
@@ -154,7 +157,9 @@ class Index:
                 at=datetime.fromtimestamp(at / 1_000_000, UTC),
                 step=step,
             )
-            for text, at, stream, step in zip(texts, times, streams, steps, strict=False)
+            for text, at, stream, step in islice(
+                zip(texts, times, streams, steps, strict=False), start, stop
+            )
         ]
 
 

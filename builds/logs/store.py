@@ -54,7 +54,8 @@ def microseconds(line: LogLine) -> int:
     return round(line.at.timestamp() * 1_000_000)
 
 
-def decode(data: bytes) -> list[LogLine]:
+def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine]:
+    """The lines of a chunk, or some, numbered within it."""
     rows = orjson.loads(zstandard.decompress(data))
     return [
         LogLine(
@@ -63,7 +64,7 @@ def decode(data: bytes) -> list[LogLine]:
             at=datetime.fromtimestamp(at / 1_000_000, UTC),
             step=step,
         )
-        for at, stream, step, text in rows
+        for at, stream, step, text in rows[start:stop]
     ]
 
 
