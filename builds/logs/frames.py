@@ -7,7 +7,6 @@ streams and steps of each; one with the index, which ends in its own length and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from io import SEEK_END
 from itertools import islice
 from struct import Struct
@@ -17,7 +16,7 @@ from zlib import crc32
 import orjson
 import zstandard
 
-from builds.logs.lines import LogLine
+from builds.logs.lines import LogLine, moment, since_1970
 
 FRAME_BYTES = 128 * 1024
 MAGIC = b"SLIPWAY1"
@@ -81,7 +80,7 @@ class FrameWriter:
             return
         text = "".join(f"{line.text}\n" for line in lines).encode()
         data = self._compressor.compress(text)
-        times = [round(line.at.timestamp() * 1_000_000) for line in lines]
+        times = [since_1970(line.at) for line in lines]
         streams = "".join(line.stream[3] for line in lines)
         about = orjson.dumps([times, streams, [line.step for line in lines]])
         self._abouts.append(self._compressor.compress(about))
@@ -154,7 +153,7 @@ class Index:
             LogLine(
                 stream="stdout" if stream == "o" else "stderr",
                 text=text,
-                at=datetime.fromtimestamp(at / 1_000_000, UTC),
+                at=moment(at),
                 step=step,
             )
             for text, at, stream, step in islice(

@@ -5,7 +5,6 @@ A chunk is zstd over a JSON array of `[microseconds since the epoch, "o" or "e",
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import local
 from typing import Any
 
@@ -14,7 +13,7 @@ import zstandard
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 
-from builds.logs.lines import LogLine
+from builds.logs.lines import LogLine, moment, since_1970
 from builds.logs.together import Together
 from builds.models import Build, LogChunk
 from builds.status import RUNNING
@@ -51,7 +50,7 @@ def encode(lines: Sequence[LogLine]) -> bytes:
 
 def microseconds(line: LogLine) -> int:
     """Since 1970."""
-    return round(line.at.timestamp() * 1_000_000)
+    return since_1970(line.at)
 
 
 def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine]:
@@ -61,7 +60,7 @@ def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine
         LogLine(
             stream="stdout" if stream == "o" else "stderr",
             text=text,
-            at=datetime.fromtimestamp(at / 1_000_000, UTC),
+            at=moment(at),
             step=step,
         )
         for at, stream, step, text in rows[start:stop]
@@ -70,9 +69,7 @@ def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine
 
 def size_of(lines: Sequence[LogLine]) -> int:
     """What they take in the log as text, in bytes, newlines too."""
-    return sum(
-        (len(line.text) if line.text.isascii() else len(line.text.encode())) + 1 for line in lines
-    )
+    return len("\n".join([line.text for line in lines]).encode()) + 1 if lines else 0
 
 
 @dataclass(frozen=True, slots=True)
