@@ -18,8 +18,8 @@ EVENT = {
         "event": {"type": "string", "enum": ["message", "done"]},
         "data": {
             "type": "string",
-            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`) and `offset`, "
-            "which is the id again. Of `done`, the image's status as a JSON string.",
+            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`) "
+            "and `offset`, which is the id again. Of `done`, the image's status as a JSON string.",
         },
     },
     "required": ["id", "data"],
@@ -49,7 +49,13 @@ def _events_of(lines: Lines) -> bytes:
     batch = []
     for at, line in enumerate(lines.lines, lines.start.line):
         following = f"{lines.start.attempt}:{at + (lines.gap or 1)}"
-        log = {"log_type": line.stream, "log": line.text, "line": at, "ts": timestamp(line.at)}
+        log = {
+            "log_type": line.stream,
+            "log": line.text,
+            "line": at,
+            "ts": timestamp(line.at),
+            "step": line.step,
+        }
         data = orjson.dumps({"log": log, "offset": following})
         batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))
     return b"".join(batch)
