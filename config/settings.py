@@ -85,9 +85,10 @@ TEMPLATES = [
 
 DATABASES: dict[str, dict[str, Any]]
 if ENV.database_url:
-    # No health check of ours: the pool tests what it hands out, and a reader holds nothing between
-    # two reads, so a small pool serves many watchers.
-    DATABASES = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
+    # A reader holds nothing between two reads, so a small pool serves many watchers. It tests what
+    # it hands out: when PostgreSQL has restarted, all that it kept is dead.
+    parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0, conn_health_checks=True)
+    DATABASES = {"default": {**parsed}}
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
@@ -113,7 +114,9 @@ CHANNEL_LAYERS = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [ENV.redis_url]},
+            # Longer than the layer lets Redis wait for a message, or each silence would count as a
+            # Redis that is away.
+            "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
         }
     }
     if ENV.redis_url

@@ -481,12 +481,16 @@ def test_a_fault_before_the_answer_is_json_and_within_it_a_cut(server: Child) ->
 # Websockets
 
 
-def upgrade(client: Client) -> None:
+def handshake() -> bytes:
     key = base64.b64encode(os.urandom(16)).decode()
-    client.sendall(
+    return (
         "GET /socket HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
+def upgrade(client: Client) -> None:
+    client.sendall(handshake())
     assert read_answer(client.stream)[0] == 101
 
 
@@ -499,6 +503,13 @@ def test_websockets_work(server: Child) -> None:
         upgrade(client)
         client.sendall(frame("hello"))
         assert client.stream.read(7) == b"\x81\x05hello"
+
+
+def test_an_application_that_breaks_can_say_so_as_it_closes_its_websocket(server: Child) -> None:
+    with server.connect() as client:
+        upgrade(client)
+        client.sendall(frame("close"))
+        assert client.stream.read(4) == b"\x88\x02" + (1011).to_bytes(2, "big")
 
 
 def test_a_websocket_that_stalls_costs_little_and_is_cut(server: Child) -> None:
@@ -544,6 +555,25 @@ def test_an_answer_under_way_is_finished(start: Callable[..., Child]) -> None:
     assert "stopped" in server.stop()
     assert connection.getresponse().read() == b"rested"
     connection.close()
+
+
+def test_whoever_asks_while_it_stops_is_cut(start: Callable[..., Child]) -> None:
+    server = start()
+    under_way = server.http()
+    under_way.request("GET", "/nap?seconds=1")
+    with server.connect() as late, server.connect() as watcher:
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        late.sendall(b"GET /nap?seconds=30 HTTP/1.1\r\nHost: a\r\n\r\n")
+        watcher.sendall(handshake())
+        for each in (late, watcher):
+            with pytest.raises(ConnectionResetError):
+                each.recv(1000)
+    assert under_way.getresponse().read() == b"rested"
+    under_way.close()
+    server.process.communicate(timeout=5)
+    assert server.process.returncode == 0
 
 
 def test_an_address_in_use_is_a_clear_error(server: Child, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
-"""Operators watch everybody's builds by office: as long as they hold it, and not by a key."""
+"""Whether those who watch still may; operators watch everybody's builds, but not by a key."""
 
 import asyncio
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import ApiKey, User
 from accounts.sockets import Caller
+from images import gate
 from images.gate import Closed, Code, Place, barred, opened
 from tests.images.conftest import Send
 
@@ -62,3 +64,14 @@ def test_many_operators_are_asked_for_in_as_many_queries_as_one(
     for some in (watching[:1], watching):
         with django_assert_num_queries(3):
             assert barred(some) == {}
+
+
+async def test_a_viewer_who_comes_as_the_last_one_leaves_is_asked_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "ASK_SECONDS", 0.01)
+    nobody = Caller(AnonymousUser())
+    with gate.gate().watching(nobody, uuid4()):
+        await asyncio.sleep(0)
+    with gate.gate().watching(nobody, uuid4()) as place:
+        assert await asyncio.wait_for(place.barred, 5) is gate.Code.NOT_FOUND
