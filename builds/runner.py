@@ -31,6 +31,7 @@ from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
 from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
 from builds.status import Status
+from builds.tracing import working_on
 from builds.worker import WORKER
 
 LOOK_SECONDS = 1.0
@@ -64,7 +65,7 @@ def run_next() -> bool:
 
 def run(build_id: UUID) -> bool:
     """Claims the build and sees it through; False at once where it is not to be had."""
-    with WORKER.claim(build_id) as build:
+    with working_on(build_id), WORKER.claim(build_id) as build:
         if build is None:
             return False
         settings = build_settings()

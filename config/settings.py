@@ -38,7 +38,7 @@ if TRUSTED_PROXY:
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.apps.OperatorsAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -52,9 +52,10 @@ INSTALLED_APPS = [
     "accounts",
     "builds",
     "images",
-    "config",
+    "config.apps.ConfigApp",
 ]
 MIDDLEWARE = [
+    "config.requests.observe",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -194,6 +195,7 @@ BUILDS = BuildSettings(
         cpus=ENV.cpus,
         disk_bytes=ENV.disk_mb * 1024 * 1024,
     ),
+    disk_budget_bytes=ENV.disk_budget_mb * 1024 * 1024,
     free_disk_bytes=ENV.free_disk_mb * 1024 * 1024,
     deadline_seconds=ENV.deadline,
     daily_builds=ENV.daily_builds,
@@ -211,13 +213,26 @@ BUILDS = BuildSettings(
     ),
 )
 
+METRICS_TOKEN = ENV.metrics_token
+METRICS_PORT = ENV.metrics_port
+SENTRY_DSN = ENV.sentry_dsn
+OTEL_ENDPOINT = ENV.otel_endpoint
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "text": {"format": "{asctime} {levelname} {name} {message}{ids}", "style": "{"},
+        "json": {"()": "config.logs.JsonFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"ids": {"()": "config.logs.Ids"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": ENV.log_format,
+            "filters": ["ids"],
+        }
+    },
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},

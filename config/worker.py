@@ -28,8 +28,11 @@ from builds import actors, lifecycle, reaper, runner
 from builds.broker import broker
 from builds.conf import build_settings
 from builds.logs import archive
+from builds.machine import keep_measuring
 from builds.models import Build
 from builds.worker import WORKER
+from config import metrics
+from config.logs import keep_errors
 from images import bulk, logos
 
 JOIN_SECONDS = 8.0
@@ -50,6 +53,8 @@ class Housekeeping(Middleware):
         # What a busy process fetches ahead, an idle one never hears of.
         worker.queue_prefetch = worker.worker_threads
         _try(partial(WORKER.sign_on, worker.worker_threads))
+        _try(metrics.serve_worker)
+        keep_errors()
         runner.engine().sweep(alive)
         _try(reaper.drop_strays)
         _try(logos.drop_unused)
@@ -58,6 +63,7 @@ class Housekeeping(Middleware):
             target=self._run, args=[worker], name="housekeeping", daemon=True
         )
         self._thread.start()
+        threading.Thread(target=keep_measuring, name="measuring", daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         WORKER.stopping.set()

@@ -8,6 +8,7 @@ import orjson
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.follow import Done, Silence, follow
+from builds.metrics import VIEWERS
 
 SSE = "text/event-stream"
 EVENT = {
@@ -29,18 +30,19 @@ EVENT = {
 async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
     """Valid SSE, and what the `chutes` command line reads; always ends in `DONE`."""
     yield b"retry: 1000\n\n"
-    async for told in follow(image_id, cursor):
-        match told:
-            case Lines():
-                yield told.once(_events_of)
-            case Silence():
-                yield b": keepalive\n\n"
-            case Done():
-                data = orjson.dumps(told.api_status)
-                yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
-                    str(told.cursor).encode(),
-                    data,
-                )
+    with VIEWERS.labels("events").track_inprogress():
+        async for told in follow(image_id, cursor):
+            match told:
+                case Lines():
+                    yield told.once(_events_of)
+                case Silence():
+                    yield b": keepalive\n\n"
+                case Done():
+                    data = orjson.dumps(told.api_status)
+                    yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
+                        str(told.cursor).encode(),
+                        data,
+                    )
 
 
 def _events_of(lines: Lines) -> bytes:

@@ -16,6 +16,7 @@ from django.db.models import F
 
 from builds.logs.lines import LogLine
 from builds.logs.together import Together
+from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, LogChunk
 from builds.status import RUNNING
 
@@ -117,6 +118,8 @@ def append(
     written = TOGETHER.write(chunk) if together else _insert([chunk])[0]
     if not written:
         raise FenceLost
+    LOG_LINES.inc(len(lines))
+    LOG_BYTES.inc(row.raw_bytes)
     for name, value in values.items():
         setattr(build, name, value)
 

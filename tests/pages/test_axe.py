@@ -62,6 +62,9 @@ def test_axe_finds_nothing_serious(
         ("admin", f"/i/{images['rich']}?tab=readme", ".readme"),
         ("admin", f"/i/{images['bad']}", ".row.error"),
         ("admin", f"/i/{images['going']}", ".text"),
+        ("admin", "/admin/", ".system .word"),
+        ("admin", "/admin/system/", ".system .plot"),
+        ("admin", "/admin/system/pause/", "[type=submit]"),
     ]
     for who, path, there in pages:
         with opened(who, color_scheme=scheme) as page:
