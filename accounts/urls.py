@@ -3,10 +3,15 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
+from accounts.forms import SignInForm
 from accounts.views import KeyView, MeView
 
 urlpatterns = [
-    path("sign-in", LoginView.as_view(template_name="pages/sign_in.html"), name="sign-in"),
+    path(
+        "sign-in",
+        LoginView.as_view(template_name="pages/sign_in.html", authentication_form=SignInForm),
+        name="sign-in",
+    ),
     path("sign-out", LogoutView.as_view(), name="sign-out"),
     path("users/me", MeView.as_view({"get": "retrieve"})),
     path("api_keys/", KeyView.as_view({"get": "list", "post": "create"})),

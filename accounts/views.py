@@ -92,7 +92,8 @@ class KeyView(AccountView):
         key, text = ApiKey.objects.issue(
             self.user, label=name, scopes=form.granted, expires_at=expires_at
         )
-        return Response({**KeySerializer(key).data, "secret_key": text})
+        told = {**KeySerializer(key).data, "secret_key": text}
+        return Response(told, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="get_api_key", responses=KeySerializer)
     def retrieve(self, request: Request, ref: str) -> Response:

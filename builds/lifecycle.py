@@ -25,6 +25,10 @@ class ContextGone(Exception):
     """What the current attempt was built from is no longer stored."""
 
 
+class Superseded(Exception):
+    """Another attempt has taken the place of this one, or its image was deleted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """What an owner wants built, complete and checked."""
@@ -73,15 +77,30 @@ def request_build(request: BuildRequest) -> Build:
 
 
 @transaction.atomic
-def request_again(image_id: UUID) -> Build:
-    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone."""
-    target = Target.objects.select_for_update().get(pk=image_id)
+def request_again(image_id: UUID, *, free: bool = False) -> Build:
+    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone.
+
+    Nobody is charged for one that is `free`.
+    """
+    return _again(Target.objects.select_for_update().get(pk=image_id), free=free)
+
+
+@transaction.atomic
+def request_retry(build: Build) -> Build:
+    """A new attempt, free of charge, after this one. Raises also Superseded."""
+    target = Target.objects.select_for_update().filter(pk=build.image_id).first()
+    if target is None or target.current_id != build.pk:
+        raise Superseded
+    return _again(target, free=True)
+
+
+def _again(target: Target, *, free: bool) -> Build:
     last = target.current
     if last is None or last.state not in FINAL:
         raise UnderWay
     if not last.context_key:
         raise ContextGone
-    build = last.again(restarts=0, free=False)
+    build = last.again(restarts=0, free=free)
     build.save(force_insert=True)
     target.current = build
     target.save(update_fields=["current"])

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import models
-from django.db.models import Exists, Max, Q
+from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.fleet import Pause, Worker
@@ -79,7 +79,7 @@ class BuildQuerySet(models.QuerySet["Build"]):
         """Ended, with a log that only chunks have."""
         return self.filter(archive_key="", discarded_at=None, log_lines__gt=0, status__in=FINAL)
 
-    def charged_since(self, owner_id: UUID, since: datetime) -> "BuildQuerySet":
+    def charged_since(self, owner_id: UUID | OuterRef, since: datetime) -> "BuildQuerySet":
         """What counts against an owner's quota: our own restarts do not."""
         return self.filter(owner_id=owner_id, queued_at__gt=since, free=False)
 

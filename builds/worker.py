@@ -7,8 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
+from time import monotonic
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import F
 from django.utils import timezone
 
@@ -30,6 +33,7 @@ class ThisWorker:
         self._threads = 0
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
+        self._away_at = -inf
 
     @contextmanager
     def claim(self, build_id: UUID) -> Iterator[Build | None]:
@@ -108,7 +112,16 @@ class ThisWorker:
     def renew(self) -> None:
         """Says for the held builds that their worker lives."""
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
-        held.update(lease_until=self._lease())
+        try:
+            held.update(lease_until=self._lease())
+        except (OperationalError, InterfaceError):
+            self._away_at = monotonic()
+            raise
+
+    @property
+    def trusts_leases(self) -> bool:
+        """Not after the database was away, until all that live have had time to renew theirs."""
+        return monotonic() - self._away_at > build_settings().lease_seconds
 
     def held(self) -> frozenset[UUID]:
         with self._lock:

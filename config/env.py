@@ -138,7 +138,10 @@ class Environment:
         "SLIPWAY_PUBLIC_URL", text, "", "https://… as users see it; sets CSRF origin and cookies"
     )
     trusted_proxy: bool = variable(
-        "SLIPWAY_TRUSTED_PROXY", flag, "no", "Whether X-Forwarded-Proto of the front is believed"
+        "SLIPWAY_TRUSTED_PROXY",
+        flag,
+        "no",
+        "Whether X-Forwarded-Proto and -For of the front are believed",
     )
     debug: bool = variable("SLIPWAY_DEBUG", flag, "no", "Django's debug pages: never in public")
     log_level: str = variable(

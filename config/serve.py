@@ -21,6 +21,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from config.connection import Connection, Refuse, refusal
 from config.spool import KEY, BodyTooLarge, Spool
+from config.transport import BACKLOG, Listener, Socket
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Server(daphne.server.Server):
         self.http_factory = Factory(self)
         self.http_factory.timeOut = idle_seconds
         self.ws_factory = WebSocketFactory(self, server="")
+        self.ws_factory.protocol = Socket
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,
@@ -117,7 +119,8 @@ class Server(daphne.server.Server):
         loop = daphne.server.twisted_loop
         asyncio.set_event_loop(loop)
         try:
-            self.port = reactor.listenTCP(port, self.http_factory, interface=host)
+            self.port = Listener(port, self.http_factory, BACKLOG, host, reactor)
+            self.port.startListening()
         except CannotListenError as problem:
             raise OSError(f"Cannot listen on {host}:{port}: {problem.socketError}") from None
         for each in (signal.SIGINT, signal.SIGTERM):

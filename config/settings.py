@@ -32,7 +32,8 @@ SESSION_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 SECURE_SSL_REDIRECT = SECURE_COOKIES and ENV.trusted_proxy
-if ENV.trusted_proxy:
+TRUSTED_PROXY = ENV.trusted_proxy
+if TRUSTED_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 
@@ -85,9 +86,10 @@ TEMPLATES = [
 
 DATABASES: dict[str, dict[str, Any]]
 if ENV.database_url:
-    # No health check of ours: the pool tests what it hands out, and a reader holds nothing between
-    # two reads, so a small pool serves many watchers.
-    DATABASES = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
+    # A reader holds nothing between two reads, so a small pool serves many watchers. It tests what
+    # it hands out: when PostgreSQL has restarted, all that it kept is dead.
+    parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0, conn_health_checks=True)
+    DATABASES = {"default": {**parsed}}
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
@@ -113,7 +115,9 @@ CHANNEL_LAYERS = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [ENV.redis_url]},
+            # Longer than the layer lets Redis wait for a message, or each silence would count as a
+            # Redis that is away.
+            "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
         }
     }
     if ENV.redis_url
@@ -148,6 +152,8 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 # Text fields and JSON together: a Dockerfile and a readme at their longest, and the rest.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+# As many images as an operator may select at once, and the fields around them.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
 
 REST_FRAMEWORK = {

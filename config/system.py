@@ -15,12 +15,12 @@ from django.db import connection
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
+from api.people import duration
 from builds import statistics
 from builds.broker import broker
 from builds.incidents import Incident
 from builds.models import Build, Pause, Worker
 from config.checkup import CHECKUP
-from images.templatetags.people import duration
 
 SHOWN = 10
 WIDTH, HEIGHT, GAP, DOT = 600, 100, 4, 5

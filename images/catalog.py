@@ -67,13 +67,19 @@ class Wanted:
     build_args: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing; staff have none."""
+def daily_limit(owner: User) -> int | None:
+    """Builds within QUOTA_WINDOW. None where there is no limit, which is so for operators."""
     if owner.is_staff:
-        return
-    limit = owner.daily_build_limit
+        return None
+    own = owner.daily_build_limit
+    return build_settings().daily_builds if own is None else own
+
+
+def check_quota(owner: User) -> None:
+    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    limit = daily_limit(owner)
     if limit is None:
-        limit = build_settings().daily_builds
+        return
     since = timezone.now() - QUOTA_WINDOW
     charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
     times = list(charged.values_list("queued_at", flat=True)[:limit])
@@ -119,15 +125,18 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
         raise
 
 
-def rebuild(image: Image) -> Image:
+def rebuild(image: Image, *, by: User | None = None) -> Image:
     """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
 
-    Image.DoesNotExist where it was deleted meanwhile.
+    Image.DoesNotExist where it was deleted meanwhile. What an operator asks for by another's image
+    is not charged to its owner.
     """
-    check_quota(image.owner)
+    free = by is not None and by.pk != image.owner_id
+    if not free:
+        check_quota(image.owner)
     with transaction.atomic():
         held = Image.objects.select_for_update().get(pk=image.pk)
-        request_again(held.pk)
+        request_again(held.pk, free=free)
     return Image.objects.with_build().get(pk=image.pk)
 
 

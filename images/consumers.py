@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 
 from accounts.credentials import BadCredentials, Headers
 from accounts.sockets import Caller, caller_of, headers_of, may_come_from
@@ -34,6 +35,10 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     channel_layer_alias = None
     """No place in a channel layer: nothing is ever sent to a single viewer from elsewhere."""
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Without channels' visit to another thread to close connections: nothing here has one."""
+        await getattr(self, message["type"].replace(".", "_"))(message)
 
     async def connect(self) -> None:
         headers = headers_of(self.scope)
@@ -64,8 +69,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _run(self, headers: Headers) -> None:
         try:
-            caller = await in_reader(caller_of, headers, purpose="images")
-            watched = await self.prepare(caller)
+            caller, watched = await in_reader(self._let_in, headers)
             with (
                 VIEWERS.labels("websocket").track_inprogress(),
                 gate().watching(caller, watched) as place,
@@ -84,11 +88,18 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
+        except (OperationalError, InterfaceError) as problem:
+            logger.warning("the database is away; a viewer is to come back: %s", problem)
+            code = Code.BROKEN
         except Exception:
             # Nobody awaits this task: an error that nobody tells would leave the viewer in silence.
             logger.exception("a websocket broke")
             code = Code.BROKEN
         await self.close(int(code))  # the server takes no other kind of number
+
+    def _let_in(self, headers: Headers) -> tuple[Caller, UUID | None]:
+        caller = caller_of(headers, purpose="images")
+        return caller, self.prepare(caller)
 
     def check_heard(self) -> None:
         """Raises Closed."""
@@ -98,8 +109,8 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def say(self, message: Any) -> None:
         await self.send(orjson.dumps(message).decode())
 
-    async def prepare(self, caller: Caller) -> UUID | None:
-        """What will be watched: one image or many. Raises Closed."""
+    def prepare(self, caller: Caller) -> UUID | None:
+        """What will be watched: one image or many; asked in a reader's thread. Raises Closed."""
         raise NotImplementedError
 
     async def tell(self, caller: Caller) -> None:
@@ -115,10 +126,10 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
 class LogSocket(Socket):
     """Lines from a cursor on, never more than the credit ahead of what was acknowledged."""
 
-    async def prepare(self, caller: Caller) -> UUID:
-        image = await in_reader(opened, caller, self.scope["url_route"]["kwargs"]["image_id"])
+    def prepare(self, caller: Caller) -> UUID:
+        image = opened(caller, self.scope["url_route"]["kwargs"]["image_id"])
         self.image_id: UUID = image.pk
-        self.cursor = await in_reader(_cursor_of, image, self.asked.get("offset", ""))
+        self.cursor = _cursor_of(image, self.asked.get("offset", ""))
         self.sent: deque[tuple[Cursor, int]] = deque()
         self.unacknowledged = 0
         return self.image_id
@@ -165,14 +176,14 @@ class LogSocket(Socket):
 class ImagesSocket(Socket):
     """Images as they move: all that the caller may see, or one."""
 
-    async def prepare(self, caller: Caller) -> UUID | None:
+    def prepare(self, caller: Caller) -> UUID | None:
         self.only: UUID | None = None
         if "image" in self.asked:
             try:
                 self.only = UUID(self.asked["image"])
             except ValueError:
                 raise Closed(Code.NOT_FOUND) from None
-            await in_reader(opened, caller, self.only)
+            opened(caller, self.only)
         return self.only
 
     async def tell(self, caller: Caller) -> None:

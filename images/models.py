@@ -1,8 +1,10 @@
 """Images: named things that their owners built, and who may see them."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, Q
@@ -16,6 +18,19 @@ from images.naming import Reference, readings
 if TYPE_CHECKING:
     Viewer = User | AnonymousUser
 
+OVERSEE = "images.view_image"
+
+
+def oversees(viewer: "Viewer") -> bool:
+    """Whether somebody looks after everybody's images, as operators with that right do."""
+    return isinstance(viewer, User) and viewer.is_staff and viewer.has_perm(OVERSEE)
+
+
+def overseers(ids: Collection[UUID]) -> set[UUID]:
+    """Those of these users who do, as they are now, in one query."""
+    able = ModelBackend().with_perm(OVERSEE)
+    return set(able.filter(pk__in=ids, is_staff=True).values_list("pk", flat=True))
+
 
 class ImageQuerySet(models.QuerySet["Image"]):
     def visible_to(self, viewer: "Viewer") -> "ImageQuerySet":
@@ -23,6 +38,10 @@ class ImageQuerySet(models.QuerySet["Image"]):
         if isinstance(viewer, User):
             return self.filter(Q(public=True) | Q(owner=viewer))
         return self.filter(public=True)
+
+    def readable_by(self, viewer: "Viewer") -> "ImageQuerySet":
+        """Whose logs this viewer may read: of what they see, and as an operator of everything."""
+        return self if oversees(viewer) else self.visible_to(viewer)
 
     def owned_by(self, viewer: "Viewer") -> "ImageQuerySet":
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
@@ -155,3 +174,55 @@ class Image(models.Model):
         if current is None:
             raise Build.DoesNotExist(f"image {self.pk} has no build")
         return current
+
+
+class BulkAction(models.Model):
+    """What an operator asks of one image or of many, done one by one until none is left."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4)
+    verb = models.CharField(max_length=12)
+    by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    confirmed_at = models.DateTimeField(null=True)
+    """Nothing is done before."""
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                name="images_bulkaction_open",
+                condition=Q(confirmed_at__isnull=False, ended_at=None),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} by {self.by.username}"
+
+
+class BulkItem(models.Model):
+    """One image of a bulk action, as it was when it was selected, and what came of it."""
+
+    WAITING, DONE, REFUSED = "waiting", "done", "refused"
+
+    action = models.ForeignKey(BulkAction, on_delete=models.CASCADE, related_name="items")
+    image_id = models.UUIDField()
+    label = models.CharField(max_length=400)
+    image_created_at = models.DateTimeField()
+    """An image made later under the same name has the same id, and is not meant."""
+    state = models.CharField(max_length=8, default=WAITING)
+    note = models.CharField(max_length=300, blank=True)
+    """Why it was refused."""
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["action", "image_id"], name="images_bulkitem_unique_per_action"
+            )
+        ]
+        indexes = [models.Index(fields=["action", "state", "id"], name="images_bulkitem_state")]
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.state}"

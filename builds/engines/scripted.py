@@ -27,6 +27,8 @@ from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
 from builds.orders import BuildOrder, BuildOutcome, Output
 
+PIPE_BYTES = 4096
+"""What a program that writes much into a pipe writes at once."""
 DIRECTIVE = re.compile(r"(?:#|RUN )scripted:\s*(\w+)\s?(.*)")
 
 
@@ -85,8 +87,13 @@ def _raw(text: str) -> Iterable[Output]:
 
 def _repeat(rest: str) -> Iterable[Output]:
     count, _, text = rest.partition(" ")
+    piece = bytearray()
     for number in range(int(count)):
-        yield "stdout", f"{number} {text}\n".encode()
+        piece += f"{number} {text}\n".encode()
+        if len(piece) >= PIPE_BYTES:
+            yield "stdout", bytes(piece)
+            piece.clear()
+    yield "stdout", bytes(piece)
 
 
 def _sleep(seconds: str) -> Iterable[Output]:

@@ -45,8 +45,9 @@ class Lines:
     _made: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def next(self) -> Cursor:
-        return Cursor(self.start.attempt, self.start.line + (self.gap or len(self.lines)))
+    def stop(self) -> int:
+        """The number of the line after them."""
+        return self.start.line + (self.gap or len(self.lines))
 
     def after(self, line: int) -> "Lines":
         """What of it begins at `line`."""

@@ -92,7 +92,7 @@ async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGener
                 return
             for each in batches:
                 yield each
-                line = each.next.line
+                line = each.stop
                 heard = monotonic()
             if batches:
                 continue
@@ -109,7 +109,23 @@ async def _next(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
     found = feed.since(line)
     if found is not None:
         return found, feed.head, feed.ended and not found
-    own = await _page(feed, line)
+    while True:
+        reading, is_own = feed.reading.get(line), False
+        if reading is None:
+            reading = feed.reading[line] = asyncio.create_task(_read(feed, line))
+            is_own = True
+        lines, head, ended = await asyncio.shield(reading)
+        # What somebody else had asked for before does not tell that there is nothing by now.
+        if is_own or lines or ended:
+            return lines, head, ended
+
+
+async def _read(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
+    """As `_next`, from the store; for all who stand at that line, as many come at once."""
+    try:
+        own = await _page(feed, line)
+    finally:
+        del feed.reading[line]
     if own is None:
         return [], None, True
     lines = [Lines(Cursor(feed.attempt, line), own.lines, own.gap)] if own.lines else []

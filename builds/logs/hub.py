@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import getLogger
 from time import monotonic
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -38,6 +39,8 @@ class Feed:
         """The first line that was not seen yet. Lines before the first look count as seen."""
         self.ended = False
         """All lines were seen, and none will follow."""
+        self.reading: dict[int, asyncio.Task[Any]] = {}
+        """What readers who are further back are reading from the store, by line."""
         self._seq = 0
         self._window: deque[tuple[Lines, int]] = deque()
         self._bytes = 0
@@ -47,7 +50,12 @@ class Feed:
         """Lines from `line` on; None where they are too far back, or nothing was seen yet."""
         if self.head is None or line < self._first:
             return None
-        return [each.after(line) for each, _ in self._window if each.next.line > line]
+        found: list[Lines] = []
+        for each, _ in reversed(self._window):  # most readers have all but the last
+            if each.stop <= line:
+                break
+            found.append(each.after(line))
+        return found[::-1]
 
     @property
     def changed(self) -> asyncio.Event:
@@ -117,7 +125,7 @@ class Hub:
         if feed.head is None:
             self._unread.add(feed)
             self._wake.set()
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._task = self._loop.create_task(self._run())
         try:
             yield feed

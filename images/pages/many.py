@@ -13,7 +13,7 @@ from builds.conf import build_settings
 from builds.status import WORDS
 from images.filters import ImageFilter
 from images.models import Image, ImageQuerySet
-from images.pages.standing import standings
+from images.standing import standings
 
 PAGE = 50
 

@@ -13,7 +13,7 @@ from builds.conf import build_settings
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
 from images.models import Image
-from images.pages.standing import standing
+from images.standing import standing
 
 DOTS = 24
 """The attempts that are shown to switch between."""

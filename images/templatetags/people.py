@@ -1,65 +1,9 @@
-"""Times, durations and sizes as people read them. static/pages/times.js says the same."""
-
-from datetime import datetime
+"""Times, durations, sizes and marks for templates."""
 
 from django import template
-from django.utils import timezone
-from django.utils.html import format_html
+
+from api.people import ago, badge, duration, megabytes, roughly, took
 
 register = template.Library()
-
-MINUTE, HOUR, DAY = 60, 3_600, 86_400
-RECENT = 30 * DAY
-MEGABYTES_FROM = 100_000
-
-
-@register.filter
-def duration(seconds: float | None) -> str:
-    """0:42, 12:05, 1:02:09; empty for None."""
-    if seconds is None:
-        return ""
-    minutes, left = divmod(max(0, int(seconds)), MINUTE)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-@register.filter
-def roughly(seconds: float) -> str:
-    """To the minute, for what nobody knows better."""
-    minutes = round(seconds / MINUTE)
-    return f"about {minutes} min" if minutes else "less than a minute"
-
-
-@register.filter
-def megabytes(size: int | str | None) -> str:
-    """12.3 MB, of a million bytes; empty where there is no size."""
-    if not isinstance(size, int):
-        return ""
-    return f"{size / 1_000_000:.1f} MB" if size >= MEGABYTES_FROM else f"{size / 1_000:.1f} kB"
-
-
-@register.filter
-def ago(at: datetime | None) -> str:
-    """A time element: relative, with the exact time on hover."""
-    if at is None:
-        return ""
-    seconds = (timezone.now() - at).total_seconds()
-    exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
-    return format_html(
-        '<time datetime="{}" title="{}" data-ago>{}</time>',
-        at.isoformat(),
-        exact,
-        _ago(seconds, at),
-    )
-
-
-def _ago(seconds: float, at: datetime) -> str:
-    if seconds < MINUTE:
-        return "just now"
-    if seconds < HOUR:
-        return f"{int(seconds // MINUTE)} min ago"
-    if seconds < DAY:
-        return f"{int(seconds // HOUR)} h ago"
-    if seconds < RECENT:
-        return f"{int(seconds // DAY)} d ago"
-    return at.strftime("%Y-%m-%d")
+for each in (ago, badge, duration, megabytes, roughly, took):
+    register.filter(each.__name__, each)

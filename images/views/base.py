@@ -5,7 +5,7 @@ from typing import cast
 from rest_framework.exceptions import NotFound
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
-from accounts.models import User
+from accounts.models import ApiKey, User
 from api.views import ApiView
 from images.models import Image, ImageQuerySet
 
@@ -34,6 +34,13 @@ class ImageView(ApiView):
 
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.with_build().visible_to(self.request.user)
+
+    def readable(self) -> ImageQuerySet:
+        """Whose logs the caller may read. What operators may see is not for their keys."""
+        images = Image.objects.with_build()
+        if isinstance(self.request.auth, ApiKey):
+            return images.visible_to(self.request.user)
+        return images.readable_by(self.request.user)
 
     def meant(
         self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False

@@ -96,7 +96,7 @@ class LinesView(ImageView):
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines by their numbers, of a log under way or finished."""
         given = asked(request, LINES)
-        image = self.meant(ref, tagless=True)
+        image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         at = first = given["from"]
         lines: list[LogLine] = []
@@ -139,7 +139,7 @@ class SearchView(ImageView):
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines that hold a text, with their numbers, and how many there are."""
         given = asked(request, SEARCH)
-        image = self.meant(ref, tagless=True)
+        image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         found = search(
             build,

@@ -62,7 +62,7 @@ class LogsView(ImageView):
         A build under way is answered with events, a finished one with text, unless `Accept` has
         `text/event-stream` in it.
         """
-        image = self.meant(ref, tagless=True)
+        image = self.meant(ref, self.readable(), tagless=True)
         resumed = request.headers.get("Last-Event-ID", "")
         cursor = cursor_of(image, request.query_params.get("offset", ""))
         cursor = cursor_of(image, resumed) if resumed else cursor

@@ -33,7 +33,9 @@ def test_create_user_prints_the_user_as_json() -> None:
 
 def test_create_user_makes_operators() -> None:
     assert json.loads(run("create_user", "somebody", "--staff"))["is_staff"] is True
-    assert User.objects.get().is_staff
+    user = User.objects.get()
+    assert user.is_staff
+    assert [group.name for group in user.groups.all()] == ["operator"]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
+from django.db import OperationalError
 from django.test import Client
 
 from accounts.models import ApiKey, ApiKeyQuerySet, User
 from api.speech import JSON_BYTES
+from images.models import ImageQuerySet
 from tests.conftest import script, zipped
 from tests.instance import Instance
 
@@ -199,6 +201,24 @@ def test_a_crash_answers_with_the_id_that_stands_beside_its_traceback(
     assert found[1] in record.getMessage()
     assert record.exc_info
     assert "a planted fault" in str(record.exc_info[1])
+    assert "planted" not in answer.content.decode()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["delete", "get"])
+def test_a_database_that_is_away_is_told_as_something_that_passes(
+    owner: User, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError("planted")
+
+    _, key = ApiKey.objects.issue(owner, label="laptop")
+    monkeypatch.setattr(ApiKeyQuerySet, "revoke", away)
+    monkeypatch.setattr(ImageQuerySet, "visible_to", away)
+    client = Client(raise_request_exception=False, HTTP_AUTHORIZATION=key)
+    # The one is the API, the other a page.
+    answer = client.delete("/api_keys/laptop") if method == "delete" else client.get("/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
     assert "planted" not in answer.content.decode()
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 
 from accounts.models import User
+from accounts.rights import make_operator
 
 
 class Command(BaseCommand):
@@ -20,9 +22,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            user = User.objects.create_user(
-                options["name"], hotkey=options["hotkey"], is_staff=options["staff"]
-            )
+            with transaction.atomic():
+                user = User.objects.create_user(options["name"], hotkey=options["hotkey"])
+                if options["staff"]:
+                    make_operator(user)
         except ValidationError as problem:
             raise CommandError(" ".join(problem.messages)) from problem
         self.stdout.write(

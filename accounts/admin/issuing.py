@@ -1,0 +1,101 @@
+"""The form that an operator issues a key with: whose, for what, until when."""
+
+from typing import Any
+from uuid import uuid4
+
+from django import forms
+from django.utils import timezone
+
+from accounts import rights, scopes
+from accounts.models import ApiKey, User
+
+GRANTS = (
+    (scopes.ALL, "Everything that its user may do, making keys included"),
+    ("images:read", "Look at images and their logs, and pull"),
+    ("images:write", "Send, rebuild, cancel and describe images"),
+    ("images:delete", "Delete images"),
+)
+
+
+class IssueForm(forms.ModelForm[ApiKey]):
+    """Sent a second time it issues no second key: the first has the id that the form came with."""
+
+    actor: User
+
+    key_id = forms.UUIDField(widget=forms.HiddenInput)
+    grants = forms.MultipleChoiceField(
+        label="May", choices=GRANTS, widget=forms.CheckboxSelectMultiple
+    )
+    only_image = forms.UUIDField(
+        required=False,
+        label="Only for image",
+        help_text="The id of one image, to bind the key to it; empty for every image.",
+        error_messages={"invalid": "This is no image's id, which looks like 6c3d…-…-… ."},
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("user", "label", "expires_at")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["key_id"].initial = uuid4
+
+    def clean_user(self) -> User:
+        user: User = self.cleaned_data["user"]
+        if not rights.reaches(self.actor, user):
+            raise forms.ValidationError(
+                f"{user.username} has rights that you lack: a superuser has to issue this key."
+            )
+        if not user.is_active:
+            raise forms.ValidationError(
+                f"{user.username} is not active, and no key of theirs would work."
+            )
+        return user
+
+    def clean_expires_at(self) -> Any:
+        return checked_expiry(self.cleaned_data["expires_at"])
+
+    def clean_grants(self) -> list[str]:
+        granted: list[str] = self.cleaned_data["grants"]
+        return [scopes.ALL] if scopes.ALL in granted else granted
+
+    def clean(self) -> dict[str, Any]:
+        found = super().clean() or self.cleaned_data
+        identity = found.get("key_id")
+        if identity is not None and ApiKey.objects.filter(pk=identity).exists():
+            raise forms.ValidationError(
+                "This form was sent before, and its key was issued and shown then. If nobody has "
+                "copied it, revoke that key and begin with a new form."
+            )
+        image = found.get("only_image")
+        if image and found.get("grants") == [scopes.ALL]:
+            self.add_error(
+                "only_image", "A key for everything is for every image: take that tick off first."
+            )
+        return found
+
+    @property
+    def granted(self) -> list[str]:
+        """As `accounts.scopes` spells them."""
+        image = self.cleaned_data["only_image"]
+        return [f"{grant}:{image}" if image else grant for grant in self.cleaned_data["grants"]]
+
+
+def checked_expiry(moment: Any) -> Any:
+    """Raises ValidationError where it is past."""
+    if moment is not None and moment <= timezone.now():
+        raise forms.ValidationError("This is past: the key would never work.")
+    return moment
+
+
+class KeyForm(forms.ModelForm[ApiKey]):
+    """What may be changed of a key that is issued."""
+
+    class Meta:
+        model = ApiKey
+        fields = ("label", "expires_at")
+
+    def clean_expires_at(self) -> Any:
+        moment = self.cleaned_data["expires_at"]
+        return checked_expiry(moment) if "expires_at" in self.changed_data else moment

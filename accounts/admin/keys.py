@@ -1,0 +1,209 @@
+"""API keys for operators: issued, and shown that once; changed in name and time; revoked."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.cache import add_never_cache_headers
+
+from accounts import rights
+from accounts.admin.issuing import IssueForm, KeyForm
+from accounts.models import ApiKey, User
+
+MOST = 1_000
+"""Keys that are revoked at once."""
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("usable", "in use"), ("expired", "expired"), ("revoked", "revoked")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        expired = Q(revoked_at=None, expires_at__lte=timezone.now())
+        chosen = {
+            "usable": queryset.usable,
+            "expired": lambda: queryset.filter(expired),
+            "revoked": lambda: queryset.exclude(revoked_at=None),
+        }.get(self.value() or "")
+        return chosen() if chosen else queryset
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+    list_display = ("name", "user", "may", "state", "created_at", "last_used_at", "expires_at")
+    list_filter = (StateFilter,)
+    list_select_related = ("user",)
+    search_fields = ("user__username", "label")
+    search_help_text = "A part of the label or of the user's name, or the id of a key"
+    show_full_result_count = False
+    ordering = ("-created_at", "id")
+    autocomplete_fields = ("user",)
+    fields = ("user", "label", "may", "state", "expires_at", "created_at", "last_used_at", "id")
+    readonly_fields = ("user", "may", "state", "created_at", "last_used_at", "id")
+    actions = ("revoke",)
+
+    # What is shown
+
+    @admin.display(description="key", ordering="label")
+    def name(self, key: ApiKey) -> str:
+        return key.label or f"cpk_{key.pk.hex[:8]}…"
+
+    @admin.display(description="may")
+    def may(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.display
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return f"revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC"
+        if not key.user.is_active:
+            return "its user is not active"
+        expired = key.expires_at is not None and key.expires_at <= timezone.now()
+        return "expired" if expired else "in use"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
+    ) -> tuple[QuerySet[ApiKey], bool]:
+        """Who pastes a whole key means its id: the secret is no search term."""
+        try:
+            identity = UUID(search_term.removeprefix("cpk_").partition(".")[0])
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+        return queryset.filter(pk=identity), False
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        if obj is not None:
+            return [(None, {"fields": self.fields})]
+        fields = ("user", "label", "grants", "only_image", "expires_at", "key_id")
+        text = "The key is shown once, on the next page. The time is in UTC; empty for no end."
+        return [(None, {"fields": fields, "description": text})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return self.readonly_fields if obj else ()
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kw: Any
+    ) -> Any:
+        form = super().get_form(
+            request, obj, change, **{"form": KeyForm if obj else IssueForm, **kw}
+        )
+        form.actor = request.user  # type: ignore[attr-defined]
+        return form
+
+    # Who may
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        if not super().has_change_permission(request, obj):
+            return False
+        return obj is None or (obj.revoked_at is None and self._reaches(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        """They are revoked instead, so that it stays known whose they were."""
+        return False
+
+    def _reaches(self, request: HttpRequest, key: ApiKey) -> bool:
+        return rights.reaches(cast("User", request.user), key.user)
+
+    # Issuing
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:  # and nothing else: it may be revoked at this moment
+            obj.save(update_fields=form.changed_data)
+            return
+        obj.pk = form.cleaned_data["key_id"]
+        obj.scopes = form.granted
+        request.issued_key = obj.draw()  # type: ignore[attr-defined]
+        obj.save(force_insert=True)
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """The one page with the key's text. A message would rest in a cookie or in a session."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "The key is issued",
+            "opts": self.opts,
+            "key": obj,
+            "may": self.may(obj),
+            "text": request.issued_key,  # type: ignore[attr-defined]
+        }
+        answer = TemplateResponse(request, "admin/accounts/apikey/issued.html", context)
+        add_never_cache_headers(answer)
+        return answer
+
+    # Revoking
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.revoke_one)
+        own = [path("<path:object_id>/revoke/", view, name="accounts_apikey_revoke")]
+        return own + super().get_urls()
+
+    def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        key = self.get_object(request, unquote(object_id))
+        if not super().has_change_permission(request):
+            raise PermissionDenied
+        if key is None:
+            raise Http404
+        asked = self._revoke(request, ApiKey.objects.filter(pk=key.pk))
+        return asked or HttpResponseRedirect(reverse("admin:accounts_apikey_changelist"))
+
+    @admin.action(description="Revoke the selected keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
+        return self._revoke(request, queryset)
+
+    def _revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> HttpResponse | None:
+        """Asks first. None when it is done, or said why it is not."""
+        actor = cast("User", request.user)
+        keys = list(chosen.filter(revoked_at=None).select_related("user")[: MOST + 1])
+        if len(keys) > MOST:
+            self._refuse(request, f"At most {MOST:,} keys are revoked at once.")
+            return None
+        if not keys:
+            self._refuse(request, "Nothing to do: revoked already.")
+            return None
+        owners = {key.user_id for key in keys}
+        beyond = rights.out_of_reach(actor).filter(pk__in=owners)
+        if names := ", ".join(beyond.order_by("username").values_list("username", flat=True)):
+            why = f"rights that you lack belong to {names}. Ask a superuser."
+            self._refuse(request, f"Nothing is revoked: {why}")
+            return None
+        if request.POST.get("confirmed") != "yes":
+            return self._ask(request, keys)
+        with transaction.atomic():
+            held = ApiKey.objects.select_for_update().filter(
+                pk__in=[key.pk for key in keys], revoked_at=None
+            )
+            ended = list(held)
+            ApiKey.objects.filter(pk__in=[key.pk for key in ended]).revoke()
+            LogEntry.objects.log_actions(actor.pk, ended, CHANGE, "Revoked.")
+        noun = "key" if len(ended) == 1 else "keys"
+        self.message_user(
+            request, f"{len(ended)} {noun} revoked: the next request is refused.", messages.SUCCESS
+        )
+        return None
+
+    def _ask(self, request: HttpRequest, keys: list[ApiKey]) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Revoke keys" if len(keys) > 1 else "Revoke a key",
+            "opts": self.opts,
+            "keys": [(key, self.name(key)) for key in keys],
+            "field": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/accounts/apikey/revoke.html", context)
+
+    def _refuse(self, request: HttpRequest, text: str) -> None:
+        self.message_user(request, text, messages.ERROR)

@@ -1,0 +1,20 @@
+"""Who uses Slipway, with which keys, which signatures are used up, and who tries to sign in."""
+
+from accounts.models.attempts import SignInAttempt, TooManyAttempts
+from accounts.models.keys import LABEL_CHARACTERS, ApiKey, ApiKeyQuerySet, digest, validate_scopes
+from accounts.models.signatures import SpentSignature
+from accounts.models.users import User, UsersStay, validate_hotkey
+
+__all__ = [
+    "LABEL_CHARACTERS",
+    "ApiKey",
+    "ApiKeyQuerySet",
+    "SignInAttempt",
+    "SpentSignature",
+    "TooManyAttempts",
+    "User",
+    "UsersStay",
+    "digest",
+    "validate_hotkey",
+    "validate_scopes",
+]

@@ -1,0 +1,110 @@
+"""API keys: what programs show instead of a password. Only a digest of each is kept."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID, uuid4
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.utils import timezone
+
+from accounts import scopes
+from accounts.models.users import User
+
+KEY = re.compile(r"cpk_([0-9a-f]{32})\.([0-9a-f]{32})\.[a-zA-Z0-9]{32}")
+SECRET_CHARACTERS = 32
+LABEL_CHARACTERS = 80
+USED_EVERY = timedelta(minutes=1)
+
+
+def validate_scopes(value: object) -> None:
+    if not isinstance(value, list):
+        raise ValidationError("Scopes are a list.")
+    for scope in value:
+        try:
+            scopes.check(scope)
+        except scopes.BadScope as problem:
+            raise ValidationError(str(problem)) from problem
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def issue(
+        self,
+        user: User,
+        *,
+        label: str = "",
+        scopes: Iterable[str] = (scopes.ALL,),
+        expires_at: datetime | None = None,
+    ) -> tuple["ApiKey", str]:
+        """A new key, and its text, which nobody can tell again. Raises ValidationError."""
+        key = ApiKey(user=user, label=label, scopes=list(scopes), expires_at=expires_at)
+        text = key.draw()
+        key.full_clean()
+        key.save(force_insert=True, using=self.db)
+        return key, text
+
+    def usable(self) -> Self:
+        unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
+        return self.filter(unexpired, revoked_at=None, user__is_active=True)
+
+    def named_by(self, text: str) -> "ApiKey | None":
+        """The usable key that this text is, with its user."""
+        shape = KEY.fullmatch(text)
+        if shape is None:
+            return None
+        key = self.usable().select_related("user").filter(pk=UUID(shape[1])).first()
+        return key if key is not None and hmac.compare_digest(key.digest, digest(text)) else None
+
+    def revoke(self) -> int:
+        """Ends the keys now. Those that are revoked already keep their time."""
+        return self.filter(revoked_at=None).update(revoked_at=timezone.now())
+
+
+class ApiKey(models.Model):
+    """`cpk_<id of the key>.<id of the user>.<secret>`. What is kept cannot be turned back."""
+
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
+    label = models.CharField(max_length=LABEL_CHARACTERS, blank=True)
+    digest = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(
+        default=list,
+        validators=[validate_scopes],
+        help_text='["all"], or of "images:read", "images:write", "images:delete" those needed; '
+        '"images:read:<id>" is for one image.',
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return self.label or str(self.pk)
+
+    def draw(self) -> str:
+        """Gives the key a new secret, unsaved; returns its text."""
+        letters = string.ascii_letters + string.digits
+        secret = "".join(secrets.choice(letters) for _ in range(SECRET_CHARACTERS))
+        text = f"cpk_{self.pk.hex}.{self.user_id.hex}.{secret}"
+        self.digest = digest(text)
+        return text
+
+    def note_use(self) -> None:
+        """Keeps the time of the last use, to the minute: reading should not mean writing."""
+        now = timezone.now()
+        if self.last_used_at is None or now - self.last_used_at >= USED_EVERY:
+            ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
+            self.last_used_at = now
+
+
+def digest(text: str) -> str:
+    """One hash is enough: the secret has 190 random bits."""
+    return hashlib.sha256(text.encode()).hexdigest()

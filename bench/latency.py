@@ -1,0 +1,93 @@
+"""From the worker's read of a line to those who watch: one build with many viewers, many builds."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.builds import zipped
+from bench.crowd import Kind, opened, watch
+from bench.figures import Figure
+from bench.processes import processor_seconds
+from tests.instance import Instance, send
+
+CONTEXT = zipped({"a.txt": b"a"})
+VIEWERS, BUILDS = 500, 100
+SECONDS, PER_SECOND = 10, 100
+PATIENCE = 60.0
+
+
+def run(folder: Path) -> Iterator[Figure]:
+    with Instance(
+        folder / "latency",
+        engine="scripted",
+        SLIPWAY_DAILY_BUILDS="10000",
+        SLIPWAY_WORKERS=str(BUILDS),
+    ) as instance:
+        bench = Bench(instance, folder)
+        yield from bench.polled()
+        for kind in ("websocket", "sse"):
+            yield from bench.one_build(kind)
+        yield from bench.many_builds()
+
+
+class Bench:
+    def __init__(self, instance: Instance, folder: Path) -> None:
+        self.instance = instance
+        self.folder = folder
+        self.key = (instance.data_dir / "admin.key").read_text().strip()
+        self.polled_p50 = 0.0
+
+    def ordered(self, name: str) -> tuple[str, Path]:
+        """A build that waits for a file, then ticks."""
+        gate = self.folder / f"gate-{name}"
+        count = SECONDS * PER_SECOND
+        talk = (s for n in range(count) for s in (f"echo tick {n}", f"sleep {1 / PER_SECOND}"))
+        steps = ["FROM scratch", *(f"RUN scripted: {s}" for s in (f"until {gate}", *talk)), ""]
+        with self.instance.client() as client:
+            made = send(client, "\n".join(steps), CONTEXT, name=name)
+        return made["image_id"], gate
+
+    def watched(self, kind: Kind, image_ids: list[str], gates: list[Path]) -> list[float]:
+        began = time.monotonic()
+        viewers = opened(kind, self.instance.port, image_ids, self.key)
+        print("opened", time.monotonic() - began)
+        time.sleep(1)
+        before = processor_seconds(self.instance.pid)
+        for gate in gates:
+            gate.touch()
+        delays = watch(viewers, PATIENCE)
+        self.used = processor_seconds(self.instance.pid) - before
+        assert len(delays) == len(viewers) * SECONDS * PER_SECOND, len(delays)
+        return delays
+
+    def one_build(self, kind: Kind) -> Iterator[Figure]:
+        image_id, gate = self.ordered(f"bench-{kind}")
+        delays = self.watched(kind, [image_id] * VIEWERS, [gate])
+        yield from self.figures(f"logs.latency.{VIEWERS}_viewers.{kind}", delays)
+
+    def many_builds(self) -> Iterator[Figure]:
+        made = [self.ordered(f"bench-{n}") for n in range(BUILDS)]
+        delays = self.watched("websocket", [each for each, _ in made], [gate for _, gate in made])
+        yield from self.figures(f"logs.latency.{BUILDS}_builds", delays)
+
+    def polled(self) -> Iterator[Figure]:
+        """As a client does that asks each second, the reference server's way."""
+        image_id, gate = self.ordered("bench-polled")
+        gate.touch()
+        line, ended, delays = 0, False, list[float]()
+        with self.instance.client() as client:
+            while not ended:
+                answer = client.get(f"/images/{image_id}/logs/lines?from={line}").json()
+                now = time.time()
+                rows, ended = answer["lines"], answer["ended"]
+                line += len(rows)
+                delays += [1000 * (now - row[2] / 1e6) for row in rows if row[1][:5] == "tick "]
+                time.sleep(1)
+        self.polled_p50 = statistics.median(delays)
+        yield from self.figures("logs.latency.one_polling_reader", sorted(delays))
+
+    def figures(self, name: str, delays: list[float]) -> Iterator[Figure]:
+        p50, p99 = statistics.median(delays), delays[int(0.99 * len(delays))]
+        yield Figure(name=f"{name}.p50", value=p50, unit="ms")
+        yield Figure(name=f"{name}.p99", value=p99, unit="ms")

@@ -1,0 +1,169 @@
+"""The list of builds and the page of one."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.utils.html import format_html
+
+from api.changelists import BoundedAdmin, BoundedChangeList
+from api.people import ago, badge, duration, took
+from builds.admin import acting, views
+from builds.admin.detail import detail
+from builds.admin.filters import (
+    CodeFilter,
+    EndedFilter,
+    FaultFilter,
+    OwnerFilter,
+    StatusFilter,
+    WorkerFilter,
+)
+from builds.admin.verbs import VERBS, Verb
+from builds.models import Build, BuildQuerySet
+from builds.status import FINAL, RUNNING, Status, state_word
+
+PLACES = 1_000
+"""Places in the queue that the list tells."""
+
+
+class BuildList(BoundedChangeList):
+    """Knows the places in the queue of what it shows, in one query and only where some wait."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        places: dict[UUID, int] = {}
+        if any(build.state is Status.QUEUED for build in self.result_list):
+            waiting = Build.objects.waiting().values_list("pk", flat=True)[:PLACES]
+            places = {pk: number for number, pk in enumerate(waiting, start=1)}
+        for build in self.result_list:
+            build.place = places.get(build.pk)
+
+
+@admin.register(Build)
+class BuildAdmin(BoundedAdmin):
+    list_display = ("__str__", "standing", "doing", "queued", "took", "worker_name")
+    list_filter = (
+        StatusFilter,
+        EndedFilter,
+        FaultFilter,
+        CodeFilter,
+        OwnerFilter,
+        WorkerFilter,
+    )
+    search_fields = ("label",)
+    search_help_text = "A part of owner/name:tag; the id of a build or an image; a digest."
+    date_hierarchy = "queued_at"
+    sortable_by = ("queued",)
+    ordering = ("-queued_at", "-id")
+    fields = ("id",)
+    change_list_template = "admin/builds/build/change_list.html"
+    change_form_template = "admin/builds/build/change_form.html"
+
+    class Media:
+        css = {"all": ["operators/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> BuildQuerySet:
+        return Build.objects.light()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[BuildList]:
+        return BuildList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        text = search_term.strip()
+        try:
+            identity = UUID(text)
+        except ValueError:
+            identity = None
+        if identity is not None:
+            either = queryset.filter(pk=identity) | queryset.filter(image_id=identity)
+            return either, False
+        if text.lower().startswith("sha256:"):
+            return queryset.filter(digest__startswith=text.lower()), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
+        """Never by a form; `verbs` are for those who have the right."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
+        return acting.may_look(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return acting.may_look(request)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        if not acting.may_change(request):
+            return {}
+        return {
+            verb.name: (_selected(verb), verb.name, f"{verb.label}…") for verb in VERBS.values()
+        }
+
+    def get_urls(self) -> list[Any]:
+        wrap = self.admin_site.admin_view
+        queue = path("queue/", wrap(views.queue), {"admin": self}, name="builds_build_queue")
+        failures = path(
+            "failures/", wrap(views.failures), {"admin": self}, name="builds_build_failures"
+        )
+        return [queue, failures, *acting.urls(self), *super().get_urls()]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context.update(detail(request, kwargs["obj"]))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # Columns
+
+    @admin.display(description="status")
+    def standing(self, build: Build) -> str:
+        return badge(state_word(build.state))
+
+    @admin.display(description="what it does")
+    def doing(self, build: Any) -> str:
+        if build.state is Status.QUEUED:
+            return f"position {build.place:,}" if build.place else "in the queue"
+        if build.state in (Status.PUSHING, Status.CANCELLING, Status.LOST):
+            return str(build.status)
+        if build.state in RUNNING:
+            return f"step {build.step} of {build.steps}" if build.steps else "starting"
+        if build.state is Status.FAILED:
+            whose = "Slipway's" if build.failure_fault == "service" else "user's"
+            return format_html(
+                '<span class="fault-{}" title="{}">{}, {} fault</span>',
+                build.failure_fault,
+                build.failure_text[:500],
+                build.failure_code,
+                whose,
+            )
+        return ""
+
+    @admin.display(description="queued", ordering="queued_at")
+    def queued(self, build: Build) -> str:
+        return ago(build.queued_at)
+
+    @admin.display(description="took")
+    def took(self, build: Build) -> str:
+        return duration(took(build))
+
+    @admin.display(description="worker")
+    def worker_name(self, build: Build) -> str:
+        return build.worker if build.state not in FINAL else build.worker.rpartition(":")[0]
+
+
+def _selected(verb: Verb) -> Callable[..., HttpResponse]:
+    def act(admin: BuildAdmin, request: HttpRequest, builds: BuildQuerySet) -> HttpResponse:
+        return acting.confirm(admin, request, verb, builds)
+
+    act.__name__ = verb.name
+    return act

@@ -1,0 +1,78 @@
+"""Everything that an operator sees of one build."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+
+from api.people import took
+from builds.admin import acting
+from builds.admin.hints import HINTS
+from builds.admin.verbs import VERBS
+from builds.models import Build, Target, Worker
+from builds.status import FINAL, RUNNING, Status, state_word
+from builds.timeline import timeline
+from builds.waiting import Hands, place, position
+
+ATTEMPTS = 25
+
+
+def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
+    target = Target.objects.filter(pk=build.image_id).first()
+    running = build.state in RUNNING
+    sees_images = request.user.has_perm("images.view_image")
+    of_image = target is not None and build.queued_at >= target.created_at
+    others = Build.objects.light().filter(image_id=build.image_id, owner_id=build.owner_id)
+    left = (build.lease_until - timezone.now()).total_seconds() if build.lease_until else None
+    return {
+        "build": build,
+        "standing": {
+            "word": state_word(build.state),
+            "took": took(build),
+            "doing": str(build.status) if build.state not in (Status.BUILDING, *FINAL) else "",
+        },
+        "lost": build.state is Status.LOST,
+        "current": target is not None and target.current_id == build.pk,
+        "good": None,
+        "why": _why(build),
+        "running": running,
+        "lease": left,
+        "worker": Worker.objects.filter(pk=build.worker).first() if running else None,
+        "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
+        "timeline": timeline(build),
+        "others": [
+            (each, state_word(each.state)) for each in others.order_by("-number")[:ATTEMPTS]
+        ],
+        "buttons": [
+            {
+                "label": verb.label,
+                "danger": verb.danger,
+                "address": reverse(f"admin:builds_build_{verb.name}", args=[build.pk]),
+            }
+            for verb in VERBS.values()
+            if acting.may_change(request) and _fits(verb.name, build, target)
+        ],
+        "image": {"pk": build.image_id, "target": {"repository": build.repository}},
+        "sees_images": sees_images and of_image,
+        "log_there": sees_images and of_image and build.discarded_at is None,
+        "title": str(build),
+        "subtitle": None,
+    }
+
+
+def _why(build: Build) -> list[str]:
+    if build.state is not Status.QUEUED:
+        return []
+    number = position(build)
+    return [place(number), *Hands.now().reasons(number - 1)]
+
+
+def _fits(verb: str, build: Build, target: Target | None) -> bool:
+    """Whether there is anything to do; who comes late is told so all the same."""
+    current = target is not None and target.current_id == build.pk
+    return {
+        "cancel": build.state not in FINAL and build.state is not Status.CANCELLING,
+        "retry": current and build.state in FINAL and bool(build.context_key),
+        "front": build.state is Status.QUEUED,
+    }[verb]

@@ -1,0 +1,87 @@
+"""The queue as it stands, and failures by what went wrong."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Max
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from api.changelists import since
+from api.counts import bounded_count
+from builds.admin import acting
+from builds.admin.filters import SPANS
+from builds.admin.hints import HINTS
+from builds.models import Build, Worker
+from builds.status import Status
+from builds.waiting import Hands
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+SHOWN = 100
+FAILURES = [Status.FAILED, Status.LOST]
+
+
+def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
+    """What runs and where, what waits and why."""
+    if not acting.may_look(request):
+        raise PermissionDenied
+    hands = Hands.now()
+    waiting = Build.objects.waiting().light()
+    running = list(Build.objects.running().light().order_by("started_at", "id")[:SHOWN])
+    names = {build.worker for build in running}
+    context = {
+        **_context(admin, request),
+        "title": "The queue",
+        "running": running,
+        "workers": Worker.objects.in_bulk(names),
+        "waiting": list(enumerate(waiting[:SHOWN], start=1)),
+        "count": bounded_count(waiting),
+        "hands": hands,
+        "reasons": list(hands.reasons(hands.free)),
+        "may_change": acting.may_change(request),
+    }
+    return TemplateResponse(request, "admin/builds/build/queue.html", context)
+
+
+def failures(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
+    """By code, with whose fault it was, the commonest first."""
+    if not acting.may_look(request):
+        raise PermissionDenied
+    span = request.GET.get("ended", "")
+    span = span if span in SPANS else "day"
+    ended = Build.objects.filter(ended_at__gte=since(SPANS[span][1]))
+    groups = (
+        ended.filter(status__in=FAILURES)
+        .values("failure_fault", "failure_code")
+        .annotate(
+            builds=Count("pk"),
+            images=Count("image_id", distinct=True),
+            last=Max("ended_at"),
+            example=Max("failure_text"),
+        )
+        .order_by("-builds", "failure_code", "failure_fault")
+    )
+    rows: list[dict[str, Any]] = [
+        {**each, "hint": HINTS.get(each["failure_code"], "")} for each in groups[:SHOWN]
+    ]
+    context = {
+        **_context(admin, request),
+        "title": "Failures",
+        "span": span,
+        "spans": [(name, label) for name, (label, _) in SPANS.items()],
+        "rows": rows,
+        "total": sum(row["builds"] for row in rows),
+        "service": sum(row["builds"] for row in rows if row["failure_fault"] == "service"),
+        "ended": bounded_count(ended),
+    }
+    return TemplateResponse(request, "admin/builds/build/failures.html", context)
+
+
+def _context(admin: "ModelAdmin[Any]", request: HttpRequest) -> dict[str, Any]:
+    return {
+        **admin.admin_site.each_context(request),
+        "opts": admin.opts,
+        "media": admin.media,
+    }

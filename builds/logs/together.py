@@ -1,0 +1,76 @@
+"""What many threads write at the same time, written by one of them for all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Condition
+from typing import Generic, TypeVar
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting(Generic[Given, Answer]):
+    given: Given
+    answers: list[Answer]
+    problem: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return bool(self.answers) or self.problem is not None
+
+
+class Together(Generic[Given, Answer]):
+    """Whoever comes while nobody writes does so, for all who came meanwhile.
+
+    `write_all` gives an answer for each. What it raises is raised to each, where it is one of
+    `shared`; after anything else they are written one by one, as it may be the fault of one.
+    """
+
+    def __init__(
+        self,
+        write_all: Callable[[Sequence[Given]], Sequence[Answer]],
+        *,
+        shared: tuple[type[Exception], ...],
+    ) -> None:
+        self._write_all = write_all
+        self._shared = shared
+        self._changed = Condition()
+        self._waiting: list[_Waiting[Given, Answer]] = []
+        self._busy = False
+
+    def write(self, given: Given) -> Answer:
+        """Returns when it is written, with the answer for it."""
+        own = _Waiting[Given, Answer](given, [])
+        with self._changed:
+            self._waiting.append(own)
+            self._changed.wait_for(lambda: own.done or not self._busy)
+            due, self._waiting = ([], self._waiting) if own.done else (self._waiting, [])
+            self._busy = self._busy or bool(due)
+        if due:
+            try:
+                self._write(due)
+            finally:
+                with self._changed:
+                    self._busy = False
+                    # Where this thread was interrupted, the others go on without it.
+                    left = [each for each in due if not each.done and each is not own]
+                    self._waiting = left + self._waiting
+                    self._changed.notify_all()
+        if own.problem is not None:
+            raise own.problem
+        return own.answers[0]
+
+    def _write(self, due: Sequence[_Waiting[Given, Answer]]) -> None:
+        try:
+            answers = self._write_all([each.given for each in due])
+        except Exception as problem:  # noqa: BLE001 - it is raised to those who wait
+            if len(due) > 1 and not isinstance(problem, self._shared):
+                for each in due:
+                    self._write([each])
+                return
+            for each in due:
+                each.problem = problem
+        else:
+            for each, answer in zip(due, answers, strict=True):
+                each.answers.append(answer)

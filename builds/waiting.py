@@ -1,0 +1,59 @@
+"""Why a queued build waits, in sentences for operators."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from builds.models import Build, Pause, Worker
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Who takes builds now: read once for everything that a page says about it."""
+
+    pause: Pause | None
+    alive: int
+    """Worker processes."""
+    draining: int
+    hands: int
+    """Builds that run at once in those that take more."""
+    busy: int
+
+    @classmethod
+    def now(cls) -> "Hands":
+        """In three queries."""
+        alive = list(Worker.objects.alive())
+        open_ones = [worker for worker in alive if not worker.draining]
+        return cls(
+            pause=Pause.objects.first(),
+            alive=len(alive),
+            draining=len(alive) - len(open_ones),
+            hands=sum(worker.threads for worker in open_ones),
+            busy=Build.objects.running().filter(worker__in=[one.pk for one in open_ones]).count(),
+        )
+
+    @cached_property
+    def free(self) -> int:
+        return max(0, self.hands - self.busy)
+
+    def reasons(self, ahead: int) -> Iterator[str]:
+        """Why a build with so many before it waits."""
+        if self.pause is not None:
+            yield f"The queue is paused by {self.pause.by}: nothing is taken until it is resumed."
+        if not self.alive:
+            yield "No worker is alive: start one."
+        elif not self.hands:
+            yield "Every worker is draining and takes nothing more."
+        elif not self.free:
+            yield f"All {self.hands} hands of the workers are busy."
+        elif self.pause is None and ahead < self.free:
+            yield "A worker is free: it starts within seconds."
+
+
+def position(build: Build) -> int:
+    """Its place in the queue, from 1."""
+    return Build.objects.ahead_of(build).count() + 1
+
+
+def place(number: int) -> str:
+    return "Next in the queue." if number == 1 else f"Position {number:,} in the queue."

@@ -1,0 +1,5 @@
+"""What the admin shows that no single package knows."""
+
+from config.people import PeopleAdmin
+
+__all__ = ["PeopleAdmin"]

@@ -1,0 +1,58 @@
+"""The group of those who run Slipway, and what they may do in the admin.
+
+Django makes the rows of permissions when all migrations are through. Those that the group needs are
+made here where they are missing, and are found by Django then.
+"""
+
+from typing import Any
+
+from django.db import migrations
+
+NAME = "operator"
+RIGHTS = {
+    ("accounts", "user"): ("view", "add", "change"),
+    ("accounts", "apikey"): ("view", "add", "change"),
+    ("admin", "logentry"): ("view",),
+    ("builds", "build"): ("view", "change"),
+    ("builds", "worker"): ("view", "change"),
+    ("images", "image"): ("view", "change", "delete"),
+}
+WORDS = {"apikey": "api key", "logentry": "log entry"}
+
+
+def make_group(apps: Any, schema_editor: Any) -> None:
+    """A group of that name which is there already keeps what else it may do."""
+    database = schema_editor.connection.alias
+    content_type, permission, group = (
+        apps.get_model(*name).objects.using(database)
+        for name in (
+            ("contenttypes", "ContentType"),
+            ("auth", "Permission"),
+            ("auth", "Group"),
+        )
+    )
+    operators, _ = group.get_or_create(name=NAME)
+    for (app, model), actions in RIGHTS.items():
+        kind, _ = content_type.get_or_create(app_label=app, model=model)
+        for action in actions:
+            right, _ = permission.get_or_create(
+                content_type=kind,
+                codename=f"{action}_{model}",
+                defaults={"name": f"Can {action} {WORDS.get(model, model)}"},
+            )
+            operators.permissions.add(right)
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies = [
+        ("accounts", "0002_api_keys"),
+        ("admin", "0003_logentry_add_action_flag_choices"),
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("builds", "0001_builds"),
+        ("contenttypes", "0002_remove_content_type_name"),
+        ("images", "0001_images"),
+    ]
+
+    operations = [migrations.RunPython(make_group, migrations.RunPython.noop, elidable=False)]

@@ -1,0 +1,40 @@
+"""Users in the admin, with what they have used of their limits: builds are counted elsewhere."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.admin import UserAdmin
+from accounts.models import User
+from builds.models import Build
+from images.catalog import QUOTA_WINDOW, daily_limit
+
+
+@admin.register(User)
+class PeopleAdmin(UserAdmin):
+    list_display = ("username", "hotkey", "role", "used", "is_active", "created_at", "last_login")
+    readonly_fields = (*UserAdmin.readonly_fields, "used")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """With the builds charged to each, counted by the same query and only for rows shown."""
+        since = timezone.now() - QUOTA_WINDOW
+        own = Build.objects.charged_since(OuterRef("pk"), since).order_by().values("owner_id")
+        charged = Subquery(own.annotate(n=Count("pk")).values("n"), output_field=IntegerField())
+        return super().get_queryset(request).annotate(charged=Coalesce(charged, 0))
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        if obj is None:
+            return found
+        (title, first), *rest = found
+        return [(title, {**first, "fields": (*first["fields"], "used")}), *rest]
+
+    @admin.display(description="builds in 24 h")
+    def used(self, user: User) -> str:
+        limit = daily_limit(user)
+        charged: int = user.charged  # type: ignore[attr-defined]
+        return f"{charged} of {limit}" if limit is not None else f"{charged}, no limit"

@@ -1,0 +1,95 @@
+"""What a verb will do to some images, said before anybody confirms it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Count, Q, Sum
+from django.template.defaultfilters import pluralize
+
+from api.people import megabytes
+from builds.models import Build
+from builds.status import RUNNING, Status
+from images.models import ImageQuerySet
+from images.verbs import Verb
+
+UNENDED = [Status.QUEUED.value, *(status.value for status in RUNNING)]
+
+
+def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
+    """In sentences. Two queries, however many images."""
+    under_way = Q(target__current__status__in=UNENDED)
+    found = (
+        images.select_related(None)
+        .order_by()
+        .aggregate(
+            all=Count("pk"),
+            kept=Count("pk", filter=Q(protected=True)),
+            shown=Count("pk", filter=Q(public=True)),
+            pushed=Count("pk", filter=Q(target__good__isnull=False)),
+            size=Sum("target__good__image_bytes"),
+            queued=Count("pk", filter=Q(target__current__status=Status.QUEUED)),
+            under_way=Count("pk", filter=under_way),
+            buildable=Count("pk", filter=~Q(target__current__context_key="") & ~under_way),
+            freed=Count("pk", filter=Q(protected=False)),
+        )
+    )
+    say = {"delete": _delete, "rebuild": _rebuild, "cancel": _cancel}.get(verb.name)
+    if say is not None:
+        return list(say(found, images))
+    return list(_describe(verb.name, found))
+
+
+def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+    going = images.filter(protected=False)
+    attempts = Build.objects.filter(image_id__in=going.order_by().values("pk"), discarded_at=None)
+    size = megabytes(found["size"]) if found["size"] else ""
+    yield f"{_n(found['pushed'], 'tag')} in the registry{f', {size}' if size else ''}"
+    yield f"{_n(attempts.count(), 'attempt')} with their logs"
+    yield "the contexts that are stored for building them again"
+    if found["under_way"]:
+        yield f"{_n(found['under_way'], 'build')} under way, which will be cancelled"
+    if found["kept"]:
+        kept = _n(found["kept"], "protected image")
+        yield f"but not the {kept}: take the protection off first"
+
+
+def _rebuild(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+    yield (
+        f"{_n(found['buildable'], 'new attempt')}, from the Dockerfile and the context of the last "
+        "one, and not charged to anybody"
+    )
+    if found["pushed"]:
+        yield "The last good build stays to be pulled until the new one is pushed."
+    if found["under_way"]:
+        yield f"{_n(found['under_way'], 'build')} under way will be let be"
+    rest = found["all"] - found["buildable"] - found["under_way"]
+    if rest:
+        yield f"{_n(rest, 'image')} cannot be built again: the context is no longer stored"
+
+
+def _cancel(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+    running = found["under_way"] - found["queued"]
+    yield f"{_n(found['queued'], 'build')} in the queue will end at once"
+    yield f"{_n(running, 'running build')} will end within seconds, its work thrown away"
+    rest = found["all"] - found["under_way"]
+    if rest:
+        yield f"{_n(rest, 'image')} will be let be: the last build has ended"
+    yield "Logs, contexts and what was pushed before stay."
+
+
+def _describe(name: str, found: dict[str, Any]) -> Iterator[str]:
+    count, public = found["all"], found["shown"]
+    texts = {
+        "protect": (found["freed"], "cannot be deleted by anybody before the protection is off"),
+        "unprotect": (found["kept"], "can be deleted by their owners again"),
+        "publish": (count - public, "can be seen and pulled by anybody, their logs read"),
+        "hide": (public, "can be seen and pulled by their owners only"),
+    }
+    changed, text = texts[name]
+    yield f"{_n(changed, 'image')} {text}"
+    if count - changed:
+        yield f"{_n(count - changed, 'image')} already so"
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{pluralize(count)}"

@@ -1,0 +1,65 @@
+"""Everything that an operator sees of one image."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from builds.conf import build_settings
+from builds.models import Build
+from builds.status import FINAL, Status, state_word
+from builds.timeline import timeline
+from images.admin import acting
+from images.models import Image
+from images.standing import standing
+
+ATTEMPTS = 25
+"""The newest, which are listed; the list of builds has all."""
+
+
+def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
+    attempts = list(image.attempts.light().order_by("-number")[:ATTEMPTS])
+    build = _asked(request, attempts) or image.build
+    registry = build_settings().registry
+    return {
+        "image": image,
+        "build": build,
+        "standing": standing(image, build),
+        "current": build.pk == image.build.pk,
+        "good": image.target.good,
+        "attempts": [(each, state_word(each.state)) for each in attempts],
+        "timeline": timeline(build),
+        "lost": build.state is Status.LOST,
+        "pull": f"docker pull {registry}/{image.target.repository}:{image.target.tag}",
+        "buttons": [
+            {
+                "label": verb.label,
+                "danger": verb.danger,
+                "address": reverse(f"admin:images_image_{verb.name}", args=[image.pk]),
+            }
+            for verb in acting.verbs(request)
+            if _fits(verb.name, image)
+        ],
+        "sees_builds": request.user.has_perm("builds.view_build"),
+        "title": str(image),
+        "subtitle": None,
+    }
+
+
+def _asked(request: HttpRequest, attempts: list[Build]) -> Build | None:
+    number = request.GET.get("attempt", "")
+    return next((each for each in attempts if str(each.number) == number), None)
+
+
+def _fits(verb: str, image: Image) -> bool:
+    """Whether there is anything to do; who comes late is told so all the same."""
+    ended = image.build.state in FINAL
+    return {
+        "rebuild": ended and bool(image.build.context_key),
+        "cancel": not ended and image.build.state is not Status.CANCELLING,
+        "protect": not image.protected,
+        "unprotect": image.protected,
+        "publish": not image.public,
+        "hide": image.public,
+        "delete": not image.protected,
+    }[verb]

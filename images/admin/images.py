@@ -1,0 +1,129 @@
+"""The list of images and the page of one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+
+from api.changelists import BoundedAdmin
+from api.people import ago, badge, duration, megabytes, took
+from builds.status import state_word
+from images import bulk
+from images.admin import acting
+from images.admin.detail import detail
+from images.admin.filters import AgeFilter, OwnerFilter, SizeFilter, StatusFilter
+from images.admin.searching import meant
+from images.models import Image, ImageQuerySet
+from images.verbs import Verb
+
+BY_DJANGO = {"delete": "delete_selected"}
+"""What Django calls an action, where it has it too."""
+
+
+@admin.register(Image)
+class ImageAdmin(BoundedAdmin):
+    list_display = ("__str__", "status", "owned_by", "size", "age", "took", "public", "protected")
+    list_filter = (StatusFilter, "public", "protected", OwnerFilter, AgeFilter, SizeFilter)
+    search_fields = ("name", "tag", "owner__username")
+    search_help_text = "Words of name, tag or owner; owner/name:tag; an id; a digest."
+    date_hierarchy = "created_at"
+    sortable_by = ("age",)
+    ordering = ("-created_at", "-id")
+    fields = ("id",)
+    change_list_template = "admin/images/image/change_list.html"
+    change_form_template = "admin/images/image/change_form.html"
+
+    class Media:
+        css = {"all": ["operators/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> ImageQuerySet:
+        return Image.objects.with_build()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[Any, bool]:
+        found = meant(queryset, search_term) if search_term.strip() else None
+        if found is not None:
+            return found, False
+        return super().get_search_results(request, queryset, search_term)
+
+    # What one may not do here at all, and what is done through the catalog instead.
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
+        """Never by a form; `verbs` are for those who have the right."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
+        return acting.may_look(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return acting.may_look(request)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            BY_DJANGO.get(verb.name, verb.name): (
+                _selected(verb),
+                BY_DJANGO.get(verb.name, verb.name),
+                f"{verb.label}…",
+            )
+            for verb in acting.verbs(request)
+        }
+
+    def get_urls(self) -> list[Any]:
+        return [*acting.urls(self), *super().get_urls()]
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"open_actions": bulk.open_actions(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        image: Image = kwargs["obj"]
+        context.update(detail(request, image))
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # Columns
+
+    @admin.display(description="status")
+    def status(self, image: Image) -> str:
+        return badge(state_word(image.build.state))
+
+    @admin.display(description="owner")
+    def owned_by(self, image: Image) -> str:
+        name = image.owner.username
+        address = reverse("admin:images_image_changelist")
+        return format_html('<a href="{}?{}">{}</a>', address, urlencode({"owner": name}), name)
+
+    @admin.display(description="size")
+    def size(self, image: Image) -> str:
+        good = image.target.good
+        return megabytes(good.image_bytes) if good else ""
+
+    @admin.display(description="age", ordering="created_at")
+    def age(self, image: Image) -> str:
+        return ago(image.created_at)
+
+    @admin.display(description="took")
+    def took(self, image: Image) -> str:
+        return duration(took(image.build))
+
+
+def _selected(verb: Verb) -> Callable[..., HttpResponse]:
+    def act(_: ImageAdmin, request: HttpRequest, images: ImageQuerySet) -> HttpResponse:
+        return acting.selected(request, verb, images)
+
+    act.__name__ = verb.name
+    return act

@@ -1,0 +1,23 @@
+// A bulk action under way: carried on from here while the page is open, by the server otherwise.
+
+const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function ask(options) {
+  const answer = await fetch(location, options);
+  if (!answer.ok) throw new Error(answer.status);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  document.getElementById("bulk").replaceWith(page.getElementById("bulk"));
+  document.title = page.title;
+}
+
+for (;;) {
+  const bulk = document.getElementById("bulk");
+  const waiting = Number(bulk.dataset.waiting);
+  if (!waiting && !Number(bulk.dataset.left)) break;
+  try {
+    if (waiting) await ask({ method: "POST", body: new FormData(document.getElementById("carry-on")) });
+    else await rest(2_000).then(() => ask());
+  } catch {
+    await rest(3_000); // the server goes on without us
+  }
+}

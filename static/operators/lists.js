@@ -1,0 +1,24 @@
+// Lists in the admin: ages that keep up, and filters that suggest while one types.
+
+import { tick } from "../pages/times.js";
+
+tick();
+setInterval(tick, 10_000);
+
+for (const field of document.querySelectorAll("[data-suggest]")) {
+  let asking = 0;
+  field.addEventListener("input", () => {
+    clearTimeout(asking);
+    asking = setTimeout(() => suggest(field), 200);
+  });
+}
+
+async function suggest(field) {
+  const term = field.value.trim();
+  if (!term) return;
+  const answer = await fetch(`${field.dataset.suggest}&term=${encodeURIComponent(term)}`);
+  // Who may not look at users still filters by a name they know.
+  if (!answer.ok || answer.redirected) return;
+  const { results } = await answer.json();
+  field.list.replaceChildren(...results.map(({ text }) => new Option(text, text)));
+}
