@@ -93,7 +93,7 @@ def test_of_two_who_pause_one_did_it(turner: Client) -> None:
 def test_a_worker_is_drained_and_undrained(turner: Client) -> None:
     WORKER.sign_on()
     path = f"{PAGE}workers/{WORKER.name}/"
-    assert "0 builds run on it, and go on." in read(turner, f"{path}drain/")
+    assert "0 builds run, and go on." in read(turner, f"{path}drain/")
     turner.post(f"{path}drain/")
     assert Worker.objects.get().draining
     assert '<span class="word drained">drained</span>' in read(turner)
