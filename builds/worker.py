@@ -33,6 +33,7 @@ class ThisWorker:
         self._threads = 0
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
+        self._resting = False
         self._away_at = -inf
 
     @contextmanager
@@ -45,8 +46,8 @@ class ThisWorker:
         now = timezone.now()
         # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
         with self._lock:
-            if build_id in self._held:
-                # A second delivery in the same process: the first is at work.
+            if build_id in self._held or self._resting:
+                # In the same process another thread is at work on it, or none is to be.
                 claimed = False
             else:
                 self._held.add(build_id)
@@ -73,10 +74,23 @@ class ThisWorker:
 
     def next(self) -> UUID | None:
         """The first of the queue, unless this worker is to take nothing now."""
-        if self.stopping.is_set():
+        if self.stopping.is_set() or self._resting:
             return None
         waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
         return waiting.values_list("pk", flat=True).first()
+
+    @contextmanager
+    def rest(self) -> Iterator[bool]:
+        """Whether it holds no build; then it takes none until the block ends.
+
+        The next turn of the housekeeping finds what waited meanwhile.
+        """
+        with self._lock:
+            alone = self._resting = not self._held
+        try:
+            yield alone
+        finally:
+            self._resting = False
 
     @property
     def threads(self) -> int:
@@ -85,7 +99,8 @@ class ThisWorker:
 
     def free(self) -> int:
         """How many builds more it could run."""
-        return 0 if self.stopping.is_set() else self.threads - len(self.held())
+        resting = self.stopping.is_set() or self._resting
+        return 0 if resting else self.threads - len(self.held())
 
     def sign_on(self, threads: int = 0) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""

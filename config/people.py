@@ -16,7 +16,7 @@ from images.catalog import QUOTA_WINDOW, daily_limit
 
 @admin.register(User)
 class PeopleAdmin(UserAdmin):
-    list_display = ("username", "hotkey", "role", "used", "is_active", "created_at", "last_login")
+    list_display = ("username", "role", "used", "is_active", "signs_with", "last_login")
     readonly_fields = (*UserAdmin.readonly_fields, "used")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:

@@ -17,6 +17,15 @@ GRANTS = (
 )
 
 
+class MomentInput(forms.DateTimeInput):
+    """The browser's own, with a label, where Django's two boxes have none."""
+
+    input_type = "datetime-local"
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs, format="%Y-%m-%dT%H:%M")
+
+
 class IssueForm(forms.ModelForm[ApiKey]):
     """Sent a second time it issues no second key: the first has the id that the form came with."""
 
@@ -36,6 +45,8 @@ class IssueForm(forms.ModelForm[ApiKey]):
     class Meta:
         model = ApiKey
         fields = ("user", "label", "expires_at")
+        field_classes = {"expires_at": forms.DateTimeField}
+        widgets = {"expires_at": MomentInput}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -95,6 +106,8 @@ class KeyForm(forms.ModelForm[ApiKey]):
     class Meta:
         model = ApiKey
         fields = ("label", "expires_at")
+        field_classes = {"expires_at": forms.DateTimeField}
+        widgets = {"expires_at": MomentInput}
 
     def clean_expires_at(self) -> Any:
         moment = self.cleaned_data["expires_at"]

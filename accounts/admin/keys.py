@@ -43,7 +43,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
-    list_display = ("name", "user", "may", "state", "created_at", "last_used_at", "expires_at")
+    list_display = ("name", "user", "may", "state", "last_used_at", "expires_at")
     list_filter = (StateFilter,)
     list_select_related = ("user",)
     search_fields = ("user__username", "label")
@@ -51,8 +51,8 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     show_full_result_count = False
     ordering = ("-created_at", "id")
     autocomplete_fields = ("user",)
-    fields = ("user", "label", "may", "state", "expires_at", "created_at", "last_used_at", "id")
-    readonly_fields = ("user", "may", "state", "created_at", "last_used_at", "id")
+    readonly_fields = ("user", "may", "state", "created_at", "last_used_at", "revoked_at", "id")
+    fields = ("user", "label", "may", "state", "expires_at", *readonly_fields[3:])
     actions = ("revoke",)
 
     # What is shown
@@ -68,7 +68,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     @admin.display
     def state(self, key: ApiKey) -> str:
         if key.revoked_at is not None:
-            return f"revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC"
+            return "revoked"
         if not key.user.is_active:
             return "its user is not active"
         expired = key.expires_at is not None and key.expires_at <= timezone.now()
@@ -88,7 +88,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         if obj is not None:
             return [(None, {"fields": self.fields})]
         fields = ("user", "label", "grants", "only_image", "expires_at", "key_id")
-        text = "The key is shown once, on the next page. The time is in UTC; empty for no end."
+        text = "The key is shown once, on the next page. Times are in UTC; empty for no end."
         return [(None, {"fields": fields, "description": text})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
@@ -101,7 +101,22 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
             request, obj, change, **{"form": KeyForm if obj else IssueForm, **kw}
         )
         form.actor = request.user  # type: ignore[attr-defined]
+        if "user" in form.base_fields:
+            widget: Any = form.base_fields["user"].widget
+            widget.can_add_related = widget.can_change_related = widget.can_view_related = False
         return form
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name == "expires_at":
+            return db_field.formfield(**options)
+        return super().formfield_for_dbfield(db_field, request, **options)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        """After issuing comes the page with the key, and nothing else."""
+        shown = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, {**context, **shown}, *args, **options)
 
     # Who may
 

@@ -57,6 +57,10 @@ class UserAdmin(DjangoUserAdmin[User]):
         (None, {"fields": ("username", "hotkey", "usable_password", "password1", "password2")}),
     )
 
+    @admin.display(description="hotkey", empty_value="")
+    def signs_with(self, user: User) -> str | None:
+        return f"{user.hotkey[:8]}…" if user.hotkey else None
+
     @admin.display(empty_value="")
     def role(self, user: User) -> str | None:
         if user.is_superuser:
@@ -67,10 +71,12 @@ class UserAdmin(DjangoUserAdmin[User]):
     def keys(self, user: User) -> SafeString:
         address = reverse("admin:accounts_apikey_changelist")
         return format_html(
-            '<a href="{}?{}">{} in use</a>',
+            '<a href="{}?{}">{} in use</a> · <a href="{}?{}">Issue one</a>',
             address,
             urlencode({"user__id__exact": user.pk}),
             user.api_keys.usable().count(),
+            reverse("admin:accounts_apikey_add"),
+            urlencode({"user": user.pk}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:

@@ -10,6 +10,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(name="apikey", options={"verbose_name": "API key"}),
         migrations.CreateModel(
             name="SignInAttempt",
             fields=[

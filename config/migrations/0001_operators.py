@@ -17,7 +17,7 @@ RIGHTS = {
     ("builds", "worker"): ("view", "change"),
     ("images", "image"): ("view", "change", "delete"),
 }
-WORDS = {"apikey": "api key", "logentry": "log entry"}
+WORDS = {"apikey": "API key", "logentry": "log entry"}
 
 
 def make_group(apps: Any, schema_editor: Any) -> None:

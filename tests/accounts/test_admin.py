@@ -20,7 +20,7 @@ from tests.accounts.keypair import Keypair, ss58
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.accounts.site")]
 KEYS, USERS = "/admin/accounts/apikey/", "/admin/accounts/user/"
 ZERO = ss58(bytes(32))
-EVERYTHING = {"expires_at_0": "", "expires_at_1": "", "grants": ["all"], "only_image": ""}
+EVERYTHING = {"expires_at": "", "grants": ["all"], "only_image": ""}
 
 
 def order(owner: User, **values: Any) -> dict[str, Any]:
@@ -138,8 +138,7 @@ def test_a_key_is_bound_to_one_image_and_a_time(desk: Client, owner: User) -> No
         owner,
         grants=["images:read"],
         only_image=image,
-        expires_at_0=f"{until:%Y-%m-%d}",
-        expires_at_1="12:00:00",
+        expires_at=f"{until:%Y-%m-%d}T12:00",
     )
     key = ApiKey.objects.named_by(shown(desk.post(f"{KEYS}add/", sent)))
     assert key is not None
@@ -154,7 +153,7 @@ def test_a_key_is_bound_to_one_image_and_a_time(desk: Client, owner: User) -> No
         ({"grants": ["images:push"]}, "is not one of the available choices"),
         ({"only_image": "app"}, "no image"),
         ({"only_image": str(uuid4())}, "for everything is for every image"),
-        ({"expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}, "This is past"),
+        ({"expires_at": "2020-01-01T00:00"}, "This is past"),
         ({"user": str(uuid4())}, "not one of the available choices"),
     ],
 )

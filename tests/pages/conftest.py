@@ -54,7 +54,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     with Instance(tmp_path_factory.mktemp("pages") / "data", engine="scripted") as running:
         running.manage(
             *("shell", "-v", "0", "-c"),
-            f"from accounts.models import User; User.objects.create_user('alice', '{PASSWORD}')",
+            "from accounts.models import User; from accounts.rights import make_operator; "
+            f"User.objects.create_user('alice', '{PASSWORD}'); "
+            f"make_operator(User.objects.create_user('keeper', '{PASSWORD}'))",
         )
         yield running
 
@@ -86,7 +88,7 @@ def seats(instance: Instance, browser: Browser) -> dict[str, Any]:
     """Cookies by name: who signed in once need not do it for every test."""
     found: dict[str, Any] = {"": None}
     password = (instance.data_dir / "admin.password").read_text().strip()
-    for name, secret in (("admin", password), ("alice", PASSWORD)):
+    for name, secret in (("admin", password), ("alice", PASSWORD), ("keeper", PASSWORD)):
         with browser.new_context() as context:
             sign_in(context.new_page(), instance.url, name, secret)
             found[name] = context.storage_state()
