@@ -14,7 +14,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 
 from accounts.models import User
 from builds import lifecycle
-from builds.models import Build, Pause, Worker
+from builds.models import Build, BuildQuerySet, Pause, Worker
 from config import system
 
 LOOK, TURN = "builds.view_worker", "builds.change_worker"
@@ -34,6 +34,14 @@ WORKER = {
         "This worker takes no other build, so builds may wait. What runs goes on.",
     ),
     "undrain": ("Undo the drain", "This worker takes builds again at once."),
+}
+
+
+DONE = {
+    "pause": "The queue is paused",
+    "resume": "The queue goes on",
+    "drain": "No other build goes to",
+    "undrain": "Builds go again to",
 }
 
 
@@ -80,8 +88,8 @@ class OperatorsSite(AdminSite):
             return lifecycle.request_resume()
 
         pause = Pause(id=Pause.ROW)
-        running = f"{Build.objects.running().count()} builds run, and go on."
-        return self._switch(request, QUEUE, action, turn, pause, "the queue", running)
+        running = _going_on(Build.objects.running())
+        return self._switch(request, QUEUE, action, turn, pause, "", running)
 
     def switch_worker(self, request: HttpRequest, worker: str, action: str) -> HttpResponse:
         """Drains a worker or undoes it, once it is confirmed."""
@@ -96,8 +104,7 @@ class OperatorsSite(AdminSite):
         if row is None:
             messages.warning(request, f"The worker {worker} has gone.")
             return HttpResponseRedirect(reverse("admin:system"))
-        held = Build.objects.running().filter(worker=worker).count()
-        running = f"{held} builds run on it, and go on."
+        running = _going_on(Build.objects.running().filter(worker=worker))
         return self._switch(request, WORKER, action, turn, row, worker, running)
 
     def _switch(
@@ -117,7 +124,7 @@ class OperatorsSite(AdminSite):
         if request.method != "POST":
             context = {
                 **self.each_context(request),
-                "title": f"{label}: {name}",
+                "title": f"{label}: {name}" if name else label,
                 "label": label,
                 "effect": effect,
                 "name": name,
@@ -125,11 +132,16 @@ class OperatorsSite(AdminSite):
             }
             return TemplateResponse(request, "admin/system_confirm.html", context)
         if turn():
-            _write_down(request.user, row, name, f"{label}.")
-            messages.success(request, f"Done: {label.lower()}, {name}.")
+            _write_down(request.user, row, name or "the queue", f"{label}.")
+            messages.success(request, f"{DONE[action]} {name}".rstrip() + ".")
         else:
-            messages.info(request, f"Nothing to do: somebody was faster, or {name} has gone.")
+            messages.info(request, "Nothing to do: that was so already.")
         return HttpResponseRedirect(reverse("admin:system"))
+
+
+def _going_on(builds: BuildQuerySet) -> str:
+    count = builds.count()
+    return "One build runs, and goes on." if count == 1 else f"{count} builds run, and go on."
 
 
 def _require(request: HttpRequest, permission: str) -> None:

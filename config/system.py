@@ -100,6 +100,16 @@ class System:
     switched: Sequence[LogEntry] = ()
 
     @property
+    def most_ended(self) -> int:
+        """Within one hour: the height of the plot."""
+        return max((hour.ended for hour in self.day.hours), default=0)
+
+    @property
+    def longest(self) -> float | None:
+        """Mean of the slowest hour: the height of the other plot."""
+        return max((hour.took for hour in self.day.hours if hour.took is not None), default=None)
+
+    @property
     def alive(self) -> int:
         return sum(not hand.worker.silent for hand in self.hands)
 

@@ -9,11 +9,11 @@ from tests.pages.conftest import PASSWORD, order, settled
 
 MAKE = f"""
 from accounts.models import User
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group
 olga = User.objects.create_user("olga", {PASSWORD!r}, is_staff=True)
-names = ["view_worker", "change_worker", "view_build"]
-olga.user_permissions.set(Permission.objects.filter(codename__in=names))
-User.objects.create_user("ned", {PASSWORD!r}, is_staff=True)
+olga.groups.set([Group.objects.get(name="operator")])
+ned = User.objects.create_user("ned", {PASSWORD!r}, is_staff=True)
+ned.groups.clear()
 """
 
 
