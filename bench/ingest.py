@@ -1,27 +1,20 @@
 """Lines per second that one build's worker stores, in either database."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 from bench.figures import Figure
 from bench.logs import printing, until
 from tests.instance import Instance
-from tests.with_servers import postgres
+from tests.with_servers import running_servers
 
 LINES = 900_000
 
 
 def run(folder: Path) -> Iterator[Figure]:
-    with ExitStack() as stack:
-        # PostgreSQL runs as a user of its own, who must be able to enter the folder.
-        there = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slipway-bench-pg-")))
-        there.chmod(0o755)
-        (there / "pg").mkdir()
-        database = stack.enter_context(postgres(there / "pg"))
-        yield from stored(folder / "postgresql", "postgresql", DATABASE_URL=database)
+    with running_servers() as (database, _):
+        yield from stored(folder / "postgresql", "postgresql", DATABASE_URL=database.url)
     yield from stored(folder / "sqlite", "sqlite")
 
 
