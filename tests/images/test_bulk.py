@@ -68,7 +68,7 @@ def test_a_thousand_selected_images_are_deleted_each_with_its_entry(
         assert Image.objects.count() < left
     assert not Image.objects.exists()
     assert not Target.objects.exists()
-    assert f"{count} of {count} images are deleted" in page.content.decode()
+    assert f"{count} of {count} images deleted" in page.content.decode()
     assert LogEntry.objects.count() == count
     assert not Build.objects.filter(discarded_at=None).exists()
 
