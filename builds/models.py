@@ -13,6 +13,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.fleet import Pause, Worker
+from builds.listing import LISTED_BY
 from builds.status import FINAL, RUNNING, Status, api_word, sources
 
 __all__ = ["Build", "BuildQuerySet", "LogChunk", "Pause", "Target", "Worker"]
@@ -36,6 +37,13 @@ class Target(models.Model):
     )
     """The attempt whose digest the public tag names."""
     created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["image_id"], name="builds_target_never", condition=Q(good__isnull=True)
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
@@ -203,6 +211,7 @@ class Build(models.Model):
                 name="builds_build_contexts",
                 condition=~Q(context_key=""),
             ),
+            *LISTED_BY,
         ]
 
     def __str__(self) -> str:

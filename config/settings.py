@@ -88,7 +88,9 @@ if ENV.database_url:
     # No health check of ours: the pool tests what it hands out, and a reader holds nothing between
     # two reads, so a small pool serves many watchers.
     DATABASES = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+    # Compiling a query costs more than all of what our queries do.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
+    DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.
