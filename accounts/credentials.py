@@ -11,11 +11,12 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 from django.http import parse_cookie
 
 from accounts import hotkeys
 from accounts.models import ApiKey, SpentSignature, User
+from api.refusals import AWAY, AWAY_HEADERS
 
 NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'
@@ -135,6 +136,9 @@ def header_check(*prefixes: str) -> Callable[[Headers, str, str], Answer | None]
         except BadCredentials as problem:
             body = json.dumps({"detail": str(problem)}).encode()
             return HTTPStatus.UNAUTHORIZED, body, [("WWW-Authenticate", CHALLENGE)]
+        except (OperationalError, InterfaceError):
+            body = json.dumps({"detail": AWAY}).encode()
+            return HTTPStatus.SERVICE_UNAVAILABLE, body, [*AWAY_HEADERS.items()]
         finally:
             close_old_connections()
         return None

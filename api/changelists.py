@@ -86,6 +86,8 @@ class BoundedAdmin(admin.ModelAdmin[Any]):
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 100
     list_max_show_all = 100
+    searches = ""
+    """What may be searched for, in words."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

@@ -1,6 +1,8 @@
 """Every error as the Images API words it: JSON with `detail`, bad fields as a list."""
 
+import sys
 from collections.abc import Iterator, Mapping
+from logging import getLogger
 from typing import Any
 from uuid import uuid4
 
@@ -10,13 +12,14 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from api.refusals import Invalid
+from api.refusals import AWAY, AWAY_HEADERS, Invalid
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "required": ("missing", "Field required"),
@@ -34,11 +37,30 @@ FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
 }
 """Codes of the framework by the types and texts of the Images API; others pass as they are."""
 ECHO_CHARACTERS = 200
+logger = getLogger(__name__)
 READING = frozenset({"GET", "HEAD", "DELETE"})
 
 
 def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
     """Errors as `{"detail": …}`; bad fields as 422 with the list form, all of them together."""
+    if isinstance(problem, OperationalError | InterfaceError):
+        logger.warning("the database is away: %s", problem)
+        return Response({"detail": AWAY}, status=503, headers=AWAY_HEADERS)
+    response = _of_bad_input(problem, context)
+    if response is not None:
+        return response
+    response = exception_handler(problem, context)
+    if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
+        response.data = {"detail": response.data}
+    if response is not None:
+        for name, value in getattr(problem, "headers", {}).items():
+            response[name] = value
+        if isinstance(problem, exceptions.MethodNotAllowed):
+            response.data = {"detail": "Method Not Allowed"}
+    return response
+
+
+def _of_bad_input(problem: Exception, context: dict[str, Any]) -> Response | None:
     match problem:
         case exceptions.ValidationError():
             return Response({"detail": list(_entries(problem, context["request"]))}, status=422)
@@ -50,15 +72,7 @@ def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | 
             return Response({"detail": str(problem)}, status=400)
         case SuspiciousOperation():
             return Response({"detail": "Bad Request"}, status=400)
-    response = exception_handler(problem, context)
-    if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
-        response.data = {"detail": response.data}
-    if response is not None:
-        for name, value in getattr(problem, "headers", {}).items():
-            response[name] = value
-        if isinstance(problem, exceptions.MethodNotAllowed):
-            response.data = {"detail": "Method Not Allowed"}
-    return response
+    return None
 
 
 def _entries(problem: exceptions.ValidationError, request: Request) -> Iterator[dict[str, Any]]:
@@ -111,5 +125,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def crashed(request: HttpRequest) -> HttpResponse:
     """A crash answers with an id, and Django logs it with the reason and the traceback."""
+    if isinstance(sys.exception(), OperationalError | InterfaceError):
+        return JsonResponse({"detail": AWAY}, status=503, headers=AWAY_HEADERS)
     reason = f"Internal Server Error {uuid4().hex}"
     return JsonResponse({"detail": reason}, status=500, reason=reason)

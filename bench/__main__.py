@@ -1,31 +1,44 @@
-"""`python -m bench`: runs every benchmark; one JSON object a line."""
+"""`python -m bench [PART…]`: runs all benchmarks, or some; one JSON object a line."""
 
 import json
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import builds, logs, pages, starts, uploads
+from bench import builds, flood, ingest, latency, logs, pages, starts, uploads
 from bench.figures import Figure
 from tests.instance import Instance
 
 
-def tell(figure: Figure) -> None:
-    print(json.dumps(figure.row()), flush=True)
+def service(folder: Path) -> Iterator[Figure]:
+    """Starts, uploads, builds and pages of one instance with the real engine."""
+    instance = Instance(folder / "data", engine="buildah")
+    yield from starts.run(instance)
+    try:
+        for bench in (uploads, builds, pages):
+            yield from bench.run(instance)
+    finally:
+        instance.stop()
+
+
+PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
+    "service": service,
+    "latency": latency.run,
+    "logs": logs.run,
+    "ingest": ingest.run,
+    "flood": flood.run,
+}
 
 
 def main() -> None:
+    asked = sys.argv[1:] or list(PARTS)
+    if unknown := set(asked) - set(PARTS):
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
-        instance = Instance(Path(folder) / "data", engine="buildah")
-        for figure in starts.run(instance):
-            tell(figure)
-        try:
-            for bench in (uploads, builds, pages):
-                for figure in bench.run(instance):
-                    tell(figure)
-        finally:
-            instance.stop()
-        for figure in logs.run(Path(folder)):
-            tell(figure)
+        for name in asked:
+            for figure in PARTS[name](Path(folder)):
+                print(json.dumps(figure.row()), flush=True)
 
 
 main()

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 from zipfile import ZipFile
 
 from bench.figures import Figure
@@ -49,7 +50,8 @@ class Bare:
             (folder / name).mkdir(parents=True)
         subprocess.run(["chown", "-R", USER, folder], check=True)
 
-    def build(self, dockerfile: str, greeting: str, tag: str) -> float:
+    def build(self, dockerfile: str, greeting: str, tag: str, log: int = DEVNULL) -> float:
+        """Seconds; what it prints goes to the file `log`."""
         (self.folder / "context" / "greeting.txt").write_text(greeting)
         (self.folder / "context" / "Dockerfile").write_text(dockerfile)
         image = f"{self.registry}/bare/tiny:{tag}"
@@ -57,11 +59,12 @@ class Bare:
         self._buildah(
             *("build", "--layers", "--isolation=rootless", "--runtime=runc", "--network=host"),
             *("--tls-verify=false", "--label", f"n={tag}", "-t", image, "context"),
+            log=log,
         )
         self._buildah("push", "--tls-verify=false", image)
         return time.monotonic() - began
 
-    def _buildah(self, *arguments: str) -> None:
+    def _buildah(self, *arguments: str, log: int = DEVNULL) -> None:
         command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--"]
         command += ["buildah", f"--root={self.folder}/store", f"--runroot={self.folder}/run"]
         command += ["--storage-driver=overlay"]
@@ -76,7 +79,8 @@ class Bare:
             cwd=self.folder,
             env=environment,
             check=True,
-            capture_output=True,
+            stdout=log,
+            stderr=log,
         )
 
     def remove(self) -> None:

@@ -18,14 +18,12 @@ from typing import Literal
 
 Kind = Literal["websocket", "sse"]
 ACK_SECONDS = 1.0
-LEAST_SECONDS = 60.0
 TICK = {
     "websocket": re.compile(rb'\["stdout","tick \d+",(\d+),'),
     "sse": re.compile(rb'"log":"tick \d+","line":\d+,"ts":"([^"]+)"'),
 }
 NEXT = re.compile(rb'"next":"([^"]+)"')
 END = {"websocket": b'{"type":"done"', "sse": b"\nDONE\n"}
-ENOUGH = 64
 
 
 @dataclass(eq=False)

@@ -11,6 +11,8 @@ class Figure:
     unit: str
     ratio_to: str = ""
     ratio: float | None = None
+    target: float | None = None
+    """What it is meant to reach, in its unit: at most, or of a rate at least."""
 
     def row(self) -> dict[str, Any]:
         row: dict[str, Any] = {
@@ -20,4 +22,6 @@ class Figure:
         }
         if self.ratio is not None:
             row |= {"ratio_to": self.ratio_to, "ratio": round(self.ratio, 3)}
+        if self.target is not None:
+            row["target"] = self.target
         return row

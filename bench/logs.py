@@ -1,4 +1,4 @@
-"""From the worker's read of a line to the viewer, and what viewers, old lines and searches cost."""
+"""What viewers that only sit there cost, and how fast any part of a long log is found."""
 
 import asyncio
 import random
@@ -10,155 +10,145 @@ from pathlib import Path
 
 import httpx
 
-from bench.builds import zipped
 from bench.figures import Figure
+from bench.latency import CONTEXT, FILES
 from bench.processes import memory_mb
-from tests.instance import Instance, send, watch
+from tests.instance import Instance, send
 from tests.sockets import Socket
 
-CONTEXT = zipped({"a.txt": b"a"})
-VIEWERS, IDLE = 500, 2_000
-SECONDS = 10
+IDLE, DEAD = 2_000, 20
 MANY_LINES = 1_000_000
-FILES = 8_192
-
-
-def script(*steps: str) -> str:
-    return "\n".join(["FROM scratch", *(f"RUN scripted: {step}" for step in steps), ""])
-
-
-class Viewers:
-    """Some websockets on one log, and how long each line took from the worker to here, in ms."""
-
-    def __init__(self, instance: Instance, image_id: str) -> None:
-        self.port = instance.port
-        self.path = f"/ws/images/{image_id}/logs"
-        self.headers = {"Authorization": (instance.data_dir / "admin.key").read_text().strip()}
-        self.delays: list[float] = []
-
-    async def open(self, path: str = "") -> Socket:
-        return await Socket.open(self.port, path or self.path, self.headers)
-
-    async def view(self, since: float) -> None:
-        socket = await self.open()
-        while message := await socket.message():
-            now = time.time()
-            if message["type"] == "lines":
-                socket.ack(message["next"])
-                times = (line[2] / 1_000_000 for line in message["lines"])
-                self.delays += [1000 * (now - at) for at in times if at > since]
-        socket.cut()
-
-    async def poll(self, client: httpx.AsyncClient, image_id: str, since: float) -> None:
-        """As a client does that asks each second."""
-        line, ended = 0, False
-        while not ended:
-            answer = (await client.get(f"/images/{image_id}/logs/lines?from={line}")).json()
-            now = time.time()
-            rows, ended = answer["lines"], answer["ended"]
-            line += len(rows)
-            self.delays += [
-                1000 * (now - at) for at in (r[2] / 1_000_000 for r in rows) if at > since
-            ]
-            await asyncio.sleep(1)
-
-
-def ticking(seconds: float, per_second: int) -> str:
-    count = int(seconds * per_second)
-    steps = (step for n in range(count) for step in (f"echo tick {n}", f"sleep {1 / per_second}"))
-    return script(*steps)
+OPENED = 50
+PATIENCE = 300.0
 
 
 def run(folder: Path) -> Iterator[Figure]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
-    with Instance(folder / "logs", engine="scripted", SLIPWAY_DAILY_BUILDS="10000") as instance:
-        yield from latency(instance)
+    with Instance(folder / "logs", engine="scripted") as instance:
         yield from viewers(instance)
-        yield from long_log(instance)
-
-
-def latency(instance: Instance) -> Iterator[Figure]:
-    found: dict[str, list[float]] = {}
-    for kind in ("polled", "pushed"):
+        gate = folder / "gate"
         with instance.client() as client:
-            made = send(client, ticking(SECONDS, 100), CONTEXT, name=f"bench-{kind}")
-        all_of = Viewers(instance, made["image_id"])
-        since = time.time() + 3  # until everybody is there
+            # With what Slipway itself has to say the log is just not too long.
+            image_id = printing(client, MANY_LINES - 100, f"until {gate}")
+            until(client, image_id, lines=MANY_LINES - 100)
+            yield from reading(instance, image_id, "live")
+            yield from ending(instance, image_id, gate)
+            time.sleep(20)  # until it is archived
+            yield from reading(instance, image_id, "archived")
+            yield from searching(client, image_id)
 
-        async def many(all_of: Viewers = all_of, since: float = since) -> None:
-            await asyncio.gather(*(all_of.view(since) for _ in range(VIEWERS)))
 
-        async def one(all_of: Viewers = all_of, made: object = made, since: float = since) -> None:
-            address, key = instance.url, all_of.headers
-            image_id = all_of.path.split("/")[3]
-            async with httpx.AsyncClient(
-                base_url=address, headers=key, trust_env=False, timeout=60
-            ) as client:
-                await all_of.poll(client, image_id, since)
+def printing(client: httpx.Client, lines: int, *more: str) -> str:
+    steps = (f"repeat {lines} of a build that has a lot to say about what it does", *more)
+    dockerfile = "\n".join(["FROM scratch", *(f"RUN scripted: {each}" for each in steps), ""])
+    image_id: str = send(client, dockerfile, CONTEXT, name=f"bench-{lines}")["image_id"]
+    return image_id
 
-        asyncio.run(many() if kind == "pushed" else one())
-        found[kind] = sorted(all_of.delays)
-    for kind, delays in found.items():
-        p50, p99 = statistics.median(delays), delays[int(0.99 * len(delays))]
-        others = found["polled"]
-        pushed = kind == "pushed"
-        who = f"{VIEWERS}_viewers" if pushed else "one_polling_reader"
-        ratio = p50 / statistics.median(others) if pushed else None
-        name = "logs.latency.one_polling_reader.p50"
-        yield Figure(
-            name=f"logs.latency.{who}.p50", value=p50, unit="ms", ratio_to=name, ratio=ratio
-        )
-        yield Figure(name=f"logs.latency.{who}.p99", value=p99, unit="ms")
+
+def until(client: httpx.Client, image_id: str, *, lines: int = 0, ended: bool = False) -> None:
+    """Returns when the log has so many lines, or has ended."""
+    by = time.monotonic() + PATIENCE
+    while time.monotonic() < by:
+        log = client.get(f"/images/{image_id}/logs/lines?from=999999999").json()
+        if log["total"] >= lines and log["ended"] >= ended:
+            return
+        time.sleep(0.2)
+    raise AssertionError(log)
+
+
+def reading(instance: Instance, image_id: str, kind: str) -> Iterator[Figure]:
+    """Pages and websockets from any line on."""
+    chance = random.Random(7)
+    places = [chance.randrange(MANY_LINES - 1_000) for _ in range(OPENED)]
+    path = f"/images/{image_id}/logs/lines"
+    times = []
+    with instance.client() as client:
+        for place in places:
+            began = time.monotonic()
+            client.get(f"{path}?from={place}").raise_for_status()
+            times.append(1000 * (time.monotonic() - began))
+    yield from both(f"logs.random_page.{kind}", times)
+
+    async def resumed() -> list[float]:
+        return [await resume(instance, image_id, place) for place in places]
+
+    yield from both(f"logs.resume.{kind}", asyncio.run(resumed()))
+
+
+async def resume(instance: Instance, image_id: str, line: int) -> float:
+    """From the first byte of a new connection to the last of the first lines, in ms."""
+    headers = {"Authorization": (instance.data_dir / "admin.key").read_text().strip()}
+    path = f"/ws/images/{image_id}/logs?offset=1:{line}"
+    began = time.monotonic()
+    socket = await Socket.open(instance.port, path, headers)
+    while message := await socket.message():
+        if message["type"] == "lines":
+            assert message["first"] == line, message["first"]
+            break
+    took = 1000 * (time.monotonic() - began)
+    socket.cut()
+    return took
+
+
+def both(name: str, times: list[float]) -> Iterator[Figure]:
+    yield Figure(name=f"{name}.p50", value=statistics.median(times), unit="ms")
+    yield Figure(name=f"{name}.worst", value=max(times), unit="ms", target=100)
+
+
+def ending(instance: Instance, image_id: str, gate: Path) -> Iterator[Figure]:
+    """From the moment the engine goes on to the end until a viewer is told that it is over."""
+
+    async def watched() -> float:
+        headers = {"Authorization": (instance.data_dir / "admin.key").read_text().strip()}
+        path = f"/ws/images/{image_id}/logs?offset=1:{MANY_LINES - 99}"
+        socket = await Socket.open(instance.port, path, headers)
+        await socket.message()
+        await asyncio.to_thread(gate.touch)
+        last = 0.0
+        while message := await socket.message():
+            if message["type"] == "lines":
+                last = message["lines"][-1][2] / 1_000_000
+            if message["type"] == "done":
+                return 1000 * (time.time() - last)
+        raise AssertionError("it was closed without an end")
+
+    took = asyncio.run(watched())
+    yield Figure(name="logs.end_event", value=took, unit="ms", target=500)
+
+
+def searching(client: httpx.Client, image_id: str) -> Iterator[Figure]:
+    began = time.monotonic()
+    total = client.get(f"/images/{image_id}/logs/search?q=77").json()["total"]
+    assert total > OPENED
+    took = 1000 * (time.monotonic() - began)
+    yield Figure(name="logs.search", value=took, unit="ms", target=1_000)
 
 
 def viewers(instance: Instance) -> Iterator[Figure]:
+    lines = 60_000
     with instance.client() as client:
-        made = send(client, script("repeat 60000 " + "x" * 100, "sleep 45"), CONTEXT, name="idle")
-    time.sleep(15)
-    one = Viewers(instance, made["image_id"])
+        image_id = printing(client, lines, "sleep 60")
+        until(client, image_id, lines=lines)
+    headers = {"Authorization": (instance.data_dir / "admin.key").read_text().strip()}
+    path = f"/ws/images/{image_id}/logs"
 
     async def idle() -> tuple[float, float]:
         before = memory_mb(instance.pid)
-        dead = await one.open()
+        dead = [await Socket.open(instance.port, path, headers) for _ in range(DEAD)]
         await asyncio.sleep(2)
-        dead_cost = memory_mb(instance.pid) - before
-        end = f"{one.path}?offset=1:60000"
+        dead_cost = (memory_mb(instance.pid) - before) / DEAD
         before = memory_mb(instance.pid)
         sockets: list[Socket] = []
+        end = f"{path}?offset=1:{lines}"
         for _ in range(IDLE // 50):
-            sockets += await asyncio.gather(*(one.open(end) for _ in range(50)))
+            more = (Socket.open(instance.port, end, headers) for _ in range(50))
+            sockets += await asyncio.gather(*more)
         await asyncio.sleep(1)
         cost = memory_mb(instance.pid) - before
-        for socket in (*sockets, dead):
+        for socket in (*sockets, *dead):
             socket.cut()
         return dead_cost, cost
 
     dead, cost = asyncio.run(idle())
-    yield Figure(name="logs.memory.dead_reader", value=1024 * dead, unit="KiB")
-    yield Figure(name="logs.memory.idle_viewer", value=1024 * cost / IDLE, unit="KiB")
-
-
-def long_log(instance: Instance) -> Iterator[Figure]:
-    with instance.client() as client:
-        began = time.monotonic()
-        made = send(client, script(f"repeat {MANY_LINES - 100} of them"), CONTEXT, name="long")
-        lines, status = watch(client, made["image_id"], f"1:{MANY_LINES - 100}")
-        assert status == "built and pushed", lines
-        per_second = MANY_LINES / (time.monotonic() - began)
-        yield Figure(name="logs.ingested.scripted", value=per_second, unit="lines/s")
-        time.sleep(20)  # until it is archived
-        path = f"/images/{made['image_id']}/logs"
-        chance = random.Random(7)
-        times = []
-        for _ in range(50):
-            began = time.monotonic()
-            client.get(
-                f"{path}/lines?from={chance.randrange(MANY_LINES - 1000)}"
-            ).raise_for_status()
-            times.append(1000 * (time.monotonic() - began))
-        yield Figure(name="logs.random_page.p50", value=statistics.median(times), unit="ms")
-        yield Figure(name="logs.random_page.worst", value=max(times), unit="ms")
-        began = time.monotonic()
-        total = client.get(f"{path}/search?q=77").json()["total"]
-        assert total > 1_000
-        yield Figure(name="logs.search", value=1000 * (time.monotonic() - began), unit="ms")
+    yield Figure(name="logs.memory.dead_reader", value=1024 * dead, unit="KiB", target=512)
+    yield Figure(name="logs.memory.idle_viewer", value=1024 * cost / IDLE, unit="KiB", target=64)

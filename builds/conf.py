@@ -17,6 +17,8 @@ class BuildSettings:
     build_user: str
     network: bool
     limits: Limits
+    disk_budget_bytes: int
+    """What a machine's part of Slipway may take; 0 for the size of its file system."""
     free_disk_bytes: int
     """Where less of the disk is free, what is only cache goes."""
     deadline_seconds: int

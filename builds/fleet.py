@@ -38,6 +38,8 @@ class Worker(models.Model):
     version = models.CharField(max_length=40)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
+    machine = models.JSONField(default=dict)
+    """What it last measured of the machine it runs on: `builds.machine` says what."""
     drain_requested_at = models.DateTimeField(null=True)
     """Since when it is to take nothing more; null while it works as usual."""
 

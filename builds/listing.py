@@ -19,7 +19,6 @@ LISTED_BY = [
         name="builds_build_not_succeeded",
         condition=Q(status__in=[each.value for each in Status if each is not Status.SUCCEEDED]),
     ),
-    Index(fields=["ended_at"], name="builds_build_ended"),
     Index(
         F("failure_code"),
         *NEWEST,

@@ -13,10 +13,11 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.fleet import Pause, Worker
+from builds.incidents import Incident
 from builds.listing import LISTED_BY
 from builds.status import FINAL, RUNNING, Status, api_word, sources
 
-__all__ = ["Build", "BuildQuerySet", "LogChunk", "Pause", "Target", "Worker"]
+__all__ = ["Build", "BuildQuerySet", "Incident", "LogChunk", "Pause", "Target", "Worker"]
 
 STATUSES = [(status.value, status.value) for status in Status]
 
@@ -200,6 +201,11 @@ class Build(models.Model):
                     log_lines__gt=0,
                     status__in=["succeeded", "failed", "cancelled", "lost"],
                 ),
+            ),
+            models.Index(
+                fields=["ended_at"],
+                name="builds_build_ended",
+                condition=Q(ended_at__isnull=False),
             ),
             models.Index(
                 fields=["chunks_due_at"],

@@ -31,6 +31,7 @@ from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
 from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
 from builds.status import Status
+from builds.tracing import working_on
 from builds.worker import WORKER
 
 LOOK_SECONDS = 1.0
@@ -64,7 +65,7 @@ def run_next() -> bool:
 
 def run(build_id: UUID) -> bool:
     """Claims the build and sees it through; False at once where it is not to be had."""
-    with WORKER.claim(build_id) as build:
+    with working_on(build_id), WORKER.claim(build_id) as build:
         if build is None:
             return False
         settings = build_settings()
@@ -116,6 +117,9 @@ class Attempt:
             self._settle(end)
         except FenceLost:
             raise
+        except (OperationalError, InterfaceError) as problem:
+            # Nobody can be told. The lease runs out, and the build starts again.
+            logger.warning("build %s: the database stays away: %s", self.build.pk, problem)
         except Exception:
             logger.exception("build %s broke", self.build.pk)
             self._settle(failed("service", "internal", f"internal error in build {self.build.pk}"))
@@ -179,7 +183,7 @@ class Attempt:
     def _push(self, outcome: BuildOutcome) -> None:
         """Push under the attempt's own tag; then, while the claim holds, move the public one."""
         build = self.build
-        if not Build.objects.held_by(build).move(Status.PUSHING):
+        if not self._insist(self._begin_to_push):
             self.look(now=True)
             raise FenceLost
         reference = f"{self.settings.registry}/{build.repository}"
@@ -195,6 +199,11 @@ class Attempt:
                 raise FenceLost
         except RegistryError as problem:
             raise failed("service", "push", str(problem)) from problem
+
+    def _begin_to_push(self) -> bool:
+        held = Build.objects.held_by(self.build)
+        # Done again when the database went away before it could say that it was done.
+        return bool(held.move(Status.PUSHING)) or held.filter(status=Status.PUSHING).exists()
 
     def _publish(self, outcome: BuildOutcome) -> bool:
         """Under the target's lock, so that no other attempt, cancel or removal comes between."""
@@ -233,12 +242,14 @@ class Attempt:
             raise failed("user", "deadline", f"deadline: the build took longer than {seconds} s")
         if not now and monotonic() - self.looked_at < LOOK_SECONDS:
             return
-        self.looked_at = monotonic()
+        self.looked_at = began = monotonic()
         try:
             held = Build.objects.held_by(self.build).values_list("status", flat=True).first()
         except (OperationalError, InterfaceError):
             # The lease decides: when the database stays away, the reaper settles this attempt.
             connection.close()
+            # Looking may have taken seconds, and the child's output is to be read as well.
+            self.looked_at = 2 * monotonic() - began
             return
         if held is None:
             raise FenceLost

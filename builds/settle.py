@@ -12,6 +12,7 @@ from django.utils import timezone
 from builds.logs.bell import ring
 from builds.logs.lines import LogLine
 from builds.logs.store import seal
+from builds.metrics import DURATION, ENDED, LOG_LINES
 from builds.models import Build, Target
 from builds.status import Status, sources
 
@@ -103,9 +104,20 @@ def _locked(build_id: UUID, *, fence: int | None, to: Status) -> Build | None:
 
 def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
     head = seal(build, last)
+    now = timezone.now()
     Build.objects.held_by(build).move(
-        to, fence=F("fence") + 1, ended_at=timezone.now(), lease_until=None, **head, **values
+        to, fence=F("fence") + 1, ended_at=now, lease_until=None, **head, **values
     )
+    took = (now - build.started_at).total_seconds() if build.started_at else None
+    fault = values.get("failure_fault", "")
+    transaction.on_commit(partial(_count, to, fault=fault, took=took))
+
+
+def _count(to: Status, *, fault: str, took: float | None) -> None:
+    ENDED.labels(to, fault).inc()
+    LOG_LINES.inc()  # the one that says why
+    if took is not None:
+        DURATION.labels(to).observe(took)
 
 
 def _successor(build: Build, *, restarts: int) -> Build:

@@ -45,7 +45,8 @@ class Hands:
         elif not self.hands:
             yield "Every worker is draining and takes nothing more."
         elif not self.free:
-            yield f"All {self.hands} hands of the workers are busy."
+            whole = f"All {self.hands} build slots" if self.hands > 1 else "The only build slot"
+            yield f"{whole} of the workers {'are' if self.hands > 1 else 'is'} busy."
         elif self.pause is None and ahead < self.free:
             yield "A worker is free: it starts within seconds."
 

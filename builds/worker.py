@@ -7,13 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
+from time import monotonic
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import F
 from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.fleet import Worker
+from builds.metrics import WAITED
 from builds.models import Build
 from builds.status import Status
 
@@ -29,6 +33,8 @@ class ThisWorker:
         self._threads = 0
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
+        self._resting = False
+        self._away_at = -inf
 
     @contextmanager
     def claim(self, build_id: UUID) -> Iterator[Build | None]:
@@ -40,8 +46,8 @@ class ThisWorker:
         now = timezone.now()
         # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
         with self._lock:
-            if build_id in self._held:
-                # A second delivery in the same process: the first is at work.
+            if build_id in self._held or self._resting:
+                # In the same process another thread is at work on it, or none is to be.
                 claimed = False
             else:
                 self._held.add(build_id)
@@ -58,17 +64,33 @@ class ThisWorker:
                 lease_until=self._lease(),
                 started_at=now,
             )
-            yield Build.objects.get(pk=build_id) if moved else None
+            build = Build.objects.get(pk=build_id) if moved else None
+            if build is not None:
+                WAITED.observe((now - build.queued_at).total_seconds())
+            yield build
         finally:
             with self._lock:
                 self._held.discard(build_id)
 
     def next(self) -> UUID | None:
         """The first of the queue, unless this worker is to take nothing now."""
-        if self.stopping.is_set():
+        if self.stopping.is_set() or self._resting:
             return None
         waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
         return waiting.values_list("pk", flat=True).first()
+
+    @contextmanager
+    def rest(self) -> Iterator[bool]:
+        """Whether it holds no build; then it takes none until the block ends.
+
+        The next turn of the housekeeping finds what waited meanwhile.
+        """
+        with self._lock:
+            alone = self._resting = not self._held
+        try:
+            yield alone
+        finally:
+            self._resting = False
 
     @property
     def threads(self) -> int:
@@ -77,7 +99,8 @@ class ThisWorker:
 
     def free(self) -> int:
         """How many builds more it could run."""
-        return 0 if self.stopping.is_set() else self.threads - len(self.held())
+        resting = self.stopping.is_set() or self._resting
+        return 0 if resting else self.threads - len(self.held())
 
     def sign_on(self, threads: int = 0) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""
@@ -104,7 +127,16 @@ class ThisWorker:
     def renew(self) -> None:
         """Says for the held builds that their worker lives."""
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
-        held.update(lease_until=self._lease())
+        try:
+            held.update(lease_until=self._lease())
+        except (OperationalError, InterfaceError):
+            self._away_at = monotonic()
+            raise
+
+    @property
+    def trusts_leases(self) -> bool:
+        """Not after the database was away, until all that live have had time to renew theirs."""
+        return monotonic() - self._away_at > build_settings().lease_seconds
 
     def held(self) -> frozenset[UUID]:
         with self._lock:

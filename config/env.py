@@ -115,6 +115,12 @@ class Environment:
     pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")
     cpus: float = variable("SLIPWAY_BUILD_CPUS", decimal, "2", "Processors of one build")
     disk_mb: int = variable("SLIPWAY_BUILD_DISK_MB", number, "20480", "Disk of one build")
+    disk_budget_mb: int = variable(
+        "SLIPWAY_DISK_BUDGET_MB",
+        number,
+        "0",
+        "What the system page measures disk use against; 0 is the file system's size",
+    )
     free_disk_mb: int = variable(
         "SLIPWAY_FREE_DISK_MB", number, "5120", "Where less is free, builds' caches are dropped"
     )
@@ -140,6 +146,25 @@ class Environment:
     debug: bool = variable("SLIPWAY_DEBUG", flag, "no", "Django's debug pages: never in public")
     log_level: str = variable(
         "SLIPWAY_LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "How much is told"
+    )
+    log_format: str = variable(
+        "SLIPWAY_LOG_FORMAT", one_of("text", "json"), "text", "How it is told: for people or tools"
+    )
+    metrics_token: str = variable(
+        "SLIPWAY_METRICS_TOKEN", text, "", "Who bears it may read /metrics; else loopback alone may"
+    )
+    metrics_port: int = variable(
+        "SLIPWAY_METRICS_PORT",
+        number,
+        "0",
+        "Where a worker process gives its metrics; 0 is nowhere",
+    )
+    sentry_dsn: str = variable("SENTRY_DSN", text, "", "Where errors go; needs sentry-sdk")
+    otel_endpoint: str = variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        text,
+        "",
+        "Where traces go; needs the packages of OpenTelemetry",
     )
 
 

@@ -10,9 +10,12 @@ import httpx
 
 from builds import process
 from builds.registry.tokens import ISSUER, SERVICE, Signer
+from builds.worker import WORKER
 from config.registry_guard import RegistryGuard
 
 READY_SECONDS = 15.0
+COLLECT_SECONDS = 600.0
+"""Between two looks at whether something was deleted, and for collecting what that left."""
 SOCKET, CERTIFICATE = "socket", "tokens.pem"
 CONFIG = """\
 version: 0.1
@@ -43,6 +46,7 @@ class LocalRegistry:
         self._stopping = threading.Event()
         self._child: process.Child | None = None
         self._keeper = threading.Thread(target=self._keep, name="registry", daemon=True)
+        self._collector = threading.Thread(target=self._collect, name="collector", daemon=True)
 
     def start(self) -> None:
         """Returns when it answers; raises ProcessError or OSError when it does not come up."""
@@ -68,6 +72,16 @@ class LocalRegistry:
                 said = log.read_text(errors="replace")[-500:] if log.exists() else ""
                 raise process.ProcessError(f"the registry did not start: {said}")
             sleep(0.05)
+        self._collector.start()
+
+    def collect(self) -> bool:
+        """Removes the layers that only deleted images had; False while a build may be pushing."""
+        with WORKER.rest() as alone:
+            if alone:
+                self._guard.deletions = 0
+                command = ["docker-registry", "garbage-collect", "config.yml"]
+                process.run(command, cwd=self.folder, deadline=COLLECT_SECONDS)
+        return alone
 
     def stop(self) -> None:
         self._stopping.set()
@@ -93,3 +107,11 @@ class LocalRegistry:
                     pass
             if not self._stopping.wait(1.0):
                 logger.error("the registry ended; it is started again")
+
+    def _collect(self) -> None:
+        while not self._stopping.wait(COLLECT_SECONDS):
+            if self._guard.deletions:
+                try:
+                    self.collect()
+                except process.ProcessError:
+                    logger.exception("what deleted images left in the registry was not removed")

@@ -39,6 +39,8 @@ class RegistryGuard:
         self._begun = threading.Event()
         self._problem: OSError | None = None
         self._cancel: Callable[[], object] = bool
+        self.deletions = 0
+        """How often the registry was told to delete something."""
 
     def start(self) -> None:
         """Returns when it listens; raises OSError when it cannot."""
@@ -97,6 +99,7 @@ class RegistryGuard:
 
     def _judge(self, head: Head) -> bytes | Answer:
         close_old_connections()
+        self.deletions += head.method == "DELETE"
         try:
             return judge(head, self._signer)
         except Exception:

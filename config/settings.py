@@ -38,7 +38,7 @@ if TRUSTED_PROXY:
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "config.apps.OperatorsAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -52,9 +52,10 @@ INSTALLED_APPS = [
     "accounts",
     "builds",
     "images",
-    "config",
+    "config.apps.ConfigApp",
 ]
 MIDDLEWARE = [
+    "config.requests.observe",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -85,9 +86,10 @@ TEMPLATES = [
 
 DATABASES: dict[str, dict[str, Any]]
 if ENV.database_url:
-    # No health check of ours: the pool tests what it hands out, and a reader holds nothing between
-    # two reads, so a small pool serves many watchers.
-    DATABASES = {"default": {**dj_database_url.parse(ENV.database_url), "CONN_MAX_AGE": 0}}
+    # A reader holds nothing between two reads, so a small pool serves many watchers. It tests what
+    # it hands out: when PostgreSQL has restarted, all that it kept is dead.
+    parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0, conn_health_checks=True)
+    DATABASES = {"default": {**parsed}}
     # Compiling a query costs more than all of what our queries do.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
     DATABASES["default"]["OPTIONS"]["pool"] = {
@@ -95,6 +97,9 @@ if ENV.database_url:
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.
         "timeout": 5,
+        # A try that is given up is followed by one as soon as somebody asks. Left to itself the
+        # pool waits twice as long each time, and comes back long after the server did.
+        "reconnect_timeout": 5,
     }
 else:
     DATABASES = {
@@ -115,7 +120,9 @@ CHANNEL_LAYERS = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            "CONFIG": {"hosts": [ENV.redis_url]},
+            # Longer than the layer lets Redis wait for a message, or each silence would count as a
+            # Redis that is away.
+            "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
         }
     }
     if ENV.redis_url
@@ -193,6 +200,7 @@ BUILDS = BuildSettings(
         cpus=ENV.cpus,
         disk_bytes=ENV.disk_mb * 1024 * 1024,
     ),
+    disk_budget_bytes=ENV.disk_budget_mb * 1024 * 1024,
     free_disk_bytes=ENV.free_disk_mb * 1024 * 1024,
     deadline_seconds=ENV.deadline,
     daily_builds=ENV.daily_builds,
@@ -210,13 +218,26 @@ BUILDS = BuildSettings(
     ),
 )
 
+METRICS_TOKEN = ENV.metrics_token
+METRICS_PORT = ENV.metrics_port
+SENTRY_DSN = ENV.sentry_dsn
+OTEL_ENDPOINT = ENV.otel_endpoint
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+        "text": {"format": "{asctime} {levelname} {name} {message}{ids}", "style": "{"},
+        "json": {"()": "config.logs.JsonFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"ids": {"()": "config.logs.Ids"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": ENV.log_format,
+            "filters": ["ids"],
+        }
+    },
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},

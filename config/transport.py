@@ -36,13 +36,19 @@ class Listener(Port):
 
 
 class Socket(WebSocketProtocol):
-    """A websocket without compression, as none is ever agreed on."""
+    """A websocket without compression, as none is ever agreed on.
+
+    It may be closed with any code: autobahn would keep 1011 from servers.
+    """
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:
         if isinstance(content, str) and self.state == self.STATE_OPEN:
             self.transport.write(framed(content))
-        else:
+        elif self.state == self.STATE_OPEN:  # else nobody listens, as the application hears next
             super().serverSend(content, binary)
+
+    def serverClose(self, code: int | None = None) -> None:
+        self.sendCloseFrame(code=1000 if code is None else code)
 
 
 @lru_cache(maxsize=32)

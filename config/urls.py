@@ -3,12 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from config import health, openapi
+from config import health, metrics, openapi
 from images.registry import RegistryToken
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.AliveView.as_view({"get": "retrieve"})),
+    path("metrics", metrics.view),
     path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
     path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),
     path("docs", openapi.DocsView.as_view({"get": "retrieve"})),

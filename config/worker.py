@@ -4,10 +4,13 @@ Embedded, `start` runs them beside daphne. On other machines `dramatiq config.wo
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from time import monotonic, sleep
+from uuid import UUID
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
 
@@ -18,20 +21,24 @@ if not apps.ready:
     django.setup()
 
 import dramatiq
-from django.db import close_old_connections, connections
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from dramatiq.middleware import Middleware
 
 from builds import actors, lifecycle, reaper, runner
 from builds.broker import broker
 from builds.conf import build_settings
 from builds.logs import archive
+from builds.machine import keep_measuring
 from builds.models import Build
 from builds.worker import WORKER
+from config import metrics
+from config.logs import keep_errors
 from images import bulk, logos
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
 """Of each turn, for what operators asked for and no page carries on; leases are renewed between."""
+BOOT_SECONDS = 60.0
 logger = getLogger(__name__)
 
 
@@ -42,11 +49,13 @@ class Housekeeping(Middleware):
         self._thread: threading.Thread | None = None
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        alive = _alive()
         # What a busy process fetches ahead, an idle one never hears of.
         worker.queue_prefetch = worker.worker_threads
         _try(partial(WORKER.sign_on, worker.worker_threads))
-        alive = Build.objects.running().values_list("pk", flat=True)
-        runner.engine().sweep(frozenset(alive))
+        _try(metrics.serve_worker)
+        keep_errors()
+        runner.engine().sweep(alive)
         _try(reaper.drop_strays)
         _try(logos.drop_unused)
         connections.close_all()
@@ -54,6 +63,7 @@ class Housekeeping(Middleware):
             target=self._run, args=[worker], name="housekeeping", daemon=True
         )
         self._thread.start()
+        threading.Thread(target=keep_measuring, name="measuring", daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         WORKER.stopping.set()
@@ -90,7 +100,10 @@ def obey(worker: dramatiq.Worker) -> None:
 
 
 def tick() -> None:
-    """One turn of the housekeeping. What fails is tried again at the next."""
+    """One turn of the housekeeping. What fails is tried again at the next.
+
+    Without the database the turn ends: the leases are to be renewed as soon as it is back.
+    """
     for duty in (
         WORKER.renew,
         WORKER.sign_on,
@@ -103,7 +116,8 @@ def tick() -> None:
         partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
     ):
-        _try(duty)
+        if not _try(duty):
+            break
     connections.close_all()
 
 
@@ -119,11 +133,31 @@ def make_room() -> None:
     runner.engine().make_room(build_settings().free_disk_bytes)
 
 
-def _try(duty: Callable[[], object]) -> None:
+def _try(duty: Callable[[], object]) -> bool:
+    """False where the database is away."""
     try:
         duty()
+    except (OperationalError, InterfaceError) as problem:
+        logger.warning("housekeeping waits for the database: %s", problem)
+        return False
     except Exception:
         logger.exception("housekeeping failed; the next turn tries again")
+    return True
+
+
+def _alive() -> frozenset[UUID]:
+    """The builds that are under way. Ends the process when the database does not come."""
+    until = monotonic() + BOOT_SECONDS
+    while True:
+        try:
+            return frozenset(Build.objects.running().values_list("pk", flat=True))
+        except (OperationalError, InterfaceError) as problem:
+            connections.close_all()
+            if monotonic() > until:
+                # Whoever keeps this process running may start it anew.
+                sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")
+            logger.warning("the database is away; this worker waits: %s", problem)
+            sleep(1)
 
 
 def start() -> Callable[[], None]:

@@ -11,12 +11,14 @@ from uuid import UUID
 
 import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import InterfaceError, OperationalError
 
 from accounts.credentials import BadCredentials, Headers
 from accounts.sockets import Caller, caller_of, headers_of, may_come_from
 from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, Silence, Standing, follow
 from builds.logs.reading import in_reader
+from builds.metrics import VIEWERS
 from images.gate import Closed, Code, gate, may_read, opened
 from images.messages import GoneMessage, ImageMessage, done_message, lines_messages, status_message
 from images.models import Image
@@ -68,7 +70,10 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _run(self, headers: Headers) -> None:
         try:
             caller, watched = await in_reader(self._let_in, headers)
-            with gate().watching(caller, watched) as place:
+            with (
+                VIEWERS.labels("websocket").track_inprogress(),
+                gate().watching(caller, watched) as place,
+            ):
                 telling = asyncio.create_task(self.tell(caller))
                 try:
                     both: set[asyncio.Future[Any]] = {telling, place.barred}
@@ -83,6 +88,9 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
+        except (OperationalError, InterfaceError) as problem:
+            logger.warning("the database is away; a viewer is to come back: %s", problem)
+            code = Code.BROKEN
         except Exception:
             # Nobody awaits this task: an error that nobody tells would leave the viewer in silence.
             logger.exception("a websocket broke")

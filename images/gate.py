@@ -108,7 +108,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         place = Place(caller, image_id, loop.create_future())
         self._places.add(place)
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._task = loop.create_task(self._run())
         try:
             yield place

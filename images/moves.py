@@ -116,7 +116,7 @@ class Moves:
         self._inboxes.add(inbox)
         for known in self._known.values():
             inbox.put(known)
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._task = self._loop.create_task(self._run())
         try:
             yield self._looked

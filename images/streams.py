@@ -8,6 +8,7 @@ import orjson
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.follow import Done, Silence, follow
+from builds.metrics import VIEWERS
 
 SSE = "text/event-stream"
 EVENT = {
@@ -17,8 +18,8 @@ EVENT = {
         "event": {"type": "string", "enum": ["message", "done"]},
         "data": {
             "type": "string",
-            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`) and `offset`, "
-            "which is the id again. Of `done`, the image's status as a JSON string.",
+            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`) "
+            "and `offset`, which is the id again. Of `done`, the image's status as a JSON string.",
         },
     },
     "required": ["id", "data"],
@@ -29,25 +30,32 @@ EVENT = {
 async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
     """Valid SSE, and what the `chutes` command line reads; always ends in `DONE`."""
     yield b"retry: 1000\n\n"
-    async for told in follow(image_id, cursor):
-        match told:
-            case Lines():
-                yield told.once(_events_of)
-            case Silence():
-                yield b": keepalive\n\n"
-            case Done():
-                data = orjson.dumps(told.api_status)
-                yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
-                    str(told.cursor).encode(),
-                    data,
-                )
+    with VIEWERS.labels("events").track_inprogress():
+        async for told in follow(image_id, cursor):
+            match told:
+                case Lines():
+                    yield told.once(_events_of)
+                case Silence():
+                    yield b": keepalive\n\n"
+                case Done():
+                    data = orjson.dumps(told.api_status)
+                    yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
+                        str(told.cursor).encode(),
+                        data,
+                    )
 
 
 def _events_of(lines: Lines) -> bytes:
     batch = []
     for at, line in enumerate(lines.lines, lines.start.line):
         following = f"{lines.start.attempt}:{at + (lines.gap or 1)}"
-        log = {"log_type": line.stream, "log": line.text, "line": at, "ts": timestamp(line.at)}
+        log = {
+            "log_type": line.stream,
+            "log": line.text,
+            "line": at,
+            "ts": timestamp(line.at),
+            "step": line.step,
+        }
         data = orjson.dumps({"log": log, "offset": following})
         batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))
     return b"".join(batch)

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.seed import SEED
+
 DATA_DIR = tempfile.mkdtemp(prefix="slipway-test-")
+# One for all processes of a parallel run, made in the first of them.
+SEED_DIR = None if SEED in os.environ else tempfile.mkdtemp(prefix="slipway-test-seed-")
+if SEED_DIR:
+    os.environ[SEED] = SEED_DIR
 os.environ["SLIPWAY_DATA_DIR"] = DATA_DIR
 Path(DATA_DIR, "static").mkdir()  # or whitenoise warns
 os.environ.setdefault("SLIPWAY_ENGINE", "scripted")
@@ -18,3 +24,5 @@ os.environ.setdefault("SLIPWAY_ENGINE", "scripted")
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(DATA_DIR, ignore_errors=True)
+    if SEED_DIR:
+        shutil.rmtree(SEED_DIR, ignore_errors=True)

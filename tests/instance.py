@@ -17,6 +17,7 @@ import httpx
 from builds.registry import Registry
 from builds.registry.auth import Identity
 from builds.registry.tokens import WORKER, Signer
+from tests.seed import plant
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
@@ -54,8 +55,13 @@ class Instance:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, example: bool = False) -> float:
-        """Returns the seconds until it answered."""
+    def start(self, *, example: bool = False, first: bool = False) -> float:
+        """Returns the seconds until it answered.
+
+        `first` starts from nothing; otherwise a data directory that is not there is planted.
+        """
+        if not first and not self.data_dir.exists() and "DATABASE_URL" not in self.environment:
+            plant(self.data_dir, grow=_grow)
         began = time.monotonic()
         self.process = self.run("manage.py", "up", *([] if example else ["--no-example"]))
         self.answers()
@@ -137,6 +143,12 @@ class Instance:
             text=True,
         )
         return done.stdout
+
+
+def _grow(data_dir: Path) -> None:
+    instance = Instance(data_dir, engine="scripted")
+    instance.start(first=True)
+    instance.stop()
 
 
 def send(client: httpx.Client, dockerfile: str, context: bytes, **values: str) -> dict[str, Any]:

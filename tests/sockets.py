@@ -40,7 +40,8 @@ class Socket:
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         try:
             answer = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as problem:
+        except (OSError, asyncio.IncompleteReadError) as problem:
+            writer.transport.abort()
             raise ConnectionResetError from problem
         if b" 101 " not in answer.split(b"\r\n")[0]:
             writer.close()

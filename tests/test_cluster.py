@@ -2,72 +2,32 @@
 
 import json
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.accounts.keypair import Keypair
+from tests.cluster import Cluster
 from tests.conftest import script, zipped
-from tests.instance import Instance, events, send, watch
+from tests.instance import events, send, watch
 from tests.together import at_once
+from tests.with_servers import kill
 
 pytestmark = pytest.mark.servers
 
 CONTEXT = zipped(a_txt="a")
 
 
-class Cluster(Instance):
-    """One web process and any number of workers on the servers that the environment names."""
-
-    def __init__(self, data_dir: Path, registry: str) -> None:
-        super().__init__(
-            data_dir,
-            engine="scripted",
-            DATABASE_URL=os.environ["DATABASE_URL"],
-            REDIS_URL=os.environ["REDIS_URL"],
-            SLIPWAY_REGISTRY=registry,
-            SLIPWAY_REGISTRY_INSECURE="yes",
-            SLIPWAY_WORKERS="2",
-        )
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *, example: bool = False) -> float:
-        self.manage("migrate", "--verbosity", "0")
-        self.process = self.run("manage.py", "web")
-        self.answers()
-        return 0.0
-
-    def add_worker(self) -> subprocess.Popen[bytes]:
-        options = ["--processes", "1", "--threads", "2"]
-        worker = self.run("-m", "dramatiq", "config.worker", *options)
-        self.workers.append(worker)
-        return worker
-
-    def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
-        for worker in self.workers:
-            if worker.poll() is None:
-                worker.terminate()
-            worker.wait(30)
-        return super().stop(sign)
-
-
-def kill(worker: subprocess.Popen[bytes]) -> None:
-    """The process that works, and the one that would start it again."""
-    worker.send_signal(signal.SIGSTOP)
-    subprocess.run(["pkill", "-KILL", "-P", str(worker.pid)], check=False)
-    worker.kill()
-    worker.wait()
+def servers() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster") / "data", registry) as running:
+    with Cluster(tmp_path_factory.mktemp("cluster") / "data", registry, **servers()) as running:
         running.manage("create_user", "cluster-owner")
         yield running
 
@@ -159,7 +119,7 @@ def test_of_two_processes_with_one_signature_one_takes_it(
     key = Keypair(5)
     cluster.manage("create_user", "cluster-signer", "--hotkey", key.hotkey)
     with (
-        Cluster(tmp_path_factory.mktemp("second") / "data", registry) as second,
+        Cluster(tmp_path_factory.mktemp("second") / "data", registry, **servers()) as second,
         httpx.Client(base_url=cluster.url, trust_env=False) as one,
         httpx.Client(base_url=second.url, trust_env=False) as other,
     ):

@@ -39,7 +39,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     data_dir = tmp_path_factory.mktemp("whole") / "data"
     running = Instance(data_dir, engine="buildah", SLIPWAY_DEADLINE="15")
     try:
-        running.start(example=True)
+        running.start(example=True, first=True)
         yield running
     finally:
         running.stop()

@@ -82,7 +82,10 @@ def _one(admin: "ModelAdmin[Any]", verb: Verb, request: HttpRequest, build_id: U
     back = reverse(ONE, args=[build_id])
     if request.method != "POST":
         return _ask(admin, request, verb, [build], request.path, back)
-    _do(request, verb, [build])
+    done = _do(request, verb, [build])
+    if done and verb.makes_another:
+        newest = Build.objects.filter(image_id=build.image_id).order_by("-number").first()
+        return HttpResponseRedirect(reverse(ONE, args=[newest.pk if newest else build_id]))
     return HttpResponseRedirect(_back(request, back))
 
 
@@ -120,8 +123,11 @@ def _ask(
     return TemplateResponse(request, "admin/builds/build/confirm.html", context)
 
 
-def _do(request: HttpRequest, verb: Verb, builds: Iterable[Build]) -> None:
-    """One after the other, each with its audit entry; says what was done and what was not."""
+def _do(request: HttpRequest, verb: Verb, builds: Iterable[Build]) -> bool:
+    """One after the other, each with its audit entry; says what was done and what was not.
+
+    Returns whether anything was.
+    """
     until = monotonic() + SECONDS
     done, refused, left = [], [], 0
     for build in builds:
@@ -147,6 +153,7 @@ def _do(request: HttpRequest, verb: Verb, builds: Iterable[Build]) -> None:
         messages.error(request, f"And {len(refused) - SHOWN:,} more that could not be done.")
     if left:
         messages.warning(request, f"{left:,} were not reached in time and are as they were.")
+    return bool(done)
 
 
 def _note(request: HttpRequest, build: Build, said: str) -> None:

@@ -59,7 +59,7 @@ class BuildAdmin(BoundedAdmin):
         WorkerFilter,
     )
     search_fields = ("label",)
-    search_help_text = "A part of owner/name:tag; the id of a build or an image; a digest."
+    searches = "A part of owner/name:tag; the id of a build or an image; a digest."
     date_hierarchy = "queued_at"
     sortable_by = ("queued",)
     ordering = ("-queued_at", "-id")

@@ -29,6 +29,8 @@ class Verb:
     does: str
     """What it will do, said before."""
     danger: bool = False
+    makes_another: bool = False
+    """There is a newer build to look at then."""
 
 
 def _cancel(build: Build) -> str:
@@ -73,6 +75,7 @@ VERBS: Mapping[str, Verb] = {
             act=_retry,
             does="A new attempt is queued with the same Dockerfile and context. Nobody is charged "
             "for it. The last good build stays to be pulled until the new one is pushed.",
+            makes_another=True,
         ),
         Verb(
             name="front",

@@ -18,6 +18,7 @@ from django.core.files.storage import default_storage
 from django.db.models import Q
 from django.utils import timezone
 
+from builds.conf import build_settings
 from builds.logs.frames import BadArchive, FrameWriter, Index
 from builds.logs.lines import LogLine
 from builds.logs.pages import chunks_from, left_out
@@ -27,8 +28,8 @@ from builds.models import Build, LogChunk
 FOLDER = "logs"
 TURN_SECONDS = 3.0
 """So long one turn may take, as leases are renewed by the same thread."""
-OTHERS_AFTER = timedelta(minutes=1)
-"""Until then a log is left to the process that wrote it."""
+OTHERS_AFTER_LEASES = 3
+"""So many times a lease a log is left to the process that wrote it, which may be dead."""
 CHUNKS_STAY = timedelta(hours=1)
 """For readers that began before the archive was there."""
 logger = getLogger(__name__)
@@ -37,8 +38,10 @@ logger = getLogger(__name__)
 def archive_ended(*, worker: str) -> None:
     """Archives what has ended, the oldest first, for about one turn of that worker."""
     until = monotonic() + TURN_SECONDS
-    theirs = Q(ended_at__lt=timezone.now() - OTHERS_AFTER)
-    ended = Build.objects.light().to_archive().filter(Q(worker=worker) | theirs)
+    ended = Build.objects.light().to_archive()
+    if build_settings().redis_url:  # else all others are dead
+        patience = timedelta(seconds=OTHERS_AFTER_LEASES * build_settings().lease_seconds)
+        ended = ended.filter(Q(worker=worker) | Q(ended_at__lt=timezone.now() - patience))
     for build in ended.order_by("ended_at")[:50]:
         try:
             archive(build)

@@ -6,7 +6,7 @@ A lost ring costs a reader SAFETY_SECONDS, never a line: readers trust only the 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging import getLogger
 from time import sleep
 from typing import Any
@@ -21,6 +21,8 @@ SAFETY_SECONDS = 1.0
 REST_SECONDS = 0.1
 """Between two messages of one process: what is rung meanwhile goes into the next."""
 GROUP = "slipway.bell"
+JOIN_SECONDS = 3600.0
+"""Between two joinings of the group, which forgets its members after a day."""
 Heard = Callable[[UUID], None]
 logger = getLogger(__name__)
 
@@ -91,6 +93,12 @@ class Bell:
         for heard in self._hearers:
             heard(image_id)
 
+    async def _hear(self, layer: Any, channel: str) -> None:
+        while True:
+            message: dict[str, Any] = await layer.receive(channel)
+            for image in message["images"]:
+                self._sound(UUID(image))
+
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
         task = self._listening.get(loop)
@@ -102,11 +110,11 @@ class Bell:
         while True:
             try:
                 channel = await layer.new_channel()
-                await layer.group_add(GROUP, channel)
                 while True:
-                    message: dict[str, Any] = await layer.receive(channel)
-                    for image in message["images"]:
-                        self._sound(UUID(image))
+                    await layer.group_add(GROUP, channel)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(JOIN_SECONDS):
+                            await self._hear(layer, channel)
             except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
                 logger.warning("the bell is away; readers poll each %s s", SAFETY_SECONDS)
                 await asyncio.sleep(SAFETY_SECONDS)

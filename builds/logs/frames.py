@@ -7,8 +7,8 @@ streams and steps of each; one with the index, which ends in its own length and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from io import SEEK_END
+from itertools import islice
 from struct import Struct
 from typing import IO
 from zlib import crc32
@@ -16,7 +16,7 @@ from zlib import crc32
 import orjson
 import zstandard
 
-from builds.logs.lines import LogLine
+from builds.logs.lines import LogLine, moment, since_1970
 
 FRAME_BYTES = 128 * 1024
 MAGIC = b"SLIPWAY1"
@@ -80,7 +80,7 @@ class FrameWriter:
             return
         text = "".join(f"{line.text}\n" for line in lines).encode()
         data = self._compressor.compress(text)
-        times = [round(line.at.timestamp() * 1_000_000) for line in lines]
+        times = [since_1970(line.at) for line in lines]
         streams = "".join(line.stream[3] for line in lines)
         about = orjson.dumps([times, streams, [line.step for line in lines]])
         self._abouts.append(self._compressor.compress(about))
@@ -142,8 +142,10 @@ class Index:
             raise BadArchive(f"the lines from {frame.first} on are damaged")
         return text
 
-    def lines(self, file: IO[bytes], frame: Frame) -> list[LogLine]:
-        """Raises BadArchive."""
+    def lines(
+        self, file: IO[bytes], frame: Frame, start: int = 0, stop: int | None = None
+    ) -> list[LogLine]:
+        """Those of a frame, or some, numbered within it. Raises BadArchive."""
         texts = self.text(file, frame).decode().split("\n")
         file.seek(self.size + HEADER.size + frame.about_at)
         times, streams, steps = orjson.loads(_decompressed(file.read(frame.about_size)))
@@ -151,10 +153,12 @@ class Index:
             LogLine(
                 stream="stdout" if stream == "o" else "stderr",
                 text=text,
-                at=datetime.fromtimestamp(at / 1_000_000, UTC),
+                at=moment(at),
                 step=step,
             )
-            for text, at, stream, step in zip(texts, times, streams, steps, strict=False)
+            for text, at, stream, step in islice(
+                zip(texts, times, streams, steps, strict=False), start, stop
+            )
         ]
 
 

@@ -125,7 +125,7 @@ class Hub:
         if feed.head is None:
             self._unread.add(feed)
             self._wake.set()
-        if self._task is None or self._task.done():
+        if self._task is None or self._task.done() or self._task.cancelling():
             self._task = self._loop.create_task(self._run())
         try:
             yield feed

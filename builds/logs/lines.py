@@ -18,8 +18,9 @@ is being redrawn waits REDRAWN_SECONDS instead: it is seen to live, and does not
 
 import codecs
 import re
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
 from builds.orders import Stream
 
@@ -34,8 +35,7 @@ _HEADING = re.compile(r"(?:\[\d{1,3}/\d{1,3}\] )?STEP (\d{1,3})/(\d{1,3}): ")
 _MOST_STEPS = 9_999
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line, without its newline. Its number is its place in the attempt's log."""
 
     stream: Stream
@@ -44,6 +44,18 @@ class LogLine:
     """When its end was read."""
     step: int | None = None
     """The step it belongs to, counted over all stages from 1; None before the first."""
+
+
+@lru_cache(maxsize=64)
+def since_1970(at: datetime) -> int:
+    """In microseconds. Lines that were read together have one time: few are ever computed."""
+    return round(at.timestamp() * 1_000_000)
+
+
+@lru_cache(maxsize=64)
+def moment(microseconds: int) -> datetime:
+    """So many after 1970 began."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 
 
 class LineSplitter:

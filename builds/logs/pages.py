@@ -95,8 +95,9 @@ def chunks_from(build: Build, line: int) -> QuerySet[LogChunk]:
     return chunks.filter(first_line__gte=Subquery(holding)).order_by("first_line")
 
 
-def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
-    """Lines of that attempt from `line` on, about PAGE_BYTES of them; None without the attempt.
+def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) -> Page | None:
+    """Lines of that attempt from `line` on, about PAGE_BYTES or `most` of them; None without the
+    attempt.
 
     There are none where nothing more is there yet, or where what is there was just moved: then ask
     again. The status is read before the lines: a final one means that all lines were there.
@@ -109,7 +110,7 @@ def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
         return Page(head=head, first=line, lines=[])
     if build.archive_key:
         try:
-            return _archived(build, head, line)
+            return _archived(build, head, line, most)
         except FileNotFoundError:  # the image was deleted meanwhile
             return None
     if build.gap_start <= line < build.gap_stop:
@@ -117,10 +118,15 @@ def page(image_id: UUID, *, attempt: int, line: int) -> Page | None:
         return Page(head=head, first=line, lines=[left_out(build, line)], gap=gap)
     rows: list[LogLine] = []
     size = 0
-    for chunk in chunks_from(build, line)[:PAGE_CHUNKS]:
-        if chunk.first_line > line + len(rows) or size >= PAGE_BYTES:
+    chunks = chunks_from(build, line)
+    if most is not None:
+        chunks = chunks.filter(first_line__lt=line + most)
+    for chunk in chunks[:PAGE_CHUNKS]:
+        if chunk.first_line > line + len(rows) or size >= PAGE_BYTES or len(rows) == most:
             break
-        rows += decode(bytes(chunk.data))[max(0, line - chunk.first_line) :]
+        start = max(0, line - chunk.first_line)
+        stop = None if most is None else start + most - len(rows)
+        rows += decode(bytes(chunk.data), start, stop)
         size += chunk.raw_bytes
     return Page(head=head, first=line, lines=rows)
 
@@ -132,14 +138,15 @@ def index_of(key: str) -> Index:
         return Index.read(file)
 
 
-def _archived(build: Build, head: Head, line: int) -> Page:
+def _archived(build: Build, head: Head, line: int, most: int | None) -> Page:
     index = index_of(build.archive_key)
     with default_storage.open(build.archive_key) as file:
         frame = next(index.holding(line))
         if frame.stop - frame.first > frame.lines:
             gap = frame.stop - line
             return Page(head=head, first=line, lines=[left_out(build, line)], gap=gap)
-        lines = index.lines(file, frame)[line - frame.first :]
+        start = line - frame.first
+        lines = index.lines(file, frame, start, None if most is None else start + most)
     return Page(head=head, first=line, lines=lines)
 
 

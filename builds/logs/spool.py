@@ -26,7 +26,8 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._queue: deque[Batch | _Spilled] = deque()
+        self._queue: deque[tuple[Batch, int] | _Spilled] = deque()
+        """Batches with their sizes, as long as they are in memory."""
         self._memory_bytes = 0
         self._file: IO[bytes] | None = None
         self._spilled = self._end = 0
@@ -47,21 +48,25 @@ class Spool:
                 self._end = DISK_BYTES
             else:
                 return
-        self._queue.append(batch)
-        self._memory_bytes += size_of(batch)
+        self._queue.append(self._in_memory(batch))
 
     def first(self) -> Batch:
         """The oldest; there must be one."""
         found = self._queue[0]
         if isinstance(found, _Spilled):
-            found = self._queue[0] = self._fetch(found)
-            self._memory_bytes += size_of(found)
-        return found
+            found = self._queue[0] = self._in_memory(self._fetch(found))
+        return found[0]
 
     def drop(self) -> None:
         """The oldest, which `first` gave, is stored."""
-        self._memory_bytes -= size_of(self.first())
-        self._queue.popleft()
+        dropped = self._queue.popleft()
+        assert not isinstance(dropped, _Spilled)  # noqa: S101 - `first` fetched it
+        self._memory_bytes -= dropped[1]
+
+    def _in_memory(self, batch: Batch) -> tuple[Batch, int]:
+        size = size_of(batch)
+        self._memory_bytes += size
+        return batch, size
 
     def close(self) -> None:
         if self._file is not None:

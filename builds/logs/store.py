@@ -5,7 +5,6 @@ A chunk is zstd over a JSON array of `[microseconds since the epoch, "o" or "e",
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import local
 from typing import Any
 
@@ -14,8 +13,9 @@ import zstandard
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 
-from builds.logs.lines import LogLine
+from builds.logs.lines import LogLine, moment, since_1970
 from builds.logs.together import Together
+from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, LogChunk
 from builds.status import RUNNING
 
@@ -51,27 +51,26 @@ def encode(lines: Sequence[LogLine]) -> bytes:
 
 def microseconds(line: LogLine) -> int:
     """Since 1970."""
-    return round(line.at.timestamp() * 1_000_000)
+    return since_1970(line.at)
 
 
-def decode(data: bytes) -> list[LogLine]:
+def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine]:
+    """The lines of a chunk, or some, numbered within it."""
     rows = orjson.loads(zstandard.decompress(data))
     return [
         LogLine(
             stream="stdout" if stream == "o" else "stderr",
             text=text,
-            at=datetime.fromtimestamp(at / 1_000_000, UTC),
+            at=moment(at),
             step=step,
         )
-        for at, stream, step, text in rows
+        for at, stream, step, text in rows[start:stop]
     ]
 
 
 def size_of(lines: Sequence[LogLine]) -> int:
     """What they take in the log as text, in bytes, newlines too."""
-    return sum(
-        (len(line.text) if line.text.isascii() else len(line.text.encode())) + 1 for line in lines
-    )
+    return len("\n".join([line.text for line in lines]).encode()) + 1 if lines else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,8 @@ def append(
     written = TOGETHER.write(chunk) if together else _insert([chunk])[0]
     if not written:
         raise FenceLost
+    LOG_LINES.inc(len(lines))
+    LOG_BYTES.inc(row.raw_bytes)
     for name, value in values.items():
         setattr(build, name, value)
 
@@ -137,11 +138,11 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
 
 def _move(chunk: _Chunk) -> bool | None:
     """Moves the head. False where that is done already, None where the fence is lost."""
-    known = chunk.build.log_chunks
-    head = Build.objects.held_by(chunk.build).filter(status__in=RUNNING)
-    if head.filter(log_chunks=known).update(**chunk.values):
+    known, heads = chunk.build.log_chunks, Build.objects.held_by(chunk.build)
+    if heads.filter(status__in=RUNNING, log_chunks=known).update(**chunk.values):
         return True
-    return False if head.filter(log_chunks=known + 1).exists() else None
+    stands = heads.filter(status__in=RUNNING, log_chunks=known + 1).exists()
+    return False if stands else None
 
 
 TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))

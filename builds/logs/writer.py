@@ -105,12 +105,15 @@ class LogWriter:
             self._try_to_flush()
 
     def _try_to_flush(self) -> None:
+        began = monotonic()
         try:
             self._flush()
         except (OperationalError, InterfaceError) as problem:
             logger.warning("build %s: lines wait for the database: %s", self.build, problem)
             connection.close()
-            self._retry_at = monotonic() + RETRY_SECONDS
+            # A try may take seconds, in which nobody reads what the child prints: not more than
+            # half of the time goes into tries.
+            self._retry_at = monotonic() + max(RETRY_SECONDS, monotonic() - began)
 
     def _flush(self) -> None:
         self._spool_held()

@@ -42,10 +42,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="build",
-            index=models.Index(fields=["ended_at"], name="builds_build_ended"),
-        ),
-        migrations.AddIndex(
-            model_name="build",
             index=models.Index(
                 models.F("failure_code"),
                 models.OrderBy(models.F("queued_at"), descending=True),

@@ -29,7 +29,7 @@ class ImageAdmin(BoundedAdmin):
     list_display = ("__str__", "status", "owned_by", "size", "age", "took", "public", "protected")
     list_filter = (StatusFilter, "public", "protected", OwnerFilter, AgeFilter, SizeFilter)
     search_fields = ("name", "tag", "owner__username")
-    search_help_text = "Words of name, tag or owner; owner/name:tag; an id; a digest."
+    searches = "Words of name, tag or owner; owner/name:tag; an id; a digest."
     date_hierarchy = "created_at"
     sortable_by = ("age",)
     ordering = ("-created_at", "-id")

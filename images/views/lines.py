@@ -101,7 +101,7 @@ class LinesView(ImageView):
         at = first = given["from"]
         lines: list[LogLine] = []
         size = 0
-        while found := page(image.pk, attempt=build.number, line=at):
+        while found := page(image.pk, attempt=build.number, line=at, most=given["count"]):
             lines += found.lines
             at = found.stop
             size += sum(len(line.text) for line in found.lines)

@@ -1,10 +1,10 @@
 // The list that keeps up: what changes is written into its row, and rows stay where they are.
 
+import { listen } from "./moves.js";
 import { tick } from "./times.js";
 
 const list = document.getElementById("list");
 const line = document.getElementById("line");
-const PAUSES = [500, 1_000, 2_000, 5_000, 10_000];
 
 // Filters write the address, and choosing from a list is enough.
 const filters = document.querySelector("[data-filters]");
@@ -80,30 +80,19 @@ function quick(message) {
   doing.replaceChildren(`step ${message.step} of ${message.steps}${clock ? ", " : ""}`, ...(clock ? [clock] : []));
 }
 
-let tries = 0;
-function connect() {
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/images`);
-  let ready = false;
-  socket.onmessage = (event) => {
-    const message = JSON.parse(event.data);
-    tries = 0;
-    if (message.type === "ready") {
-      ready = true;
-      line.textContent = "";
-      refresh();
-    } else if (message.type === "ping") socket.send(JSON.stringify({ type: "ack" }));
-    else if (message.type === "gone") {
-      list.querySelector(`[data-image="${CSS.escape(message.image_id)}"]`)?.classList.add("gone");
-    } else if (message.type === "image" && ready) quick(message);
-  };
-  socket.onclose = (event) => {
-    if (event.code === 4401) {
-      line.textContent = "Sign in again to see changes.";
-      return;
-    }
-    if (tries > 1) line.textContent = "Connection lost, trying again";
-    setTimeout(connect, PAUSES[Math.min(tries++, PAUSES.length - 1)] * (0.7 + 0.6 * Math.random()));
-  };
+function message(told, ready) {
+  if (told.type === "ready") {
+    line.textContent = "";
+    refresh();
+  } else if (told.type === "gone") {
+    list.querySelector(`[data-image="${CSS.escape(told.image_id)}"]`)?.classList.add("gone");
+  } else if (told.type === "image" && ready) quick(told);
 }
 
-if (list.dataset.live === "yes") connect();
+if (list.dataset.live === "yes") {
+  listen("", {
+    message,
+    away: () => (line.textContent = "Connection lost, trying again"),
+    signedOut: () => (line.textContent = "Sign in again to see changes."),
+  });
+}

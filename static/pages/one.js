@@ -1,17 +1,18 @@
 // The page of one image: its log with everything around it, and a head that keeps up.
 
 import { copy } from "./copying.js";
-import { listen } from "./log/keys.js";
+import { listen as listenToKeys } from "./log/keys.js";
 import { plain } from "./log/ansi.js";
 import { Search } from "./log/search.js";
 import { Viewer } from "./log/viewer.js";
+import { listen } from "./moves.js";
 import { tick } from "./times.js";
 
 const part = (id) => document.getElementById(id);
 const section = part("log");
 const COPIED = 5_000; // lines at most, of those that are marked
 
-const viewer = new Viewer(section, { changed, status, state: say, ended: () => say("") });
+const viewer = new Viewer(section, { changed, status, state: say, ended });
 const search = new Search(viewer.lines, (number) => {
   viewer.search = search.text ? { text: search.text, at: number ?? viewer.search?.at } : null;
   if (number === undefined) viewer.scroller.refresh();
@@ -88,6 +89,26 @@ function showHead(page) {
   document.title = page.title;
   tick(head);
   dispatchEvent(new Event("slipway:head"));
+}
+
+// Somebody may build the image anew, here or elsewhere, after this log has ended.
+
+let stands = null;
+
+function ended() {
+  say("");
+  listen(`?image=${section.dataset.image}`, { message: moved });
+}
+
+function moved({ type, attempt, state }) {
+  if (type !== "image" || stands === `${attempt}${state}`) return;
+  const { attempt: shown, current } = part("head").dataset;
+  // What stands there as the page was made is said on it already.
+  if (stands !== null || (current === "yes" && attempt > Number(shown))) refreshHead();
+  if (attempt > viewer.lines.last.attempt && ["queued", "building"].includes(state)) {
+    say(`Attempt ${attempt} is ${state}: it stands above`);
+  }
+  stands = `${attempt}${state}`;
 }
 
 setInterval(() => {
@@ -170,7 +191,7 @@ part("q").addEventListener("keydown", (event) => {
 const CLICKS = { next: () => search.step(1), previous: () => search.step(-1), error: toError, follow, wrap, times };
 Object.assign(CLICKS, { fold: () => viewer.foldAll(), copy: copyText, keys: help, pill: toEnd });
 for (const [id, act] of Object.entries(CLICKS)) part(id).addEventListener("click", () => act());
-listen({
+listenToKeys({
   n: () => search.step(1),
   N: () => search.step(-1),
   e: toError,
@@ -189,6 +210,7 @@ addEventListener("afterprint", () => !wrapped && viewer.wrap(false));
 
 try {
   await viewer.open();
+  if (!viewer.live && !viewer.feed) ended();
 } catch {
   say("The server refused the log: reload to try again");
 }

@@ -11,10 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
+from django.db import OperationalError
 from django.test import Client
 
 from accounts.models import ApiKey, ApiKeyQuerySet, User
 from api.speech import JSON_BYTES
+from images.models import ImageQuerySet
 from tests.conftest import script, zipped
 from tests.instance import Instance
 
@@ -142,7 +145,7 @@ def test_a_body_over_the_limit_is_too_large(client: httpx.Client) -> None:
 
 
 def test_a_form_with_too_many_fields_is_a_bad_request(client: httpx.Client) -> None:
-    many = {f"f{n}": "x" for n in range(1001)}
+    many = {f"f{n}": "x" for n in range(settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)}
     refused(post(client, **many), 400)
     files = [("build_context", (f"f{n}", io.BytesIO(b"x"))) for n in range(101)]
     refused(client.post("/images/", data=form(), files=files), 400)
@@ -202,6 +205,24 @@ def test_a_crash_answers_with_the_id_that_stands_beside_its_traceback(
     assert "planted" not in answer.content.decode()
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["delete", "get"])
+def test_a_database_that_is_away_is_told_as_something_that_passes(
+    owner: User, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError("planted")
+
+    _, key = ApiKey.objects.issue(owner, label="laptop")
+    monkeypatch.setattr(ApiKeyQuerySet, "revoke", away)
+    monkeypatch.setattr(ImageQuerySet, "visible_to", away)
+    client = Client(raise_request_exception=False, HTTP_AUTHORIZATION=key)
+    # The one is the API, the other a page.
+    answer = client.delete("/api_keys/laptop") if method == "delete" else client.get("/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+    assert "planted" not in answer.content.decode()
+
+
 @pytest.mark.parametrize("name", ["Cookie", "Authorization", "X-Chutes-Hotkey", "Host"])
 @pytest.mark.parametrize("body", ["", "Content-Length: 3\r\n\r\nabc"])
 def test_a_null_character_in_a_header_is_a_bad_request(
@@ -210,7 +231,8 @@ def test_a_null_character_in_a_header_is_a_bad_request(
     with socket.create_connection(("127.0.0.1", instance.port), timeout=10) as raw:
         head = f"POST /images/ HTTP/1.1\r\n{name}: sessionid=aaaaaaaa\0\r\n"
         raw.sendall((head + (body or "Content-Length: 0\r\n\r\n")).encode())
-        said = raw.recv(65536)
+        with raw.makefile("rb") as stream:
+            said = stream.read()
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b'{"detail": "' in said
 

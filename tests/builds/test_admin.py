@@ -122,7 +122,7 @@ def test_a_build_that_waits_says_why(counter: Client, order: Order) -> None:
     assert why(first) == "Next in the queue. A worker is free: it starts within seconds."
     assert why(second) == "Position 2 in the queue."
     started(first)
-    assert why(second) == "Next in the queue. All 1 hands of the workers are busy."
+    assert why(second) == "Next in the queue. The only build slot of the workers is busy."
     lifecycle.request_drain(hand.name)
     assert why(second) == "Next in the queue. Every worker is draining and takes nothing more."
     lifecycle.request_pause(by="keeper")

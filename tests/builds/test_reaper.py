@@ -1,16 +1,19 @@
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
+from time import monotonic
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import OperationalError
 from django.utils import timezone
 
 from builds import reaper, runner
-from builds.conf import BuildSettings
+from builds.conf import BuildSettings, build_settings
 from builds.lifecycle import request_drain, request_pause, request_removal, request_resume
-from builds.models import Build, LogChunk, Target
+from builds.models import Build, BuildQuerySet, LogChunk, Target
 from builds.registry import make_registry
 from builds.settle import MAX_RESTARTS
 from builds.status import Status
@@ -49,6 +52,26 @@ def test_a_build_with_a_living_worker_is_left_alone(order: Order) -> None:
     assert reaper.settle_expired() == []
     build.refresh_from_db()
     assert build.state is Status.BUILDING
+
+
+def test_after_the_database_was_away_nobody_is_dead_who_could_not_renew_a_lease(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("planted")
+
+    monkeypatch.setattr(WORKER, "_away_at", -inf)
+    build = abandoned(order("echo hello"))
+    with monkeypatch.context() as planted:
+        planted.setattr(BuildQuerySet, "update", away)
+        with pytest.raises(OperationalError):
+            WORKER.renew()
+    assert reaper.settle_expired() == []
+    build.refresh_from_db()
+    assert build.state is Status.BUILDING
+    since = monotonic() - build_settings().lease_seconds - 1
+    monkeypatch.setattr(WORKER, "_away_at", since)
+    assert len(reaper.settle_expired()) == 1
 
 
 def test_a_build_that_was_being_cancelled_when_its_worker_died_is_cancelled(order: Order) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import OperationalError, connection
+from django.utils import timezone
 
-from builds import runner
+from builds import reaper, runner
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
-from builds.models import Build, Target
+from builds.models import Build, BuildQuerySet, Target
 from builds.orders import BuildOutcome
 from builds.registry import make_registry
 from builds.status import Status
@@ -215,6 +216,40 @@ def test_a_worker_that_lost_its_build_writes_nothing_more(order: Order) -> None:
     build = running.finish()
     assert build.state is Status.BUILDING
     assert ("stdout", "too late") not in log_of(build)
+
+
+def test_a_database_that_goes_away_as_it_writes_down_the_push_costs_nothing(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move, failed = BuildQuerySet.move, []
+
+    def moves_and_goes(self: BuildQuerySet, to: Status, **values: Any) -> int:
+        moved = move(self, to, **values)
+        if to is Status.PUSHING and not failed:
+            failed.append(moved)
+            raise OperationalError("planted")
+        return moved
+
+    monkeypatch.setattr(BuildQuerySet, "move", moves_and_goes)
+    build = run(order("echo hello"))
+    assert failed == [1]
+    assert build.state is Status.SUCCEEDED
+
+
+def test_a_build_whose_database_stays_away_is_no_failure_of_anybody_and_starts_again(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> bool:
+        raise OperationalError("planted")
+
+    build = order("echo hello")
+    with monkeypatch.context() as planted:
+        planted.setattr(runner, "sleep", lambda _: None)
+        planted.setattr(runner.Attempt, "_publish", away)
+        assert run(build).state is Status.PUSHING
+    Build.objects.update(lease_until=timezone.now())
+    [successor] = reaper.settle_expired()
+    assert run(Build.objects.get(pk=successor)).state is Status.SUCCEEDED
 
 
 def test_a_crash_of_ours_is_not_blamed_on_the_owner(

@@ -133,6 +133,8 @@ class Echo(AsyncWebsocketConsumer):
                     await self.send(bytes_data=bytes(1_000_000))
             finally:
                 ended.append("socket")
+        elif text_data == "close":
+            await self.close(1011)
         else:
             await self.send(text_data=text_data)
 

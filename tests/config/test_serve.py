@@ -505,6 +505,13 @@ def test_websockets_work(server: Child) -> None:
         assert client.stream.read(7) == b"\x81\x05hello"
 
 
+def test_an_application_that_breaks_can_say_so_as_it_closes_its_websocket(server: Child) -> None:
+    with server.connect() as client:
+        upgrade(client)
+        client.sendall(frame("close"))
+        assert client.stream.read(4) == b"\x88\x02" + (1011).to_bytes(2, "big")
+
+
 def test_a_websocket_that_stalls_costs_little_and_is_cut(server: Child) -> None:
     server.peak()
     before = server.peak()

@@ -21,7 +21,8 @@ def instance(tmp_path: Path) -> Instance:
 
 
 def test_it_starts_from_nothing_and_says_where_everything_is(instance: Instance) -> None:
-    with instance:
+    instance.start(first=True)
+    try:
         output = instance.output()
         for address in (f"{instance.url}/images/", f"{instance.url}/admin/", instance.registry):
             assert address in output
@@ -30,6 +31,8 @@ def test_it_starts_from_nothing_and_says_where_everything_is(instance: Instance)
         ready = httpx.get(f"{instance.url}/readyz", trust_env=False)
         assert ready.status_code == 200, ready.text
         assert set(ready.json()["parts"]) == {"database", "queue", "storage", "registry", "engine"}
+    finally:
+        instance.stop()
 
 
 def test_commands_act_on_the_running_instance(instance: Instance) -> None:

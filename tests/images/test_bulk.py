@@ -81,6 +81,8 @@ def test_all_that_the_list_found_is_meant_beyond_its_page(
     asked = counter.post(f"{LIST}?public__exact=0", chosen, follow=True)
     assert asked.context["total"] == 129
     counter.post(asked.redirect_chain[-1][0], {"confirm": "yes"}, follow=True)
+    while BulkAction.objects.get().ended_at is None:
+        bulk.carry_on_all(seconds=1)
     assert Image.objects.filter(public=True).count() == 130
 
 

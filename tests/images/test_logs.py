@@ -66,6 +66,7 @@ def test_a_finished_log_as_events_ends_with_done(api: APIClient, send: Send) -> 
     assert data["log"]["log_type"] == "stdout"
     assert data["offset"] == first["id"] == f"1:{data['log']['line'] + 1}"
     assert data["log"]["ts"].endswith("Z")
+    assert data["log"]["step"] == 1
 
 
 def test_a_failed_build_tells_its_reason_as_the_last_stderr_line(

@@ -108,7 +108,8 @@ def opened(browser: Browser, seats: dict[str, Any]) -> Open:
             page.on(
                 "console",
                 lambda message: (
-                    "Content Security Policy" in message.text and complaints.append(message.text)
+                    "Content Security Policy" in message.text
+                    and complaints.append(f"{page.url}: {message.text}")
                 ),
             )
             page.on("dialog", lambda dialog: complaints.append(dialog.message))

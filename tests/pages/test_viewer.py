@@ -57,11 +57,16 @@ def test_whoever_is_signed_out_reads_a_public_log(
 
 
 def test_without_websockets_the_log_comes_as_events(
-    client: httpx.Client, instance: Instance, page: Page
+    client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
 ) -> None:
+    gate, end = tmp_path / "go", tmp_path / "end"
     page.add_init_script("delete window.WebSocket")
-    image_id = order(client, *CHATTER)
+    image_id = order(client, f"until {gate}", "echo STEP 2/2: COPY . .", *CHATTER, f"until {end}")
     page.goto(f"{instance.url}/i/{image_id}")
+    expect(page.locator("#rows")).to_contain_text("STEP 1/")
+    gate.touch()
+    expect(page.locator("#rows .heading button")).to_have_count(2)
+    end.touch()
     expect(page.locator("#head")).to_have_attribute("data-word", "succeeded", timeout=20_000)
     check_whole(page, client, image_id)
 
@@ -133,6 +138,11 @@ def test_a_build_that_fails_while_one_watches_is_told_without_a_reload(
     expect(page.locator(".reason")).to_contain_text("exit code 2", timeout=20_000)
     expect(page.locator(".row.error")).to_contain_text("fatal: it broke")
     expect(page).to_have_title(re.compile("failed"))
+    # And that it is built once more from elsewhere, while this log stays where it is.
+    client.post(f"/images/{image_id}/rebuild").raise_for_status()
+    expect(page.locator(".attempts a")).to_have_count(2)
+    expect(page.locator("#head")).to_have_attribute("data-attempt", "1")
+    expect(page.locator("#rows")).to_contain_text("fatal: it broke")
 
 
 def test_links_to_lines_mark_them_and_keep_the_place(

@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 from accounts.credentials import header_check
 from config import setup
 from config.env import environment
+from config.logs import keep_errors
 from config.serve import serve
 
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         if not environment().redis_url:
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
         setup.static()
+        keep_errors()
         try:
             serve(
                 # Only now: it looks at the static files as they are when it is made.

@@ -4,6 +4,8 @@
 const PAUSES = [500, 1_000, 2_000, 5_000, 10_000];
 const FINAL = { 4401: "Sign in again to go on.", 4404: "The image is gone, or no longer yours to see." };
 const SOCKET_TRIES = 2;
+const ACK_CHARACTERS = 64 * 1024; // a quarter of what the server sends ahead
+const ACK_EACH = 1_000;
 
 export class Feed {
   #tries = 0;
@@ -55,7 +57,11 @@ export class Feed {
     const address = `${secure}//${location.host}/ws/images/${this.image}/logs?offset=${this.cursor}`;
     const socket = new WebSocket(address);
     let opened = false;
+    let unsaid = 0;
+    let said = 0;
     const acknowledge = () => {
+      unsaid = 0;
+      said = performance.now();
       if (socket.readyState === WebSocket.OPEN) {
         socket.send(JSON.stringify({ type: "ack", cursor: this.cursor }));
       }
@@ -70,7 +76,8 @@ export class Feed {
       if (message.type === "lines") {
         this.on.lines(message.attempt, message.first, message.lines);
         this.cursor = message.next;
-        acknowledge();
+        unsaid += event.data.length;
+        if (unsaid >= ACK_CHARACTERS || performance.now() - said >= ACK_EACH) acknowledge();
       } else if (message.type === "ping") acknowledge();
       else if (message.type === "status") this.on.status(message);
       else if (message.type === "done") {
@@ -90,7 +97,7 @@ export class Feed {
     source.onopen = () => this.#heard();
     source.onmessage = (event) => {
       const { log, offset } = JSON.parse(event.data);
-      const line = [log.log_type, log.log, Date.parse(log.ts) * 1000, null];
+      const line = [log.log_type, log.log, Date.parse(log.ts) * 1000, log.step ?? null];
       this.on.lines(Number(offset.split(":")[0]), log.line, [line]);
       this.cursor = offset;
     };

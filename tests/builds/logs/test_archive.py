@@ -2,6 +2,7 @@
 
 import io
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -74,13 +75,21 @@ def test_chunks_stay_for_a_while_and_then_go(finished: Build) -> None:
     assert len(log_of(finished)) == finished.log_lines
 
 
-def test_a_worker_archives_its_own_at_once_and_those_of_others_later(finished: Build) -> None:
+def test_a_worker_archives_its_own_at_once_and_those_of_others_later(
+    finished: Build, settings: Any
+) -> None:
+    settings.BUILDS = replace(settings.BUILDS, redis_url="redis://elsewhere")
     archive_ended(worker="somebody else")
     assert not Build.objects.exclude(archive_key="").exists()
     archive_ended(worker=finished.worker)
     assert Build.objects.exclude(archive_key="").exists()
     Build.objects.update(archive_key="", ended_at=finished.queued_at - timedelta(hours=1))
     archive_ended(worker="somebody else")
+    assert Build.objects.exclude(archive_key="").exists()
+
+
+def test_a_worker_that_is_alone_archives_everything_at_once(finished: Build) -> None:
+    archive_ended(worker="the process after that")
     assert Build.objects.exclude(archive_key="").exists()
 
 

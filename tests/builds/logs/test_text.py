@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builds import runner
+from builds.logs.archive import archive
 from builds.logs.cursor import BadCursor, Cursor
 from builds.logs.store import append
 from builds.logs.text import LogGone, LogText
@@ -48,6 +49,18 @@ def test_all_of_it_is_every_line_and_as_long_as_it_says(ended: Build) -> None:
     text = LogText([ended], 0)
     assert bytes_of(text) == whole(ended)
     assert text.size == len(whole(ended)) == ended.log_bytes
+
+
+def test_only_the_log_of_one_attempt_goes_out_as_it_is_stored(order: Order) -> None:
+    """Clients made with httpx cannot read two files as one."""
+    build, other = order("echo one"), order("echo two")
+    for each in (build, other):
+        runner.run(each.pk)
+        each.refresh_from_db()
+        archive(each)
+        each.refresh_from_db()
+    assert LogText([build], 0).stored_size > 0
+    assert LogText([build, other], 0).stored_size == 0
 
 
 def test_from_any_line_on_it_is_what_remains(ended: Build) -> None:

@@ -148,6 +148,26 @@ def test_what_waits_for_the_database_goes_to_disk_and_comes_back_in_order(
     assert [text for _, text in log_of(build)] == sent
 
 
+def test_tries_that_take_long_leave_as_much_time_to_read_what_the_child_prints(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = pen(order("echo hello"))
+    now = [100.0]
+    tries = []
+
+    def away(*_: object, **__: object) -> None:
+        tries.append(now[0])
+        now[0] += 5
+        raise OperationalError("planted")
+
+    monkeypatch.setattr(writer_module, "monotonic", lambda: now[0])
+    monkeypatch.setattr(writer_module, "append", away)
+    while now[0] < 130:
+        log.write("stdout", b"a line\n")
+        now[0] += 0.25
+    assert tries == [100, 110, 120]
+
+
 def test_steps_are_counted_from_what_the_engine_says(order: Order) -> None:
     build = order("echo hello")
     log = pen(build)

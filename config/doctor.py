@@ -1,0 +1,161 @@
+"""Looks at a machine from the kernel to the registry: what is there, what is wrong, what to do.
+
+What is wrong with building is the engine's to say, and of the rest `config.health`'s; added here
+is only what was seen.
+"""
+
+import os
+import platform
+import pwd
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.core import checks
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from builds import actors  # noqa: F401  (declares the queue)
+from builds.conf import BuildSettings, build_settings
+from builds.engines.sandbox.limits import hierarchies
+from builds.engines.sandbox.networks import TUN
+from builds.machine import programs
+from builds.runner import engine
+from config import health, setup
+
+GIB = 1024**3
+HINTS = {
+    "database": "look at DATABASE_URL, and whether PostgreSQL runs and lets this machine in",
+    "queue": "look at REDIS_URL, and whether Redis runs and lets this machine in",
+    "storage": "make SLIPWAY_DATA_DIR writable for whoever runs Slipway, and free some disk",
+    "registry": "look at SLIPWAY_REGISTRY, its credentials, and whether it runs",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: a part, what was seen of it, and where something is wrong what to do."""
+
+    part: str
+    saw: str
+    hint: str = ""
+    fatal: bool = False
+    """Nothing is built like this."""
+
+    @property
+    def well(self) -> bool:
+        return not self.hint
+
+
+def look() -> Iterator[Finding]:
+    """Everything, from below; slow ones come when they come."""
+    config = build_settings()
+    yield from _settings()
+    yield from _kernel()
+    found = ", ".join(f"{name} {version}" for name, version in programs(config).items())
+    yield Finding(part="programs", saw=found)
+    yield from _user(config)
+    yield from _disk(config)
+    yield from _engine(config)
+    yield from _migrations()
+    yield from _servers(config)
+
+
+def _settings() -> Iterator[Finding]:
+    wrong = [each for each in checks.run_checks() if each.level >= checks.ERROR]
+    for each in wrong:
+        yield Finding(part="settings", saw=each.msg, hint=each.hint or "", fatal=True)
+    if not wrong:
+        yield Finding(part="settings", saw=f"usable; data in {settings.DATA_DIR}")
+
+
+def _kernel() -> Iterator[Finding]:
+    saw = [f"{platform.system()} {platform.release()}"]
+    with suppress(OSError):
+        most = Path("/proc/sys/user/max_user_namespaces").read_text().strip()
+        saw.append(f"at most {most} user namespaces")
+    with suppress(OSError):
+        known = Path("/proc/filesystems").read_text().split()
+        saw.append("overlay" if "overlay" in known else "no overlay yet (a module may bring it)")
+    saw.append(f"{TUN} is there" if Path(TUN).exists() else f"no {TUN}")
+    groups = sorted(name for each in hierarchies() for name in each.controllers)
+    saw.append(f"control groups for {', '.join(groups)}" if groups else "no control groups to use")
+    yield Finding(part="kernel", saw="; ".join(saw))
+
+
+def _user(config: BuildSettings) -> Iterator[Finding]:
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    saw = f"Slipway runs as {me}, builds as {config.build_user if me == 'root' else me}"
+    yield Finding(part="user", saw=saw)
+
+
+def _disk(config: BuildSettings) -> Iterator[Finding]:
+    there = os.statvfs(config.data_dir)
+    free = there.f_bavail * there.f_frsize
+    saw = f"{free / GIB:.1f} GiB free of {there.f_blocks * there.f_frsize / GIB:.1f}"
+    low = free < config.free_disk_bytes
+    hint = f"free some: below {config.free_disk_bytes / GIB:.1f} GiB builds lose their caches"
+    yield Finding(part="disk", saw=saw, hint=hint if low else "")
+
+
+def _engine(config: BuildSettings) -> Iterator[Finding]:
+    problems = engine().problems()
+    for each in problems:
+        yield Finding(part="engine", saw=each.text, hint=each.hint, fatal=each.fatal)
+    if not any(each.fatal for each in problems):
+        yield Finding(part="engine", saw=f"{config.engine} builds behind its wall")
+
+
+def _migrations() -> Iterator[Finding]:
+    try:
+        executor = MigrationExecutor(connection)
+        due = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError:
+        return  # the check of the database says why
+    if due:
+        saw = f"{len(due)} migrations are due"
+        hint = "`make up` makes them, elsewhere `manage.py migrate`"
+        yield Finding(part="database", saw=saw, hint=hint, fatal=bool(settings.BUILDS.redis_url))
+
+
+def _servers(config: BuildSettings) -> Iterator[Finding]:
+    for part in health.CHECKS:
+        if part == "engine":
+            continue  # told above, with hints
+        if part == "registry" and config.registry_guarded and not _is_up():
+            yield _registry_to_come(config)
+            continue
+        answer = health.answer_of(part)
+        if answer == "ok":
+            yield Finding(part=part, saw=_where(part, config))
+        else:
+            yield Finding(part=part, saw=answer, hint=HINTS[part], fatal=True)
+
+
+def _registry_to_come(config: BuildSettings) -> Finding:
+    if "docker-registry" in programs(config):
+        return Finding(part="registry", saw=f"starts with Slipway, at {config.registry}")
+    hint = "apt-get install docker-registry, or name another one in SLIPWAY_REGISTRY"
+    return Finding(part="registry", saw="docker-registry is missing", hint=hint, fatal=True)
+
+
+def _where(part: str, config: BuildSettings) -> str:
+    """Without passwords."""
+    database = connection.settings_dict
+    place = f"{database['HOST']}:{database['PORT']}/" if database["HOST"] else ""
+    return {
+        "database": f"{connection.display_name} answers at {place}{database['NAME']}",
+        "queue": "Redis answers" if config.redis_url else "in the process",
+        "storage": "can be written",
+        "registry": f"{config.registry} answers",
+    }.get(part, "answers")
+
+
+def _is_up() -> bool:
+    try:
+        setup.lock(settings.DATA_DIR).close()
+    except setup.InUse:
+        return True
+    return False

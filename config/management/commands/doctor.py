@@ -1,0 +1,25 @@
+"""`manage.py doctor`: says of each thing that Slipway needs what it saw and what to do."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config.doctor import look
+
+
+class Command(BaseCommand):
+    help = "Checks this machine from the kernel to the registry. Ends with 1 where nothing builds."
+    requires_system_checks = []  # it tells what they say itself
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        fatal = 0
+        for each in look():
+            mark = "ok  " if each.well else "STOP" if each.fatal else "note"
+            self.stdout.write(f"{mark}  {each.part:<9} {each.saw}")
+            if not each.well:
+                self.stdout.write(f"                {each.hint}")
+            self.stdout.flush()
+            fatal += each.fatal
+        if fatal:
+            raise CommandError(f"{fatal} of these stop builds.")
+        self.stdout.write("Nothing stops builds.")

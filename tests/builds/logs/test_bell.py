@@ -1,0 +1,37 @@
+"""The bell between processes."""
+
+import asyncio
+
+import pytest
+
+from builds.logs import bell
+
+
+class ForgetfulLayer:
+    """Nothing is ever received."""
+
+    def __init__(self) -> None:
+        self.joined = 0
+        self.thrice = asyncio.Event()
+
+    async def new_channel(self) -> str:
+        return "channel"
+
+    async def group_add(self, group: str, channel: str) -> None:
+        self.joined += 1
+        if self.joined == 3:
+            self.thrice.set()
+
+    async def receive(self, channel: str) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_process_joins_again_and_again_as_groups_forget_their_members(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = ForgetfulLayer()
+    monkeypatch.setattr(bell, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(bell, "JOIN_SECONDS", 0.01)
+    hearing = asyncio.create_task(bell.Bell()._receive())
+    await asyncio.wait_for(layer.thrice.wait(), 5)
+    hearing.cancel()

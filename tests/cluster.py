@@ -1,0 +1,46 @@
+"""A Slipway of several processes, with PostgreSQL, Redis and a registry between them."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.instance import Instance
+
+
+class Cluster(Instance):
+    """One web process and any number of workers; more of both on the same folder make one."""
+
+    def __init__(self, data_dir: Path, registry: str, **environment: str) -> None:
+        """`environment` must name a DATABASE_URL and a REDIS_URL."""
+        super().__init__(
+            data_dir,
+            engine="scripted",
+            SLIPWAY_REGISTRY=registry,
+            SLIPWAY_REGISTRY_INSECURE="yes",
+            SLIPWAY_WORKERS="2",
+            **environment,
+        )
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, example: bool = False) -> float:
+        self.manage("migrate", "--verbosity", "0")
+        self.serve()
+        self.answers()
+        return 0.0
+
+    def serve(self) -> None:
+        """Starts the web process, which takes a moment to answer."""
+        self.process = self.run("manage.py", "web")
+
+    def add_worker(self) -> subprocess.Popen[bytes]:
+        options = ["--processes", "1", "--threads", "2"]
+        worker = self.run("-m", "dramatiq", "config.worker", *options)
+        self.workers.append(worker)
+        return worker
+
+    def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.terminate()
+            worker.wait(30)
+        return super().stop(sign)
