@@ -65,8 +65,8 @@ test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI agai
 test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long runs too
 	$(PYTEST) -m "long and not sdk" --timeout 3600
 
-bench: setup-dev ## figures, one JSON object a line
-	$(PY) -m bench
+bench: setup-dev ## figures, one JSON object a line; `make bench PART=latency` for some
+	$(PY) -m bench $(PART)
 
 lock: setup-dev ## compile the requirements anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 
-from api.counts import BoundedPaginator
+from api.counts import BoundedPaginator, page_of
 
 
 class BoundedChangeList(ChangeList):
@@ -21,6 +21,14 @@ class BoundedChangeList(ChangeList):
 
     Django's own asks for those that there are, by reading every row.
     """
+
+    def get_results(self, request: HttpRequest) -> None:
+        """What is joined to the rows is read for those shown only, also where one page has all."""
+        super().get_results(request)
+        if self.show_all or not self.multi_page:
+            shown = min(self.result_count, self.list_max_show_all)
+            found = self.queryset
+            self.result_list = page_of(found, 0, shown) if shown else found.none()
 
     @cached_property
     def dates(self) -> dict[str, Any] | None:

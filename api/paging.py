@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.core.paginator import EmptyPage, Paginator
 from django.db.models import QuerySet
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.counts import bounded_count, page_of
 from api.filters import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
+
+
+COUNTED = 100_000
+"""Rows at most that a total counts. Pages go on after them."""
+TOTAL = f"Of all pages; {COUNTED} where there are more."
 
 
 class Pages(BasePagination):
@@ -26,12 +31,13 @@ class Pages(BasePagination):
     ) -> list[Any]:
         self.page = int(request.query_params.get("page", 0))
         self.limit = int(request.query_params.get("limit", DEFAULT_LIMIT))
-        pages = Paginator(queryset, self.limit or DEFAULT_LIMIT)
-        self.total = pages.count
-        try:
-            return list(pages.page(self.page + 1).object_list)
-        except EmptyPage:
-            return []
+        size = self.limit or DEFAULT_LIMIT
+        start, stop = self.page * size, (self.page + 1) * size
+        if isinstance(queryset, QuerySet):
+            self.total = int(bounded_count(queryset, COUNTED))
+            return list(page_of(queryset, start, stop))
+        self.total = len(queryset)
+        return list(queryset[start:stop])
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(
@@ -49,7 +55,7 @@ class Pages(BasePagination):
         return {
             "type": "object",
             "properties": {
-                "total": {**number, "description": "Of all pages."},
+                "total": {**number, "description": TOTAL},
                 "page": number,
                 "limit": number,
                 "items": schema,

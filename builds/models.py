@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from builds.fleet import Pause, Worker
 from builds.incidents import Incident
+from builds.listing import LISTED_BY
 from builds.status import FINAL, RUNNING, Status, api_word, sources
 
 __all__ = ["Build", "BuildQuerySet", "Incident", "LogChunk", "Pause", "Target", "Worker"]
@@ -37,6 +38,13 @@ class Target(models.Model):
     )
     """The attempt whose digest the public tag names."""
     created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["image_id"], name="builds_target_never", condition=Q(good__isnull=True)
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.repository}:{self.tag}"
@@ -209,6 +217,7 @@ class Build(models.Model):
                 name="builds_build_contexts",
                 condition=~Q(context_key=""),
             ),
+            *LISTED_BY,
         ]
 
     def __str__(self) -> str:

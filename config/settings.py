@@ -90,7 +90,9 @@ if ENV.database_url:
     # it hands out: when PostgreSQL has restarted, all that it kept is dead.
     parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0, conn_health_checks=True)
     DATABASES = {"default": {**parsed}}
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+    # Compiling a query costs more than all of what our queries do.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
+    DATABASES["default"]["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.

@@ -141,6 +141,13 @@ class Image(models.Model):
             ),
         ]
         indexes = [
+            models.Index(F("created_at").desc(), F("id").desc(), name="images_image_newest"),
+            models.Index(
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(protected=True),
+                name="images_image_protected",
+            ),
             models.Index(
                 F("created_at").desc(),
                 F("id").desc(),
@@ -151,6 +158,7 @@ class Image(models.Model):
                 F("owner"), F("created_at").desc(), F("id").desc(), name="images_image_own"
             ),
             models.Index(fields=["reference_id"], name="images_image_reference"),
+            models.Index(fields=["name", "id"], name="images_image_by_name"),
         ]
 
     def __str__(self) -> str:

@@ -1,10 +1,12 @@
 """The list of builds and the page of one."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.html import format_html
@@ -25,6 +27,9 @@ from builds.admin.verbs import VERBS, Verb
 from builds.models import Build, BuildQuerySet
 from builds.status import FINAL, RUNNING, Status, state_word
 
+LETTER = re.compile(r"\w")
+LETTERS = 3
+"""From which on an index finds a part of a label."""
 PLACES = 1_000
 """Places in the queue that the list tells."""
 
@@ -84,7 +89,9 @@ class BuildAdmin(BoundedAdmin):
             return either, False
         if text.lower().startswith("sha256:"):
             return queryset.filter(digest__startswith=text.lower()), False
-        return super().get_search_results(request, queryset, search_term)
+        for word in filter(LETTER.search, text.split()):
+            queryset = queryset.filter(_holding(word))
+        return queryset, False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -159,6 +166,14 @@ class BuildAdmin(BoundedAdmin):
     @admin.display(description="worker")
     def worker_name(self, build: Build) -> str:
         return build.worker if build.state not in FINAL else build.worker.rpartition(":")[0]
+
+
+def _holding(word: str) -> Q:
+    """In the label; one or two letters only where owner, name or tag begins: see `LETTERS`."""
+    if len(word) >= LETTERS:
+        return Q(label__icontains=word)
+    begins = Q(label__istartswith=word)
+    return begins | Q(label__icontains=f"/{word}") | Q(label__icontains=f":{word}")
 
 
 def _selected(verb: Verb) -> Callable[..., HttpResponse]:

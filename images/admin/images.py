@@ -16,7 +16,7 @@ from images import bulk
 from images.admin import acting
 from images.admin.detail import detail
 from images.admin.filters import AgeFilter, OwnerFilter, SizeFilter, StatusFilter
-from images.admin.searching import meant
+from images.admin.searching import meant, words
 from images.models import Image, ImageQuerySet
 from images.verbs import Verb
 
@@ -47,9 +47,7 @@ class ImageAdmin(BoundedAdmin):
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[Any, bool]:
         found = meant(queryset, search_term) if search_term.strip() else None
-        if found is not None:
-            return found, False
-        return super().get_search_results(request, queryset, search_term)
+        return words(queryset, search_term) if found is None else found, False
 
     # What one may not do here at all, and what is done through the catalog instead.
 

@@ -3,12 +3,12 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
+from api.counts import BoundedPaginator
 from builds.conf import build_settings
 from builds.status import WORDS
 from images.filters import ImageFilter
@@ -22,7 +22,7 @@ PAGE = 50
 def show(request: HttpRequest) -> HttpResponse:
     asked = {name: request.GET.get(name, "").strip() for name in ("name", "status", "whose")}
     found = _filtered(request, asked)
-    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
+    page = BoundedPaginator(found, PAGE).get_page(request.GET.get("page"))
     images = list(page.object_list)
     known = standings(images)
     filtered = any(asked.values())

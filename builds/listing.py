@@ -1,0 +1,37 @@
+"""Indexes that lists of builds for people are ordered and narrowed by, at millions of rows.
+
+Labels, which people search for a part of, have one more where there is PostgreSQL (a migration).
+"""
+
+from django.db.models import F, Index, Q
+
+from builds.status import Status
+
+NEWEST = (F("queued_at").desc(), F("id").desc())
+BEGINNING = ["varchar_pattern_ops"]
+"""For what is asked for by its beginning; other databases than PostgreSQL take no notice."""
+
+LISTED_BY = [
+    Index(*NEWEST, name="builds_build_newest"),
+    Index(
+        F("status"),
+        *NEWEST,
+        name="builds_build_not_succeeded",
+        condition=Q(status__in=[each.value for each in Status if each is not Status.SUCCEEDED]),
+    ),
+    Index(
+        F("failure_code"),
+        *NEWEST,
+        name="builds_build_failure_code",
+        condition=~Q(failure_code=""),
+    ),
+    Index(
+        F("failure_fault"),
+        *NEWEST,
+        name="builds_build_failure_fault",
+        condition=~Q(failure_fault=""),
+    ),
+    Index(fields=["digest"], name="builds_build_digest", opclasses=BEGINNING),
+    Index(fields=["worker"], name="builds_build_worker", opclasses=BEGINNING),
+    Index(fields=["image_bytes"], name="builds_build_size"),
+]
