@@ -15,7 +15,7 @@ from builds.process import ProcessError
 from builds.registry import make_signer
 from config import setup, worker
 from config.env import environment
-from config.local_registry import LocalRegistry
+from config.registry.local import LocalRegistry
 from config.serve import serve
 
 
