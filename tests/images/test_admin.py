@@ -148,7 +148,7 @@ def test_the_list_takes_as_many_queries_for_many_rows_as_for_few(
 ) -> None:
     made(owner, count)
     counter.get(LIST)
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         page = counter.get(LIST)
     assert len(page.context["cl"].result_list) == count
 
