@@ -8,14 +8,14 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.counts import bounded_count, page_of
+from api.counts import BOUND, bounded_count, page_of
 from api.filters import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
-COUNTED = 10_000
+COUNTED = BOUND
 """Rows at most that a total counts. Pages go on after them."""
 TOTAL = f"Of all pages; {COUNTED} where there are more."
 
