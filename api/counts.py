@@ -57,6 +57,8 @@ class BoundedPaginator(Paginator[Any]):
         if not isinstance(found, QuerySet):
             return super().page(number)
         number = self.validate_number(number)
+        if not self.count:
+            return Page(found.none(), number, self)
         start = (number - 1) * self.per_page
         stop = min(start + self.per_page, self.count)
         return Page(page_of(found, start, stop), number, self)

@@ -8,14 +8,14 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.counts import bounded_count, page_of
+from api.counts import BOUND, bounded_count, page_of
 from api.filters import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 
-COUNTED = 100_000
+COUNTED = BOUND
 """Rows at most that a total counts. Pages go on after them."""
 TOTAL = f"Of all pages; {COUNTED} where there are more."
 
@@ -33,11 +33,14 @@ class Pages(BasePagination):
         self.limit = int(request.query_params.get("limit", DEFAULT_LIMIT))
         size = self.limit or DEFAULT_LIMIT
         start, stop = self.page * size, (self.page + 1) * size
-        if isinstance(queryset, QuerySet):
-            self.total = int(bounded_count(queryset, COUNTED))
-            return list(page_of(queryset, start, stop))
-        self.total = len(queryset)
-        return list(queryset[start:stop])
+        if not isinstance(queryset, QuerySet):
+            self.total = len(queryset)
+            return list(queryset[start:stop])
+        rows = list(page_of(queryset, start, stop) if start else queryset[:stop])
+        # A page with room left is the last one, and says how many there are.
+        last = len(rows) < size and (rows or not start)
+        self.total = start + len(rows) if last else int(bounded_count(queryset, COUNTED))
+        return rows
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(

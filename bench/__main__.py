@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import builds, flood, ingest, latency, logs, pages, starts, uploads
+from bench import builds, flood, ingest, latency, logs, pages, scale, starts, uploads
 from bench.figures import Figure
 from tests.instance import Instance
 
@@ -28,6 +28,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "logs": logs.run,
     "ingest": ingest.run,
     "flood": flood.run,
+    "scale": scale.run,
 }
 
 

@@ -26,12 +26,12 @@ from django.test import Client  # noqa: E402
 from accounts.models import ApiKey, User  # noqa: E402
 from accounts.rights import make_operator  # noqa: E402
 from bench import million  # noqa: E402
+from bench.processes import processor_seconds  # noqa: E402
 from builds.models import Build  # noqa: E402
 from config.setup import static  # noqa: E402
 from images.models import Image  # noqa: E402
 
 IMAGES = 1_000_000
-TARGET_MS = 300
 TIMES = 5
 SECONDS = 2.0
 """After which something slow is not asked again."""
@@ -42,21 +42,24 @@ IMAGE_LIST, BUILD_LIST = "/admin/images/image/", "/admin/builds/build/"
 class Measured:
     name: str
     milliseconds: float
+    """The best of some, as whatever else runs on the machine only adds to it."""
+    cpu: float
+    """Milliseconds of processor that one took, here and in PostgreSQL, on average."""
     queries: int
 
 
-def addresses() -> Iterator[tuple[str, str, str]]:
+def addresses(images: int) -> Iterator[tuple[str, str, str]]:
     """What it is, who asks (operator, key, owner or nobody), and where."""
-    middle = Image.objects.select_related("owner").get(name__endswith=f"-{IMAGES // 2}")
+    middle = Image.objects.select_related("owner").get(name__endswith=f"-{images // 2}")
     build = Build.objects.filter(image_id=middle.pk).order_by("number").first()
     assert build is not None
     year = middle.created_at.year
     for name, query in {
         "list": "",
         "page 2": "?p=2",
-        "last page": "?p=50",
+        "last page": f"?p={min(50, images // 100)}",
         "by age": "?o=5",
-        "search, one": f"?q={IMAGES // 2}",
+        "search, one": f"?q={images // 2}",
         "search, none": "?q=nothing-of-the-kind",
         "search, many": "?q=payments",
         "search, nearly all": "?q=-",
@@ -89,9 +92,9 @@ def addresses() -> Iterator[tuple[str, str, str]]:
     for name, query in {
         "list": "",
         "page 2": "?p=2",
-        "last page": "?p=50",
+        "last page": f"?p={min(50, images // 100)}",
         "oldest first": "?o=4",
-        "search, one": f"?q={IMAGES // 2}",
+        "search, one": f"?q={images // 2}",
         "search, none": "?q=nothing-of-the-kind",
         "search, many": "?q=payments",
         "search, nearly all": "?q=user",
@@ -133,10 +136,10 @@ def addresses() -> Iterator[tuple[str, str, str]]:
         yield f"admin.{name}", "operator", f"/admin/{path}"
     for name, path in {
         "own": "",
-        "own, page 3,000": "?page=3000",
+        "own, page far back": f"?page={images // 400}",
         "own and public": "?include_public=true",
-        "own and public, page 10,000": "?include_public=true&page=10000",
-        "name, one": f"?include_public=true&name={IMAGES // 2}",
+        "own and public, page far back": f"?include_public=true&page={images // 100}",
+        "name, one": f"?include_public=true&name={images // 2}",
         "name, many": "?include_public=true&name=payments",
         "name, nearly all": "?include_public=true&name=-",
         "name, two letters": "?include_public=true&name=zq",
@@ -157,8 +160,8 @@ def addresses() -> Iterator[tuple[str, str, str]]:
     for who in ("nobody", "owner"):
         for name, path in {
             "list": "",
-            "page 200": "?page=200",
-            "name, one": f"?name={IMAGES // 2}",
+            "page 100": "?page=100",
+            "name, one": f"?name={images // 2}",
             "name, many": "?name=payments",
             "building": "?status=building",
             "failed": "?status=failed",
@@ -200,11 +203,20 @@ def measure(client: Client, name: str, address: str) -> Measured:
     with connection.execute_wrapper(note):
         ask()
     times: list[float] = []
+    busy = _busy()
     while len(times) < TIMES and (len(times) < 2 or sum(times) < SECONDS):
         began = time.perf_counter()
         ask()
         times.append(time.perf_counter() - began)
-    return Measured(name, 1000 * min(times), len(asked))
+    return Measured(name, 1000 * min(times), 1000 * (_busy() - busy) / len(times), len(asked))
+
+
+def _busy() -> float:
+    """Seconds of processor so far: this process and its connection's backend."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (backend,) = cursor.fetchone()
+    return time.process_time() + processor_seconds(backend)
 
 
 def main(images: int) -> None:
@@ -214,7 +226,7 @@ def main(images: int) -> None:
         million.fill(images)
     clients = askers()
     only = sys.argv[2:]
-    for name, who, address in addresses():
+    for name, who, address in addresses(images):
         if not only or any(each in name for each in only):
             print(dumps(asdict(measure(clients[who], name, address))), flush=True)
 

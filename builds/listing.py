@@ -10,6 +10,7 @@ from builds.status import Status
 NEWEST = (F("queued_at").desc(), F("id").desc())
 BEGINNING = ["varchar_pattern_ops"]
 """For what is asked for by its beginning; other databases than PostgreSQL take no notice."""
+UNUSUAL = [each.value for each in Status if each is not Status.SUCCEEDED]
 
 LISTED_BY = [
     Index(*NEWEST, name="builds_build_newest"),
@@ -17,7 +18,14 @@ LISTED_BY = [
         F("status"),
         *NEWEST,
         name="builds_build_not_succeeded",
-        condition=Q(status__in=[each.value for each in Status if each is not Status.SUCCEEDED]),
+        condition=Q(status__in=UNUSUAL),
+    ),
+    Index(
+        F("owner_id"),
+        F("status"),
+        *NEWEST,
+        name="builds_build_own_standing",
+        condition=Q(status__in=UNUSUAL),
     ),
     Index(
         F("failure_code"),

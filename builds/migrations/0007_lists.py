@@ -84,4 +84,28 @@ class Migration(migrations.Migration):
                 name="builds_target_never",
             ),
         ),
+        migrations.AddIndex(
+            model_name="build",
+            index=models.Index(
+                models.F("owner_id"),
+                models.F("status"),
+                models.OrderBy(models.F("queued_at"), descending=True),
+                models.OrderBy(models.F("id"), descending=True),
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [
+                            "queued",
+                            "building",
+                            "pushing",
+                            "cancelling",
+                            "failed",
+                            "cancelled",
+                            "lost",
+                        ],
+                    )
+                ),
+                name="builds_build_own_standing",
+            ),
+        ),
     ]

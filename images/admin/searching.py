@@ -30,7 +30,7 @@ def meant(images: ImageQuerySet, text: str) -> ImageQuerySet | None:
     if identity is not None:
         attempts = _images_of(Build.objects.filter(pk=identity))
         ids = Q(pk__in=[identity, *attempts]) | Q(reference_id=identity)
-        return images.filter(ids | Q(name__icontains=text))
+        return images.filter(ids | Q(name=text))
     if "/" not in text and ":" not in text:
         return None
     named = Q(pk=None)

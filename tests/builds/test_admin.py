@@ -70,7 +70,8 @@ def test_builds_are_found_by_label_id_image_and_digest(counter: Client, order: O
     Build.objects.filter(pk=one.pk).update(digest="sha256:abcdef")
     for words in ("owner/one", "one:1", str(one.pk), one.image_id.hex, "sha256:abc"):
         assert shown(counter, q=words) == ["owner/one:1 #1"], words
-    assert shown(counter, q=str(uuid4())) == []
+    assert shown(counter, q="on ow - /") == ["owner/one:1 #1"]  # where words begin
+    assert shown(counter, q="ne") == shown(counter, q=str(uuid4())) == []
     assert other.label in " ".join(shown(counter))
 
 

@@ -114,6 +114,21 @@ def test_the_list_is_narrowed_by_status_owner_visibility_age_and_size(
         assert names(counter, **query) == {f"my-app:{tag}" for tag in found}, query
 
 
+def test_words_are_found_in_names_tags_and_owners(counter: Client, send: Send) -> None:
+    send(name="payments-api", tag="v1.2")
+    assert send(name="search", tag="v9.0").status_code == 202
+    for words, found in {
+        "ments": {"payments-api:v1.2"},
+        "PAY v1.2 owner": {"payments-api:v1.2"},
+        "pa v1": {"payments-api:v1.2"},  # few letters: only where something begins
+        "ts": set(),
+        "owner": {"payments-api:v1.2", "search:v9.0"},
+        "- :": {"payments-api:v1.2", "search:v9.0"},  # nothing that could be meant
+        "stranger": set(),
+    }.items():
+        assert names(counter, q=words) == found, words
+
+
 def test_dates_lead_from_years_to_days_without_reading_the_table(
     counter: Client, owner: User
 ) -> None:

@@ -1,0 +1,48 @@
+"""What a list of the API tells beside its rows, however many there are."""
+
+from typing import Any
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+from rest_framework.request import Request
+from rest_framework.test import APIRequestFactory
+
+from accounts.models import User
+from api import paging
+from api.paging import Pages
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def people(db: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(paging, "COUNTED", 5)
+    User.objects.bulk_create(User(username=f"person-{number}") for number in range(7))
+    return User.objects.order_by("username")
+
+
+def page(found: Any, number: int, limit: int) -> tuple[list[str], int]:
+    query = {"page": str(number), "limit": str(limit)}
+    pages = Pages()
+    rows = pages.paginate_queryset(found, Request(APIRequestFactory().get("/", query)))
+    return [each.username[-1] for each in rows], pages.total
+
+
+def test_pages_go_on_where_the_total_counts_no_more(people: Any) -> None:
+    assert page(people, 0, 3) == (["0", "1", "2"], 5)
+    assert page(people, 1, 3) == (["3", "4", "5"], 5)
+    assert page(people, 2, 3) == (["6"], 7)
+    assert page(people, 3, 3) == ([], 5)
+
+
+def test_a_page_with_room_left_needs_no_count(
+    people: Any, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(1):
+        assert page(people, 0, 10)[1] == 7
+    with django_assert_num_queries(1):
+        assert page(people.none() | people.filter(username="none"), 0, 10) == ([], 0)
+
+
+def test_a_list_in_memory_is_paged_alike(people: Any) -> None:
+    assert page(list(people), 1, 4) == (["4", "5", "6"], 7)
