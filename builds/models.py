@@ -126,6 +126,7 @@ class Build(models.Model):
     front = models.IntegerField(default=0)
     """Lower goes first, whenever it was queued; below zero where an operator moved it."""
     started_at = models.DateTimeField(null=True)
+    pushing_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
 
 from builds import context, dockerfile
 from builds.conf import BuildSettings, build_settings
@@ -181,7 +182,10 @@ class Attempt:
     def _begin_to_push(self) -> bool:
         held = Build.objects.held_by(self.build)
         # Done again when the database went away before it could say that it was done.
-        return bool(held.move(Status.PUSHING)) or held.filter(status=Status.PUSHING).exists()
+        return (
+            bool(held.move(Status.PUSHING, pushing_at=timezone.now()))
+            or held.filter(status=Status.PUSHING).exists()
+        )
 
     def _publish(self, outcome: BuildOutcome) -> bool:
         """Under the target's lock, so that no other attempt, cancel or removal comes between."""

@@ -55,6 +55,9 @@ def settle_failed(
     worker that died too often under a build turns LOST into FAILED.
     """
     with transaction.atomic():
+        if to is Status.LOST:
+            # The target gets a successor: like everybody who holds both, it is locked first.
+            Target.objects.select_for_update().filter(current=build_id).first()
         build = _locked(build_id, fence=fence, to=to)
         if build is None:
             return None

@@ -38,6 +38,8 @@ def _moments(build: Build) -> Iterator[tuple[datetime, str]]:
     yield build.queued_at, "Queued"
     if build.started_at is not None:
         yield build.started_at, f"Started by worker {build.worker}"
+    if build.pushing_at is not None:
+        yield build.pushing_at, "Built; pushing"
     if build.cancel_requested_at is not None:
         yield build.cancel_requested_at, "Cancelling was asked for"
     if build.ended_at is not None and build.state in FINAL:

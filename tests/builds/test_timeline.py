@@ -18,6 +18,7 @@ def test_the_times_of_an_attempt_are_told_in_order_with_what_lay_between() -> No
         queued_at=start,
         started_at=after(12),
         worker="host:1",
+        pushing_at=after(18),
         cancel_requested_at=after(20),
         ended_at=after(75),
         failure_code="step",
@@ -27,7 +28,8 @@ def test_the_times_of_an_attempt_are_told_in_order_with_what_lay_between() -> No
     assert [(each.text, each.after) for each in timeline(build)] == [
         ("Queued", None),
         ("Started by worker host:1", 12),
-        ("Cancelling was asked for", 8),
+        ("Built; pushing", 6),
+        ("Cancelling was asked for", 2),
         ("Failed (step)", 55),
         ("Its image was deleted", 5),
         ("All that it left was removed", 1),
