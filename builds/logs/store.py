@@ -43,6 +43,10 @@ MOVE = """
     SET log_chunks = %s, log_lines = %s, log_bytes = %s, step = %s, steps = %s
     WHERE id = %s AND fence = %s AND log_chunks = %s AND status IN (%s, %s, %s)
 """
+INSERT = """
+    INSERT INTO builds_logchunk (build_id, seq, fence, first_line, lines, raw_bytes, data)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+"""
 KEY = UUIDField()
 
 
@@ -136,7 +140,8 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
     with transaction.atomic():
         found = [_move(chunk) for chunk in chunks]
         moved = [chunk for chunk, was in zip(chunks, found, strict=True) if was]
-        LogChunk.objects.bulk_create([chunk.row for chunk in moved])
+        with connection.cursor() as cursor:
+            cursor.executemany(INSERT, [_values(chunk.row) for chunk in moved])
         for chunk in moved:
             if "gap_stop" in chunk.values:
                 start, stop = chunk.values["gap_start"], chunk.values["gap_stop"]
@@ -160,6 +165,11 @@ def _move(chunk: _Chunk) -> bool | None:
     if moved:
         return True
     return False if _head(build, build.log_chunks + 1).exists() else None
+
+
+def _values(row: LogChunk) -> list[Any]:
+    build_id = KEY.get_db_prep_value(row.build_id, connection)
+    return [build_id, row.seq, row.fence, row.first_line, row.lines, row.raw_bytes, row.data]
 
 
 def _head(build: Build, chunks: int) -> BuildQuerySet:
