@@ -16,7 +16,7 @@ from django.db.models import F, UUIDField
 from builds.logs.lines import LogLine, moment, since_1970
 from builds.logs.together import Together
 from builds.metrics import LOG_BYTES, LOG_LINES
-from builds.models import Build, LogChunk
+from builds.models import Build, BuildQuerySet, LogChunk
 from builds.status import RUNNING
 
 CHUNK_LINES = 2_000
@@ -42,6 +42,10 @@ MOVE = """
     UPDATE builds_build
     SET log_chunks = %s, log_lines = %s, log_bytes = %s, step = %s, steps = %s
     WHERE id = %s AND fence = %s AND log_chunks = %s AND status IN (%s, %s, %s)
+"""
+INSERT = """
+    INSERT INTO builds_logchunk (build_id, seq, fence, first_line, lines, raw_bytes, data)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 KEY = UUIDField()
 
@@ -136,7 +140,8 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
     with transaction.atomic():
         found = [_move(chunk) for chunk in chunks]
         moved = [chunk for chunk, was in zip(chunks, found, strict=True) if was]
-        LogChunk.objects.bulk_create([chunk.row for chunk in moved])
+        with connection.cursor() as cursor:
+            cursor.executemany(INSERT, [_values(chunk.row) for chunk in moved])
         for chunk in moved:
             if "gap_stop" in chunk.values:
                 start, stop = chunk.values["gap_start"], chunk.values["gap_stop"]
@@ -148,7 +153,6 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
 def _move(chunk: _Chunk) -> bool | None:
     """Moves the head. False where that is done already, None where the fence is lost."""
     build, values = chunk.build, chunk.values
-    heads = Build.objects.held_by(build).filter(status__in=RUNNING)
     if values.keys() == OFTEN:
         # In words of SQL: a hundred builds make this a thousand times a second, and to put it
         # together anew would cost ten times the statement.
@@ -157,10 +161,20 @@ def _move(chunk: _Chunk) -> bool | None:
             cursor.execute(MOVE, [*values.values(), *ours, *(each.value for each in RUNNING)])
             moved = cursor.rowcount
     else:
-        moved = heads.filter(log_chunks=build.log_chunks).update(**values)
+        moved = _head(build, build.log_chunks).update(**values)
     if moved:
         return True
-    return False if heads.filter(log_chunks=build.log_chunks + 1).exists() else None
+    return False if _head(build, build.log_chunks + 1).exists() else None
+
+
+def _values(row: LogChunk) -> list[Any]:
+    build_id = KEY.get_db_prep_value(row.build_id, connection)
+    return [build_id, row.seq, row.fence, row.first_line, row.lines, row.raw_bytes, row.data]
+
+
+def _head(build: Build, chunks: int) -> BuildQuerySet:
+    """Its row, as long as the claim on it stands and it has so many chunks."""
+    return Build.objects.held_by(build).filter(status__in=RUNNING, log_chunks=chunks)
 
 
 TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))
