@@ -54,10 +54,10 @@ lint: setup-dev
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
 
 test: lint ## every check, within ten minutes
-	$(PYTEST) -m "not engine and not long and not servers" -n 3
-	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 tests/accounts tests/builds tests/images
+	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 --dist loadfile tests/accounts tests/builds tests/images
 	$(PY) -m tests.with_servers $(PYTEST) -m servers
-	$(PYTEST) -m "engine and not long"
+	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile
 
 test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
 	$(PYTEST) -m sdk
@@ -65,8 +65,8 @@ test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI agai
 test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long runs too
 	$(PYTEST) -m "long and not sdk" --timeout 3600
 
-bench: setup-dev ## figures, one JSON object a line
-	$(PY) -m bench
+bench: setup-dev ## figures, one JSON object a line; `make bench PART=latency` for some
+	$(PY) -m bench $(PART)
 
 lock: setup-dev ## compile the requirements anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in

@@ -7,7 +7,6 @@ lease runs out and the reaper does the same.
 
 import shutil
 from collections.abc import Callable, Generator
-from functools import cache
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, sleep
@@ -19,14 +18,12 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 
 from builds import context, dockerfile
 from builds.conf import BuildSettings, build_settings
-from builds.engines.base import BuildEngine, BuildFailed, EngineBroken
-from builds.engines.buildah import BuildahEngine
-from builds.engines.sandbox.settings import EngineSettings
-from builds.engines.scripted import ScriptedEngine
+from builds.engines.base import BuildFailed, EngineBroken
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, Target
 from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.own_engine import engine
 from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
 from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
@@ -78,25 +75,6 @@ def run(build_id: UUID) -> bool:
         except FenceLost:
             logger.warning("build %s: settled by somebody else meanwhile", build_id)
         return True
-
-
-@cache
-def engine() -> BuildEngine:
-    """This process's engine, as the settings name it."""
-    settings = build_settings()
-    if settings.engine == "scripted":
-        return ScriptedEngine()
-    own = {settings.registry} if settings.registry_insecure else set[str]()
-    return BuildahEngine(
-        EngineSettings(
-            root=settings.data_dir / "engine",
-            build_user=settings.build_user,
-            mirrors=settings.registry_mirrors,
-            insecure_registries=frozenset(own),
-            auth_file=settings.registry_auth,
-            base_refresh_seconds=settings.base_refresh_seconds,
-        )
-    )
 
 
 class Attempt:

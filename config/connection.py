@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
 
+from config.requests import count_refused
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
@@ -129,6 +131,7 @@ class Connection(http.HTTPChannel):
         headers.setRawHeaders("Content-Length", [str(len(answer.body))])
         headers.setRawHeaders("Connection", ["close"])
         status = HTTPStatus(answer.status)
+        count_refused((getattr(self, "_command", None) or b"").decode("latin1"), status)
         self.writeHeaders(b"HTTP/1.1", b"%d" % status, status.phrase.encode(), headers)
         self.write(answer.body)
         self.transport.unregisterProducer()

@@ -22,7 +22,7 @@ from builds.conf import BuildSettings, build_settings
 from builds.engines.sandbox.limits import hierarchies
 from builds.engines.sandbox.networks import TUN
 from builds.machine import programs
-from builds.runner import engine
+from builds.own_engine import engine
 from config import health, setup
 
 GIB = 1024**3

@@ -13,8 +13,8 @@ from rest_framework.response import Response
 from api.views import OpenView
 from builds.broker import QUEUE, broker
 from builds.conf import build_settings
+from builds.own_engine import engine
 from builds.registry import make_registry
-from builds.runner import engine
 
 WELL = {
     "type": "object",

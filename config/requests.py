@@ -35,10 +35,20 @@ def observe(answer: Answer) -> Answer:
         began = perf_counter()
         response = answer(request)
         response.headers["X-Request-Id"] = identity
-        method = request.method if request.method in METHODS else "other"
+        method = _method(request.method or "")
         route = request.resolver_match.route if request.resolver_match else "none"
         REQUESTS.labels(route, method, response.status_code).inc()
         SECONDS.labels(route, method).observe(perf_counter() - began)
         return response
 
     return answer_observed
+
+
+def count_refused(method: str, status: int) -> None:
+    """A request that was answered before it had a route."""
+    REQUESTS.labels("refused", _method(method), int(status)).inc()
+
+
+def _method(name: str) -> str:
+    """One of few: whoever asks may call it anything."""
+    return name if name in METHODS else "other"

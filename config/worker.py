@@ -24,12 +24,13 @@ import dramatiq
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from dramatiq.middleware import Middleware
 
-from builds import actors, lifecycle, reaper, runner
+from builds import actors, lifecycle, reaper
 from builds.broker import broker
 from builds.conf import build_settings
 from builds.logs import archive
 from builds.machine import keep_measuring
 from builds.models import Build
+from builds.own_engine import engine
 from builds.worker import WORKER
 from config import metrics
 from config.logs import keep_errors
@@ -55,7 +56,7 @@ class Housekeeping(Middleware):
         _try(partial(WORKER.sign_on, worker.worker_threads))
         _try(metrics.serve_worker)
         keep_errors()
-        runner.engine().sweep(alive)
+        engine().sweep(alive)
         _try(reaper.drop_strays)
         _try(logos.drop_unused)
         connections.close_all()
@@ -130,7 +131,7 @@ def resend() -> None:
 
 
 def make_room() -> None:
-    runner.engine().make_room(build_settings().free_disk_bytes)
+    engine().make_room(build_settings().free_disk_bytes)
 
 
 def _try(duty: Callable[[], object]) -> bool:

@@ -16,11 +16,12 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
-from builds import actors, runner
+from builds import actors
 from builds.conf import BuildSettings
 from builds.lifecycle import BuildRequest, request_build
 from builds.logs.pages import page
 from builds.models import Build
+from builds.own_engine import engine
 from builds.worker import WORKER
 from tests.registry import running_registry
 
@@ -88,11 +89,11 @@ def deployment(settings: Any, tmp_path: Path, registry: str) -> Iterator[BuildSe
         registry_insecure=True,
         redis_url="",
     )
-    runner.engine.cache_clear()
+    engine.cache_clear()
     WORKER.stopping.clear()
     yield settings.BUILDS
     WORKER.stopping.clear()
-    runner.engine.cache_clear()
+    engine.cache_clear()
 
 
 @pytest.fixture

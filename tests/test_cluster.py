@@ -5,8 +5,10 @@ import os
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import LiteralString
 
 import httpx
+import psycopg
 import pytest
 
 from tests.accounts.keypair import Keypair
@@ -80,31 +82,45 @@ def test_a_build_whose_worker_is_killed_goes_on_elsewhere_within_thirty_seconds(
 def test_pause_and_drain_are_obeyed_in_other_processes(
     cluster: Cluster, client: httpx.Client
 ) -> None:
-    def ask(what: str) -> str:
+    def ask(what: str) -> None:
         code = f"from builds import lifecycle as l; from builds.models import Worker; {what}"
-        return cluster.manage("shell", "-v", "0", "-c", code).strip()
+        cluster.manage("shell", "-v", "0", "-c", code)
+
+    def select(query: LiteralString) -> list[str]:
+        with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+            return [row[0] for row in connection.execute(query)]
 
     def begin(name: str) -> str:
         made = send(client, script("echo ran"), CONTEXT, username="cluster-owner", name=name)
         return str(made["image_id"])
 
-    cluster.add_worker()
+    def names() -> set[str]:
+        return set(select("SELECT name FROM builds_worker"))
+
+    earlier = names()  # some of them killed, and not yet forgotten
+    for _ in range(2):
+        cluster.add_worker()
+    while len(both := names() - earlier) < 2:
+        time.sleep(0.5)
+    one, other = both
     ask("l.request_pause(by='operator')")
     paused = begin("paused")
     time.sleep(3)  # its message is long gone
     assert client.get(f"/images/{paused}").json()["build"]["status"] == "queued"
     ask("l.request_resume()")
     assert watch(client, paused)[1] == "built and pushed"
-    names = ask("print(*Worker.objects.alive().values_list('name', flat=True))").split()
-    assert len(names) >= 2
-    ask(f"[l.request_drain(name) for name in {names[1:]!r}]")
+    ask(f"[l.request_drain(name) for name in {[other, *earlier]!r}]")
     for n in range(3):
         assert watch(client, begin(f"drained-{n}"))[1] == "built and pushed"
-    took = ask(
-        "from builds.models import Build; "
-        "print(*Build.objects.filter(label__contains='drained-').values_list('worker', flat=True))"
-    )
-    assert took.split() == [names[0]] * 3
+    took = select("SELECT worker FROM builds_build WHERE label LIKE '%/drained-%'")
+    assert took == [one] * 3
+    ask(f"l.request_drain({one!r}); l.request_undrain({other!r})")
+    assert watch(client, begin("other-hands"))[1] == "built and pushed"
+    ended = cluster.workers[-1]
+    ended.terminate()
+    ended.wait(30)
+    assert len(both - names()) == 1
+    ask("[l.request_undrain(each.name) for each in Worker.objects.draining()]")
 
 
 def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> None:

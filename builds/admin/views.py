@@ -12,7 +12,7 @@ from api.counts import bounded_count
 from builds.admin import acting
 from builds.admin.filters import SPANS
 from builds.admin.hints import HINTS
-from builds.models import Build, Worker
+from builds.models import Build
 from builds.status import Status
 from builds.waiting import Hands
 
@@ -30,12 +30,10 @@ def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
     hands = Hands.now()
     waiting = Build.objects.waiting().light()
     running = list(Build.objects.running().light().order_by("started_at", "id")[:SHOWN])
-    names = {build.worker for build in running}
     context = {
         **_context(admin, request),
         "title": "The queue",
         "running": running,
-        "workers": Worker.objects.in_bulk(names),
         "waiting": list(enumerate(waiting[:SHOWN], start=1)),
         "count": bounded_count(waiting),
         "hands": hands,

@@ -163,8 +163,10 @@ class Hub:
                     if not feed.ended
                     and (everything or feed in self._unread or feed.image_id in rung)
                 ]
+                began = monotonic()
                 await self._look(due)
-                await asyncio.sleep(GAP_SECONDS)
+                # A look at very many builds takes longer: then there are fewer, with more in each.
+                await asyncio.sleep(max(GAP_SECONDS, monotonic() - began))
 
     async def _look(self, due: list[Feed]) -> None:
         if not due:

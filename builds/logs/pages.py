@@ -1,26 +1,26 @@
 """Lines of a log from any of its lines on, from chunks or archive alike, and how the log stands."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
-from operator import or_
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 from django.core.files.storage import default_storage
-from django.db.models import Q, QuerySet, Subquery
+from django.db import connection
+from django.db.models import QuerySet, Subquery
 
 from builds.logs.frames import Index
 from builds.logs.lines import LogLine
-from builds.logs.store import decode
+from builds.logs.store import KEY, decode
 from builds.models import Build, LogChunk
 from builds.status import FINAL, Status
 
 PAGE_CHUNKS = 32
 PAGE_BYTES = 128 * 1024
 LOOK_CHUNKS = 8
-LOOK_BUILDS = 100
-"""In one statement, which databases do not take at any length."""
+LOOK_AT_ONCE = 400
+"""Chunks in one statement, which databases do not take at any length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,19 +179,34 @@ def look(asked: Sequence[Asked]) -> dict[tuple[UUID, int], Seen]:
     )
     heads = {(build.image_id, build.number): Head.of(build) for build in builds}
     found: dict[tuple[UUID, int], Seen] = {}
-    wanted: list[Q] = []
+    wanted: list[tuple[UUID, int]] = []
     for image_id, attempt, known in asked:
         head = heads.get((image_id, attempt))
         if head is None:
             continue
         found[image_id, attempt] = Seen(head, [])
         if known is not None and head.chunks > known:
-            span = Q(seq__gte=known, seq__lt=known + LOOK_CHUNKS)
-            wanted.append(Q(build_id=head.build_id) & span)
+            stop = min(head.chunks, known + LOOK_CHUNKS)
+            wanted += [(head.build_id, seq) for seq in range(known, stop)]
     by_build = {seen.head.build_id: seen for seen in found.values()}
-    for start in range(0, len(wanted), LOOK_BUILDS):
-        some = reduce(or_, wanted[start : start + LOOK_BUILDS])
-        for chunk in LogChunk.objects.filter(some).order_by("build_id", "seq"):
+    for start in range(0, len(wanted), LOOK_AT_ONCE):
+        for chunk in _chunks(wanted[start : start + LOOK_AT_ONCE]):
             fresh = Fresh(chunk.first_line, chunk.raw_bytes, decode(bytes(chunk.data)))
             by_build[chunk.build_id].chunks.append(fresh)
     return found
+
+
+def _chunks(wanted: Sequence[tuple[UUID, int]]) -> Iterable[LogChunk]:
+    """Those with these builds and numbers, in order; in words of SQL, as Django has none for pairs
+    and takes milliseconds to put a hundred conditions together."""
+    pairs = ", ".join(["(%s, %s)"] * len(wanted))
+    values = [
+        each
+        for build_id, seq in wanted
+        for each in (KEY.get_db_prep_value(build_id, connection), seq)
+    ]
+    statement = f"""
+        SELECT * FROM builds_logchunk WHERE (build_id, seq) IN (VALUES {pairs})
+        ORDER BY build_id, seq
+    """  # noqa: S608 - nothing in it was given by anybody
+    return LogChunk.objects.raw(statement, values)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import zstandard
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import F, UUIDField
 
 from builds.logs.lines import LogLine, moment, since_1970
 from builds.logs.together import Together
@@ -35,6 +35,15 @@ class _Own(local):
 
 
 OWN = _Own()
+
+
+OFTEN = {"log_chunks", "log_lines", "log_bytes", "step", "steps"}
+MOVE = """
+    UPDATE builds_build
+    SET log_chunks = %s, log_lines = %s, log_bytes = %s, step = %s, steps = %s
+    WHERE id = %s AND fence = %s AND log_chunks = %s AND status IN (%s, %s, %s)
+"""
+KEY = UUIDField()
 
 
 class FenceLost(Exception):
@@ -138,11 +147,20 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
 
 def _move(chunk: _Chunk) -> bool | None:
     """Moves the head. False where that is done already, None where the fence is lost."""
-    known, heads = chunk.build.log_chunks, Build.objects.held_by(chunk.build)
-    if heads.filter(status__in=RUNNING, log_chunks=known).update(**chunk.values):
+    build, values = chunk.build, chunk.values
+    heads = Build.objects.held_by(build).filter(status__in=RUNNING)
+    if values.keys() == OFTEN:
+        # In words of SQL: a hundred builds make this a thousand times a second, and to put it
+        # together anew would cost ten times the statement.
+        ours = [KEY.get_db_prep_value(build.pk, connection), build.fence, build.log_chunks]
+        with connection.cursor() as cursor:
+            cursor.execute(MOVE, [*values.values(), *ours, *(each.value for each in RUNNING)])
+            moved = cursor.rowcount
+    else:
+        moved = heads.filter(log_chunks=build.log_chunks).update(**values)
+    if moved:
         return True
-    stands = heads.filter(status__in=RUNNING, log_chunks=known + 1).exists()
-    return False if stands else None
+    return False if heads.filter(log_chunks=build.log_chunks + 1).exists() else None
 
 
 TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))

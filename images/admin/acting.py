@@ -7,6 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
@@ -130,7 +131,7 @@ def _many(admin: "ModelAdmin[Any]", request: HttpRequest, action_id: UUID) -> An
         "done": counts[BulkItem.DONE],
         "refused": counts[BulkItem.REFUSED],
         "waiting": counts[BulkItem.WAITING],
-        "title": f"{verb.label}: {counts.total():,} images",
+        "title": f"{verb.label}: {_n(counts.total())}",
     }
     items = action.items.order_by("id")
     if action.confirmed_at is None:
@@ -157,7 +158,7 @@ def _posted(request: HttpRequest, action: BulkAction, verb: Verb, back: str) -> 
     bulk.carry_on(action.pk, seconds=AT_ONCE)
     counts = bulk.counts(action)
     if "confirm" in request.POST and counts[BulkItem.DONE] == counts.total():
-        messages.success(request, f"{counts.total():,} images {verb.done}.")
+        messages.success(request, f"{_n(counts.total())} {verb.done}.")
         return HttpResponseRedirect(back)
     return HttpResponseRedirect(request.get_full_path())
 
@@ -169,3 +170,7 @@ def _context(admin: "ModelAdmin[Any]", request: HttpRequest, verb: Verb) -> dict
         "media": admin.media,
         "verb": verb,
     }
+
+
+def _n(count: int) -> str:
+    return f"{count:,} image{pluralize(count)}"

@@ -43,7 +43,11 @@ def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
     going = images.filter(protected=False)
     attempts = Build.objects.filter(image_id__in=going.order_by().values("pk"), discarded_at=None)
     size = megabytes(found["size"]) if found["size"] else ""
-    yield f"{_n(found['pushed'], 'tag')} in the registry{f', {size}' if size else ''}"
+    tags = _n(found["pushed"], "tag")
+    if found["all"] == found["pushed"] == 1:
+        tag = images.values_list("target__repository", "target__tag").get()
+        tags = f"the tag {':'.join(tag)}"
+    yield f"{tags} in the registry{f', {size}' if size else ''}"
     yield f"{_n(attempts.count(), 'attempt')} with their logs"
     yield "the contexts that are stored for building them again"
     if found["under_way"]:

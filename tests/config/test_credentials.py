@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,3 +95,16 @@ def test_a_body_without_credentials_is_never_read(instance: Instance, credential
     assert said.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
     assert b"Www-Authenticate: Bearer" in said or b"WWW-Authenticate: Bearer" in said
     assert not list(spool.iterdir())
+
+
+def test_what_is_refused_by_its_headers_is_counted(instance: Instance) -> None:
+    refused = order("no-credentials")
+    answer = httpx.post(f"{instance.url}/images/", content=refused.content, trust_env=False)
+    told = httpx.get(f"{instance.url}/metrics", trust_env=False).text
+    status = answer.status_code
+    assert status == 401
+    found = re.search(
+        rf"^slipway_http_requests_total(.*refused.*{status}.*) [1-9]", told, re.MULTILINE
+    )
+    assert found
+    assert 'method="POST"' in found[1]

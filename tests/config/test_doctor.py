@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from builds import runner
 from builds.conf import BuildSettings
 from builds.engines.base import Problem
 from builds.engines.scripted import ScriptedEngine
+from builds.own_engine import engine
 from config import health
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,7 +36,7 @@ def test_what_the_engine_misses_is_said_with_what_to_do(
 ) -> None:
     problem = Problem(code="x", text="runc is not installed", hint="install it", fatal=fatal)
     monkeypatch.setattr(ScriptedEngine, "problems", lambda _: [problem])
-    runner.engine.cache_clear()
+    engine.cache_clear()
     out = StringIO()
     if fatal:
         with pytest.raises(CommandError, match="1 of these stop builds"):

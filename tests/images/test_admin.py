@@ -269,7 +269,7 @@ def test_each_verb_says_what_it_does_does_it_and_is_written_down(
         entry = LogEntry.objects.latest("id")
         assert (entry.user_id, entry.object_id) == (keeper.pk, str(image.pk))
     asked = counter.get(f"{page}/delete/").content.decode()
-    assert "1 tag in the registry" in asked
+    assert "the tag owner/my-app:1.0 in the registry" in asked
     assert "2 attempts with their logs" in asked
     assert "contexts" in asked
     answer = counter.post(f"{page}/delete/", follow=True)

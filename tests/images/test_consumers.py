@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
+from prometheus_client import REGISTRY
 
 from accounts.models import ApiKey, User
 from builds import runner
@@ -91,6 +92,18 @@ def image(send: Send) -> Image:
 @pytest.fixture
 def path(image: Image) -> str:
     return f"/ws/images/{image.pk}/logs"
+
+
+async def test_a_viewer_is_counted_while_it_watches(image: Image, owner: User) -> None:
+    def counted() -> float | None:
+        return REGISTRY.get_sample_value("slipway_viewers", {"transport": "websocket"})
+
+    key = await sync_to_async(key_of)(owner)
+    before = counted()
+    async with viewing("/ws/images", key) as viewer:
+        await viewer.until("ready")
+        assert counted() == (before or 0) + 1
+    assert counted() == before
 
 
 async def test_a_finished_log_comes_whole_and_ends_with_done(path: str, owner: User) -> None:

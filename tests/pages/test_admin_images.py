@@ -67,7 +67,7 @@ def test_a_long_bulk_action_shows_how_far_it_is_and_ends_in_the_list(
         expect(page.locator(".meant")).to_contain_text(f"admin/{name}-3:1")
         address = page.url
         confirm(page)
-        expect(page.locator(".messagelist")).to_contain_text("4 images are deleted")
+        expect(page.locator(".messagelist")).to_contain_text("4 images deleted")
         expect(page.locator("#result_list")).to_have_count(0)
         page.goto(address)
         expect(page.locator("#bulk")).to_contain_text(
@@ -161,6 +161,7 @@ def test_axe_finds_nothing_serious_in_the_admin(
         (f"{BUILDS}{builds[bad]}/change/", ".row.error"),
         (f"{BUILDS}{builds[waits]}/change/", ".why"),
         (f"{BUILDS}{builds[bad]}/retry/", "form"),
+        ("/admin/admin/logentry/", "#changelist"),
     ]
     try:
         for path, there in pages:
@@ -168,5 +169,17 @@ def test_axe_finds_nothing_serious_in_the_admin(
                 page.goto(f"{instance.url}{path}")
                 expect(page.locator(there).first).to_be_visible(timeout=20_000)
                 assert findings(page, preload=False) == [], path
+        with opened("keeper", color_scheme=scheme) as page:
+            page.goto(f"{instance.url}{IMAGES}?q={bad}")
+            page.check("#action-toggle")
+            page.select_option("[name=action]", "hide")
+            page.click("[name=index]")
+            expect(page.locator(".meant")).to_be_visible()
+            assert findings(page, preload=False) == []
+            address = page.url
+            confirm(page)
+            page.goto(address)
+            expect(page.locator("#bulk")).to_contain_text("1 of 1 image")
+            assert findings(page, preload=False) == []
     finally:
         gate.touch()

@@ -113,7 +113,7 @@ def test_an_operator_puts_right_what_went_wrong(
         expect(page.locator(".consequences")).to_contain_text("2 tags in the registry")
         address = page.url
         page.locator("#content input[type=submit]").click()
-        expect(page.locator(".messagelist")).to_contain_text("2 images are deleted")
+        expect(page.locator(".messagelist")).to_contain_text("2 images deleted")
         page.goto(address)
         expect(page.locator("#bulk")).to_contain_text("Nothing of them is left", timeout=30_000)
         assert [registry.tags(name) for name in names] == [[], []]

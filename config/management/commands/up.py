@@ -10,12 +10,12 @@ from django.utils.module_loading import import_string
 
 from accounts.credentials import header_check
 from builds.conf import build_settings
+from builds.own_engine import engine
 from builds.process import ProcessError
 from builds.registry import make_signer
-from builds.runner import engine
 from config import setup, worker
 from config.env import environment
-from config.local_registry import LocalRegistry
+from config.registry.local import LocalRegistry
 from config.serve import serve
 
 

@@ -223,3 +223,18 @@ def test_a_search_counts_all_and_shows_pages(order: Order, archived: bool) -> No
         (uuid4().hex, True, 0),
     ):
         assert search(build, text, ignore_case=case, start=0, count=9).total == total, text
+
+
+def test_a_page_holds_as_many_lines_as_were_asked_for_and_no_others(finished: Build) -> None:
+    everything = log_of(finished)
+
+    def asked(line: int) -> list[str]:
+        found = pages.page(finished.image_id, attempt=1, line=line, most=7)
+        assert found
+        return [each.text for each in found.lines]
+
+    places = (0, 1, 1_999, 2_500, len(everything) - 7, len(everything) - 3)
+    expected = [[text for _, text in everything[at : at + 7]] for at in places]
+    assert [asked(at) for at in places] == expected
+    archive(finished)
+    assert [asked(at) for at in places] == expected

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,8 +12,9 @@ from django.db import connection
 from builds import runner
 from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, follow
+from builds.logs.hub import hub
 from builds.logs.lines import LogLine
-from builds.logs.pages import PAGE_CHUNKS, page
+from builds.logs.pages import PAGE_CHUNKS, Page, page
 from builds.logs.reading import in_reader
 from builds.logs.store import CHUNK_LINES, FenceLost, append
 from builds.models import Build
@@ -206,3 +208,44 @@ def test_a_log_that_trickled_in_is_read_to_its_end(order: Order) -> None:
     for start in (0, 1, 50, 99):
         texts, _ = asyncio.run(told(build, Cursor(1, start)))
         assert texts == [*(f"line {n}" for n in range(start, 100)), GAVE_UP.text]
+
+
+def test_readers_who_come_together_read_the_store_once(
+    finished: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[int] = []
+
+    def counted(*args: Any, line: int, **more: Any) -> Page | None:
+        pages.append(line)
+        return page(*args, line=line, **more)
+
+    monkeypatch.setattr("builds.logs.follow.page", counted)
+
+    async def together() -> list[tuple[list[str], Done]]:
+        return await asyncio.gather(*(told(finished, Cursor(1, 0)) for _ in range(20)))
+
+    found = asyncio.run(together())
+    assert all(len(texts) == finished.log_lines for texts, _ in found)
+    assert pages.count(0) == 1
+
+
+def test_a_reader_behind_who_finds_nothing_in_what_others_asked_for_asks_again(
+    order: Order,
+) -> None:
+    build = claimed(order("echo hello"))
+    append(build, lines("one"), step=0, steps=0)
+
+    async def watch() -> list[str]:
+        with hub().join(build.image_id, 1) as feed:
+            # As if somebody had asked before the line was there.
+            empty = asyncio.get_running_loop().create_future()
+            feed.reading[0] = empty
+            asyncio.get_running_loop().call_later(0.1, feed.reading.pop, 0)
+            asyncio.get_running_loop().call_later(0.1, empty.set_result, ([], None, False))
+            async with asyncio.timeout(5):
+                async for found in follow(build.image_id, Cursor(1, 0)):
+                    if isinstance(found, Lines):
+                        return [line.text for line in found.lines]
+        raise AssertionError("it ended without saying so")
+
+    assert asyncio.run(watch()) == ["one"]

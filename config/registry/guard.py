@@ -19,7 +19,7 @@ from pathlib import Path
 from django.db import close_old_connections
 
 from builds.registry.tokens import Signer
-from config.registry_requests import END, Answer, Head, judge, refusal
+from config.registry.requests import END, Answer, Head, judge, refusal
 
 HEAD_BYTES = 65_536
 HEAD_SECONDS = 30.0

@@ -11,7 +11,7 @@ import httpx
 from builds import process
 from builds.registry.tokens import ISSUER, SERVICE, Signer
 from builds.worker import WORKER
-from config.registry_guard import RegistryGuard
+from config.registry.guard import RegistryGuard
 
 READY_SECONDS = 15.0
 COLLECT_SECONDS = 600.0

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import User
 from builds.registry.tokens import WORKER, Signer
-from config.registry_requests import END, Head, judge
+from config.registry.requests import END, Head, judge
 
 SIGNER = Signer("a secret", "http://127.0.0.1:8000/registry/token")
 

@@ -12,7 +12,7 @@ from builds.registry.tokens import WORKER as PUSHER
 from builds.registry.tokens import Signer
 from builds.status import Status
 from builds.worker import WORKER
-from config.local_registry import LocalRegistry
+from config.registry.local import LocalRegistry
 from tests.builds.registry.test_registry import OCI, make_layout
 from tests.conftest import Order
 from tests.registry import free_port

@@ -1,0 +1,1 @@
+"""The registry that Slipway starts, and the guard that stands before it."""
