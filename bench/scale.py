@@ -12,7 +12,7 @@ from bench.figures import Figure
 from tests.with_servers import postgres
 
 TARGET_MS = 300
-IMAGES = 20_000
+IMAGES = 1_000_000
 
 
 def run(folder: Path) -> Iterator[Figure]:

@@ -116,14 +116,14 @@ def test_the_list_is_narrowed_by_status_owner_visibility_age_and_size(
 
 def test_words_are_found_in_names_tags_and_owners(counter: Client, send: Send) -> None:
     send(name="payments-api", tag="v1.2")
-    assert send(name="search", tag="v9.0").status_code == 202
+    assert send(name="find-it", tag="v9.0").status_code == 202
     for words, found in {
         "ments": {"payments-api:v1.2"},
         "PAY v1.2 owner": {"payments-api:v1.2"},
         "pa v1": {"payments-api:v1.2"},  # few letters: only where something begins
         "ts": set(),
-        "owner": {"payments-api:v1.2", "search:v9.0"},
-        "- :": {"payments-api:v1.2", "search:v9.0"},  # nothing that could be meant
+        "owner": {"payments-api:v1.2", "find-it:v9.0"},
+        "- -": {"payments-api:v1.2", "find-it:v9.0"},  # nothing that could be meant
         "stranger": set(),
     }.items():
         assert names(counter, q=words) == found, words
