@@ -33,10 +33,14 @@ class Cluster(Instance):
         self.process = self.run("manage.py", "web")
 
     def add_worker(self) -> subprocess.Popen[bytes]:
-        options = ["--processes", "1", "--threads", "2"]
-        worker = self.run("-m", "dramatiq", "config.worker", *options)
+        """One that ends with the cluster."""
+        worker = self.run_worker()
         self.workers.append(worker)
         return worker
+
+    def run_worker(self) -> subprocess.Popen[bytes]:
+        options = ["--processes", "1", "--threads", "2"]
+        return self.run("-m", "dramatiq", "config.worker", *options)
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
         for worker in self.workers:

@@ -59,7 +59,7 @@ class Troubled:
         self.key = self.first.manage("shell", "--command", PREPARE).split()[-1]
         self.first.serve()
         for _ in range(2):
-            self.workers.append(self.first.add_worker())
+            self.workers.append(self.first.run_worker())
         self.first.answers()
         for web in self.webs[1:]:
             web.serve()
@@ -108,14 +108,14 @@ class Troubled:
         worker = self._worker(chance)
         self.workers.remove(worker)
         kill(worker)
-        self.workers.append(self.first.add_worker())
+        self.workers.append(self.first.run_worker())
 
     def stop_worker(self, chance: random.Random) -> None:
         worker = self._worker(chance)
         self.workers.remove(worker)
         worker.terminate()
         self.leaving.append(worker)
-        self.workers.append(self.first.add_worker())
+        self.workers.append(self.first.run_worker())
 
     def kill_redis(self, chance: random.Random) -> None:
         self.queue.kill()

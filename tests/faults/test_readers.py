@@ -94,8 +94,8 @@ def test_a_server_that_is_killed_and_starts_again_costs_no_line(tmp_path: Path) 
 @pytest.mark.timeout(3600)
 def test_hundreds_of_kills_cost_no_line(tmp_path: Path) -> None:
     cuts = 0
-    for seed in range(100, 109):
+    for seed in range(100, 106):
         sign = signal.SIGKILL if seed % 2 else signal.SIGINT
         trouble = restarts(seed, seed % 3, sign) if seed % 3 else None
         cuts += run(tmp_path, seed, steps=40, readers=12, cuts=5, trouble=trouble)
-    assert cuts >= 300
+    assert cuts >= 200
