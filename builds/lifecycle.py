@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from builds import actors
 from builds.conf import build_settings
-from builds.fleet import Pause, Worker
 from builds.logs.bell import ring
 from builds.models import Build, Target
+from builds.models.fleet import Pause, Worker
 from builds.settle import CANCELLED, settle_failed
 from builds.status import FINAL, RUNNING, Status
 

@@ -16,7 +16,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from builds.conf import BuildSettings, build_settings
-from builds.fleet import Worker
+from builds.models.fleet import Worker
 from builds.process import ProcessError, run
 from builds.worker import WORKER
 

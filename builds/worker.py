@@ -16,9 +16,9 @@ from django.db.models import F
 from django.utils import timezone
 
 from builds.conf import build_settings
-from builds.fleet import Worker
 from builds.metrics import WAITED
 from builds.models import Build
+from builds.models.fleet import Worker
 from builds.status import Status
 
 

@@ -81,7 +81,7 @@ class Keeper(logging.Handler):
     def _run(self) -> None:
         from django.db import connection  # noqa: PLC0415  (settings name this module)
 
-        from builds.incidents import Incident  # noqa: PLC0415
+        from builds.models.incidents import Incident  # noqa: PLC0415
 
         while True:
             told = self._waiting.get()

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 from api.people import duration
 from builds import statistics
 from builds.broker import broker
-from builds.incidents import Incident
 from builds.models import Build, Pause, Worker
+from builds.models.incidents import Incident
 from config.checkup import CHECKUP
 
 SHOWN = 10

@@ -7,7 +7,6 @@ import pytest
 from django.utils import timezone
 
 from builds import runner
-from builds.fleet import Worker
 from builds.lifecycle import (
     request_drain,
     request_front,
@@ -16,6 +15,7 @@ from builds.lifecycle import (
     request_undrain,
 )
 from builds.models import Build
+from builds.models.fleet import Worker
 from builds.status import Status
 from builds.worker import WORKER, ThisWorker
 from tests.conftest import Order

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 
 from builds import runner
-from builds.incidents import Incident
+from builds.models.incidents import Incident
 from builds.tracing import working_on
 from config.logs import REQUEST_ID, Ids, JsonFormatter, Keeper
 from tests.conftest import Order

@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from builds import runner, statistics
-from builds.incidents import KEPT, Incident
 from builds.machine import measure
 from builds.models import Build, Pause, Worker
+from builds.models.incidents import KEPT, Incident
 from builds.worker import WORKER, ThisWorker
 from config import health
 from config.checkup import ASKED, Checkup
@@ -160,7 +160,7 @@ def test_errors_and_failures_of_ours_are_shown_and_a_users_are_not(
 
 
 def test_the_newest_errors_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builds.incidents.KEPT", 3)
+    monkeypatch.setattr("builds.models.incidents.KEPT", 3)
     for n in range(5):
         Incident(process="host:1", logger="here", message=f"{n}\0" + "x" * 5000).keep()
     kept = Incident.objects.order_by("pk").values_list("message", flat=True)

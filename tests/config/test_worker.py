@@ -7,9 +7,9 @@ import pytest
 from django.db import OperationalError
 
 from builds import actors
-from builds.fleet import Worker
 from builds.lifecycle import request_drain, request_pause, request_resume, request_undrain
 from builds.models import Build, BuildQuerySet
+from builds.models.fleet import Worker
 from builds.worker import WORKER
 from config import worker
 from config.worker import obey, tick

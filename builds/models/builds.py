@@ -1,8 +1,4 @@
-"""Targets (what is built), builds (one attempt each) and their log chunks in the database.
-
-Nothing here reaches the images: a target is all that building needs to know of one, and its row is
-the lock under which a public tag moves.
-"""
+"""Builds: one attempt at an image each. Their rows are the queue, the history and heads of logs."""
 
 from datetime import datetime
 from typing import Any
@@ -12,42 +8,11 @@ from django.db import models
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
-from builds.fleet import Pause, Worker
-from builds.incidents import Incident
 from builds.listing import LISTED_BY
+from builds.models.fleet import Pause, Worker
 from builds.status import FINAL, RUNNING, Status, api_word, sources
 
-__all__ = ["Build", "BuildQuerySet", "Incident", "LogChunk", "Pause", "Target", "Worker"]
-
 STATUSES = [(status.value, status.value) for status in Status]
-
-
-class Target(models.Model):
-    """What attempts are made for: one reference in the registry, and which attempt it stands at."""
-
-    image_id = models.UUIDField(primary_key=True)
-    owner_id = models.UUIDField()
-    repository = models.CharField(max_length=255)
-    """Lower case, without the registry's host: `owner/name`."""
-    tag = models.CharField(max_length=128)
-    current = models.OneToOneField(
-        "Build", null=True, on_delete=models.PROTECT, related_name="current_of"
-    )
-    good = models.OneToOneField(
-        "Build", null=True, on_delete=models.PROTECT, related_name="good_of"
-    )
-    """The attempt whose digest the public tag names."""
-    created_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        indexes = [
-            models.Index(
-                fields=["image_id"], name="builds_target_never", condition=Q(good__isnull=True)
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.tag}"
 
 
 class BuildQuerySet(models.QuerySet["Build"]):
@@ -257,28 +222,3 @@ class Build(models.Model):
             restarts=restarts,
             free=free,
         )
-
-
-class LogChunk(models.Model):
-    """Some consecutive lines of one build, compressed. Rows are inserted, never changed."""
-
-    build = models.ForeignKey(Build, on_delete=models.CASCADE, db_index=False)
-    seq = models.PositiveIntegerField()
-    fence = models.PositiveIntegerField()
-    first_line = models.PositiveIntegerField()
-    lines = models.PositiveIntegerField()
-    raw_bytes = models.PositiveIntegerField()
-    data = models.BinaryField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["build", "seq"], name="builds_logchunk_seq_unique_per_build"
-            ),
-            models.UniqueConstraint(
-                fields=["build", "first_line"], name="builds_logchunk_line_unique_per_build"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.build_id}/{self.seq}"

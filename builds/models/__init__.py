@@ -1,0 +1,18 @@
+"""What building has in the database. Nothing here reaches the images."""
+
+from builds.models.builds import STATUSES, Build, BuildQuerySet
+from builds.models.chunks import LogChunk
+from builds.models.fleet import Pause, Worker
+from builds.models.incidents import Incident
+from builds.models.targets import Target
+
+__all__ = [
+    "STATUSES",
+    "Build",
+    "BuildQuerySet",
+    "Incident",
+    "LogChunk",
+    "Pause",
+    "Target",
+    "Worker",
+]
