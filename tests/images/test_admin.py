@@ -237,6 +237,7 @@ def test_the_page_of_one_shows_attempts_times_and_how_to_pull(counter: Client, s
     assert [each.text.split(" by ")[0] for each in page.context["timeline"]] == [
         "Queued",
         "Started",
+        "Built; pushing",
         "Succeeded",
     ]
     assert {each["label"] for each in page.context["buttons"]} == {
