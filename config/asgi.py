@@ -1,6 +1,7 @@
 """The application that daphne serves: http to Django, websockets to the consumers."""
 
 import os
+import warnings
 
 import django
 
@@ -12,4 +13,6 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from config.routing import websockets  # noqa: E402
 from config.spool import SpoolHandler  # noqa: E402
 
+# Of whitenoise's static files, which are small: each is read whole.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 application = ProtocolTypeRouter({"http": SpoolHandler(), "websocket": websockets})
