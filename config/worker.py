@@ -1,4 +1,4 @@
-"""The build workers: threads that take builds from the queue, and one that keeps house.
+"""The build workers: threads that take builds, one that renews their leases, one that keeps house.
 
 Embedded, `start` runs them beside daphne. On other machines `dramatiq config.worker` does.
 """
@@ -38,16 +38,13 @@ from images import bulk, logos
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
-"""Of each turn, for what operators asked for and no page carries on; leases are renewed between."""
+"""Of each turn, for what operators asked for and no page carries on."""
 BOOT_SECONDS = 60.0
 logger = getLogger(__name__)
 
 
 class Housekeeping(Middleware):
-    """One thread per worker process, ticking until it stops; no connection outlives a turn."""
-
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+    """What a worker process does beside building, until it stops; no connection outlives a turn."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         alive = _alive()
@@ -60,11 +57,13 @@ class Housekeeping(Middleware):
         _try(reaper.drop_strays)
         _try(logos.drop_unused)
         connections.close_all()
-        self._thread = threading.Thread(
-            target=self._run, args=[worker], name="housekeeping", daemon=True
-        )
-        self._thread.start()
-        threading.Thread(target=keep_measuring, name="measuring", daemon=True).start()
+        turns: dict[str, Callable[[], object]] = {
+            "leases": partial(_every_turn, beat),
+            "housekeeping": partial(_every_turn, partial(obey, worker), tick),
+            "measuring": keep_measuring,
+        }
+        for name, target in turns.items():
+            threading.Thread(target=target, name=name, daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         WORKER.stopping.set()
@@ -86,10 +85,18 @@ class Housekeeping(Middleware):
     ) -> None:
         connections.close_all()
 
-    def _run(self, worker: dramatiq.Worker) -> None:
-        while not WORKER.stopping.wait(build_settings().tick_seconds):
-            _try(partial(obey, worker))
-            tick()
+
+def _every_turn(*duties: Callable[[], object]) -> None:
+    while not WORKER.stopping.wait(build_settings().tick_seconds):
+        for duty in duties:
+            _try(duty)
+        connections.close_all()
+
+
+def beat() -> None:
+    """Says that this worker lives, whatever else takes long: its builds are taken from it else."""
+    WORKER.renew()
+    WORKER.sign_on()
 
 
 def obey(worker: dramatiq.Worker) -> None:
@@ -101,13 +108,11 @@ def obey(worker: dramatiq.Worker) -> None:
 
 
 def tick() -> None:
-    """One turn of the housekeeping. What fails is tried again at the next.
+    """One turn of the housekeeping, which ends where the database is away.
 
-    Without the database the turn ends: the leases are to be renewed as soon as it is back.
+    What fails is tried again at the next.
     """
     for duty in (
-        WORKER.renew,
-        WORKER.sign_on,
         settle,
         resend,
         partial(archive.archive_ended, worker=WORKER.name),
@@ -119,7 +124,6 @@ def tick() -> None:
     ):
         if not _try(duty):
             break
-    connections.close_all()
 
 
 def settle() -> None:

@@ -1,10 +1,14 @@
 """What the housekeeping of a worker process does at each turn."""
 
+import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import dramatiq
 import pytest
 from django.db import OperationalError
+from dramatiq.brokers.stub import StubBroker
 
 from builds import actors
 from builds.lifecycle import request_drain, request_pause, request_resume, request_undrain
@@ -12,7 +16,7 @@ from builds.models import Build, BuildQuerySet
 from builds.models.fleet import Worker
 from builds.worker import WORKER
 from config import worker
-from config.worker import obey, tick
+from config.worker import beat, obey, tick
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,9 +36,9 @@ class Consumer:
 
 
 def test_a_turn_says_that_the_worker_lives(order: Order) -> None:
-    tick()
+    beat()
     first = Worker.objects.get()
-    tick()
+    beat()
     assert Worker.objects.get().seen_at > first.seen_at
 
 
@@ -78,17 +82,42 @@ def away(*_: object, **__: object) -> Any:
     raise OperationalError("planted")
 
 
-def test_a_turn_without_the_database_ends_so_that_leases_come_first_when_it_is_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_turn_without_the_database_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     monkeypatch.setattr(worker.reaper, "purge", lambda: done.append("purge"))
-    monkeypatch.setattr(WORKER, "renew", away)
+    monkeypatch.setattr(worker.reaper, "settle_expired", away)
     worker.tick()
     assert not done
-    monkeypatch.setattr(WORKER, "renew", lambda: done.append("renew"))
-    worker.tick()
-    assert done == ["renew", "purge"]
+
+
+def test_leases_are_renewed_while_the_housekeeping_is_busy(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.BUILDS = replace(settings.BUILDS, tick_seconds=0.01)
+    stuck, let_go = threading.Event(), threading.Event()
+    renewed = threading.Semaphore(0)
+
+    def tidy() -> None:
+        stuck.set()
+        let_go.wait(20)
+
+    monkeypatch.setattr(WORKER, "stopping", threading.Event())
+    monkeypatch.setattr(WORKER, "renew", renewed.release)
+    monkeypatch.setattr(WORKER, "sign_on", lambda *_: None)
+    monkeypatch.setattr(worker, "keep_measuring", lambda: None)
+    monkeypatch.setattr(worker, "tick", tidy)
+    running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=1)
+    worker.Housekeeping().before_worker_boot(running.broker, running)
+    try:
+        assert stuck.wait(20)
+        for _ in range(3):
+            assert renewed.acquire(timeout=20)
+    finally:
+        WORKER.stopping.set()
+        let_go.set()
+        for thread in threading.enumerate():
+            if thread.name in {"leases", "housekeeping"}:
+                thread.join(20)
 
 
 def test_what_fails_for_another_reason_keeps_nothing_else_from_being_done(
