@@ -11,13 +11,19 @@ CHUNK = 2_000
 STEPS = 20
 
 
-def stored(instance: Instance, lines: int, *, name: str = "long") -> str:
-    """The id of a public image of admin's whose log has so many lines. Line n says so."""
-    code = f"from tests.long_log import write; print(write({lines}, {name!r}))"
+def stored(
+    instance: Instance, lines: int, *, name: str = "long", gap: tuple[int, int] = (0, 0)
+) -> str:
+    """The id of a public image of admin's whose log has so many lines. Line n says so.
+
+    Those of the `gap` were left out at the end: from its first, counted from 0, to before its
+    second, each where a chunk begins.
+    """
+    code = f"from tests.long_log import write; print(write({lines}, {name!r}, {gap!r}))"
     return instance.manage("shell", "-v", "0", "-c", code).strip()
 
 
-def write(lines: int, name: str) -> UUID:
+def write(lines: int, name: str, gap: tuple[int, int]) -> UUID:
     """In the instance's own environment, through what its workers call."""
     from accounts.models import User  # noqa: PLC0415 - Django is not set up where `stored` is
     from builds.logs.lines import LogLine  # noqa: PLC0415
@@ -58,6 +64,7 @@ def write(lines: int, name: str) -> UUID:
             )
             for number in range(first + 1, min(first + CHUNK, lines) + 1)
         ]
-        append(build, chunk, step=chunk[-1].step or 0, steps=STEPS)
+        last = first + CHUNK >= lines
+        append(build, chunk, step=chunk[-1].step or 0, steps=STEPS, gap=gap if last else (0, 0))
     settle_failed(build.pk, fence=1, to=Status.CANCELLED, failure=CANCELLED)
     return pk
