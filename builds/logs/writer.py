@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.logs.bell import ring
+from builds.logs.colours import Colours
 from builds.logs.kept import Kept
 from builds.logs.lines import LineSplitter, LogLine
 from builds.logs.masking import Masker
@@ -42,6 +43,7 @@ class LogWriter:
             "stderr": Masker(secrets),
         }
         self._splitter = LineSplitter()
+        self._colours = Colours()
         self._still_ours = still_ours
         self._held: list[LogLine] = []
         self._held_bytes = 0
@@ -61,7 +63,7 @@ class LogWriter:
     def say(self, text: str, stream: Stream = "stdout") -> None:
         """A line of Slipway's own, after whatever the child had begun."""
         self._take(self._splitter.flush())
-        self._take([self.line(text, stream)])
+        self._hold([self.line(text, stream)])
         self._flush_if_due()
 
     def line(self, text: str, stream: Stream = "stderr") -> LogLine:
@@ -86,6 +88,9 @@ class LogWriter:
         self._spool.close()
 
     def _take(self, lines: Sequence[LogLine]) -> None:
+        self._hold(self._colours.carry(lines))
+
+    def _hold(self, lines: Sequence[LogLine]) -> None:
         self._held += lines
         self._held_bytes += size_of(lines)
 

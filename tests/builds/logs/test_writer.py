@@ -38,6 +38,23 @@ def test_lines_of_both_streams_keep_their_order(order: Order) -> None:
     ]
 
 
+def test_a_colour_goes_on_in_what_the_child_writes_and_not_in_what_slipway_says(
+    order: Order,
+) -> None:
+    build = order("echo hello")
+    log = pen(build)
+    log.write("stdout", b"\x1b[31mred\nred, ")
+    log.say("said by us")
+    log.write("stdout", b"too\n")
+    log.finish()
+    assert [text for _, text in log_of(build)] == [
+        "\x1b[31mred",
+        "\x1b[31mred, ",
+        "said by us",
+        "\x1b[31mtoo",
+    ]
+
+
 def test_a_secret_is_masked_however_it_is_cut_and_spelled(order: Order) -> None:
     build = order("echo hello")
     secret = "hunter2-and-more"

@@ -1,0 +1,71 @@
+r"""What a line of text leaves switched on, said again at the beginning of the next one.
+
+A terminal carries colours from line to line until something ends them. A stored line is read alone,
+by its number, from anywhere, so it must say itself how it looks. Sequences are those of ECMA-48's
+SGR, `\x1b[1;31m`; what is none stays as it is.
+"""
+
+import re
+from collections.abc import Sequence
+
+from builds.logs.lines import LogLine
+from builds.orders import Stream
+
+_SGR = re.compile(r"\x1b\[([0-9:;]*)m")
+_FRONT, _BACK = "38", "48"
+_LENGTHS = {"5": 3, "2": 5}
+"""Of `38;5;n` and `38;2;r;g;b`, in parts."""
+_STYLES = {str(code): str(code) for code in range(1, 10)}
+_COLOURS = {
+    **{str(code): _FRONT for code in (*range(30, 38), *range(90, 98))},
+    **{str(code): _BACK for code in (*range(40, 48), *range(100, 108))},
+}
+_ENDS = {
+    **{str(20 + code): (str(code),) for code in (3, 4, 5, 7, 8, 9)},
+    "22": ("1", "2"),
+    "39": (_FRONT,),
+    "49": (_BACK,),
+}
+
+
+class Colours:
+    """Both streams of one attempt, each with what is on in it. A step begins with nothing."""
+
+    def __init__(self) -> None:
+        self._on: dict[Stream, dict[str, str]] = {"stdout": {}, "stderr": {}}
+        self._step: int | None = None
+
+    def carry(self, lines: Sequence[LogLine]) -> Sequence[LogLine]:
+        """The lines, each with what those before it in its stream left on."""
+        if not any(self._on.values()) and not any("\x1b[" in line.text for line in lines):
+            return lines
+        return [self._carried(line) for line in lines]
+
+    def _carried(self, line: LogLine) -> LogLine:
+        if line.step != self._step:
+            self._step = line.step
+            self._on = {"stdout": {}, "stderr": {}}
+        on = self._on[line.stream]
+        before = ";".join(on.values())
+        for found in _SGR.finditer(line.text):
+            _apply(on, found[1].split(";"))
+        return line._replace(text=f"\x1b[{before}m{line.text}") if before and line.text else line
+
+
+def _apply(on: dict[str, str], parts: list[str]) -> None:
+    at = 0
+    while at < len(parts):
+        code, length = parts[at].lstrip("0"), 1
+        kind = code.partition(":")[0]
+        if not code:
+            on.clear()
+        elif kind in {_FRONT, _BACK}:
+            if kind == code:
+                length = _LENGTHS.get(parts[at + 1] if at + 1 < len(parts) else "", len(parts))
+            on[kind] = ";".join(parts[at : at + length])
+        elif code in _ENDS:
+            for ended in _ENDS[code]:
+                on.pop(ended, None)
+        elif group := _STYLES.get(kind) or _COLOURS.get(code):
+            on[group] = code
+        at += length
