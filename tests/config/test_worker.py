@@ -105,6 +105,7 @@ def test_leases_are_renewed_while_the_housekeeping_is_busy(
     monkeypatch.setattr(WORKER, "renew", renewed.release)
     monkeypatch.setattr(WORKER, "sign_on", lambda *_: None)
     monkeypatch.setattr(worker, "keep_measuring", lambda: None)
+    monkeypatch.setattr(worker, "keep_errors", lambda: None)  # for the life of the process
     monkeypatch.setattr(worker, "tick", tidy)
     running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=1)
     worker.Housekeeping().before_worker_boot(running.broker, running)
