@@ -328,7 +328,12 @@ from builds.engines.buildah import BuildahEngine
 from builds.engines.sandbox.settings import EngineSettings
 from tests.builds.engines.conftest import Yard
 root, user, base, network = sys.argv[1:]
-settings = EngineSettings(root=Path(root, "engine"), build_user=user, base_refresh_seconds=86400)
+settings = EngineSettings(
+    root=Path(root, "engine"),
+    build_user=user,
+    base_refresh_seconds=86400,
+    insecure_registries=frozenset({base.partition("/")[0]}),
+)
 yard = Yard(engine=BuildahEngine(settings), folder=Path(root, "alone"), base=base)
 order = yard.order(
     "FROM BASE\\nRUN ONCE; setsid sleep 62.7 & echo started; sleep 62.8\\n",
