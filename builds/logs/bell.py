@@ -106,7 +106,7 @@ class Bell:
             self._listening[loop] = loop.create_task(self._receive())
 
     async def _receive(self) -> None:
-        layer = get_channel_layer()
+        layer, listening = get_channel_layer(), asyncio.current_task()
         while True:
             try:
                 channel = await layer.new_channel()
@@ -116,6 +116,8 @@ class Bell:
                         async with asyncio.timeout(JOIN_SECONDS):
                             await self._hear(layer, channel)
             except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
+                if listening is not None and listening.cancelling():
+                    return  # the client of Redis may break off with an error of its own
                 logger.warning("the bell is away; readers poll each %s s", SAFETY_SECONDS)
                 await asyncio.sleep(SAFETY_SECONDS)
 

@@ -35,3 +35,39 @@ async def test_a_process_joins_again_and_again_as_groups_forget_their_members(
     hearing = asyncio.create_task(bell.Bell()._receive())
     await asyncio.wait_for(layer.thrice.wait(), 5)
     hearing.cancel()
+
+
+class BreakingLayer(ForgetfulLayer):
+    """As channels_redis on redis-py, which may break off with an error where it is cancelled."""
+
+    async def receive(self, channel: str) -> None:
+        try:
+            await super().receive(channel)
+        except asyncio.CancelledError:
+            raise ConnectionError("closed meanwhile") from None
+
+
+async def test_listening_ends_when_it_is_cancelled_whatever_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layer = BreakingLayer()
+    monkeypatch.setattr(bell, "get_channel_layer", lambda: layer)
+    hearing = asyncio.create_task(bell.Bell()._receive())
+    while not layer.joined:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    hearing.cancel()
+    await asyncio.wait([hearing], timeout=5)
+    assert hearing.done()
+
+
+async def test_a_process_whose_bell_breaks_is_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = BreakingLayer()
+    monkeypatch.setattr(bell, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(bell, "SAFETY_SECONDS", 0)
+    monkeypatch.setattr(bell, "JOIN_SECONDS", 0.01)
+    hearing = asyncio.create_task(bell.Bell()._receive())
+    await asyncio.wait_for(layer.thrice.wait(), 5)
+    hearing.cancel()
+    await asyncio.wait([hearing], timeout=5)
+    assert hearing.done()
