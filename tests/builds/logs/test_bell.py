@@ -13,6 +13,7 @@ class ForgetfulLayer:
     def __init__(self) -> None:
         self.joined = 0
         self.thrice = asyncio.Event()
+        self.receiving = asyncio.Event()
 
     async def new_channel(self) -> str:
         return "channel"
@@ -23,6 +24,7 @@ class ForgetfulLayer:
             self.thrice.set()
 
     async def receive(self, channel: str) -> None:
+        self.receiving.set()
         await asyncio.Event().wait()
 
 
@@ -53,9 +55,7 @@ async def test_listening_ends_when_it_is_cancelled_whatever_that_breaks(
     layer = BreakingLayer()
     monkeypatch.setattr(bell, "get_channel_layer", lambda: layer)
     hearing = asyncio.create_task(bell.Bell()._receive())
-    while not layer.joined:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.wait_for(layer.receiving.wait(), 5)
     hearing.cancel()
     await asyncio.wait([hearing], timeout=5)
     assert hearing.done()
