@@ -1,6 +1,8 @@
 # `make up` serves, `make test` checks; `make help` names the rest.
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
+# The locks name everything: resolving again could only find other releases than they do.
+INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-deps
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -23,17 +25,17 @@ setup-dev: .venv/dev.stamp
 	python3 -m venv .venv
 
 .venv/base.stamp: requirements/base.txt | .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	$(PY) -m pip $(INSTALL) -r requirements/base.txt
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.txt | .venv/bin/python
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip $(INSTALL) -r requirements/dev.txt
 	@touch $@ .venv/base.stamp
 
 .venv-sdk/installed.stamp: requirements/sdk.txt | .venv/bin/python
 	@deploy/machine.sh compiler
 	python3 -m venv --clear .venv-sdk
-	.venv-sdk/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sdk.txt
+	.venv-sdk/bin/pip $(INSTALL) -r requirements/sdk.txt
 	@touch $@
 
 tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
@@ -49,6 +51,7 @@ lint: setup-dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy accounts api builds config images bench manage.py
 	.venv/bin/lint-imports
+	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run
 	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
