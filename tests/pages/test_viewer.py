@@ -59,14 +59,15 @@ def test_whoever_is_signed_out_reads_a_public_log(
 def test_without_websockets_the_log_comes_as_events(
     client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
 ) -> None:
-    gate, end = tmp_path / "go", tmp_path / "end"
+    go, seen = tmp_path / "go", tmp_path / "seen"
     page.add_init_script("delete window.WebSocket")
-    image_id = order(client, f"until {gate}", "echo STEP 2/2: COPY . .", *CHATTER, f"until {end}")
+    # Following what comes after the steps scrolls their headings out of the document.
+    image_id = order(client, f"until {go}", "echo STEP 2/2: COPY . .", f"until {seen}", *CHATTER)
     page.goto(f"{instance.url}/i/{image_id}")
     expect(page.locator("#rows")).to_contain_text("STEP 1/")
-    gate.touch()
+    go.touch()
     expect(page.locator("#rows .heading button")).to_have_count(2)
-    end.touch()
+    seen.touch()
     expect(page.locator("#head")).to_have_attribute("data-word", "succeeded", timeout=20_000)
     check_whole(page, client, image_id)
 
