@@ -58,7 +58,7 @@ lint: setup-dev
 
 test: lint ## every check, within ten minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
-	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 --dist loadfile tests/accounts tests/builds tests/images
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 --dist loadfile tests/accounts tests/api tests/builds tests/images
 	$(PY) -m tests.with_servers $(PYTEST) -m servers
 	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.functional import cached_property
 
-from api.counts import BoundedPaginator, page_of
+from api.counts import BoundedPaginator
 
 
 class BoundedChangeList(ChangeList):
@@ -27,8 +27,7 @@ class BoundedChangeList(ChangeList):
         super().get_results(request)
         if self.show_all or not self.multi_page:
             shown = min(self.result_count, self.list_max_show_all)
-            found = self.queryset
-            self.result_list = page_of(found, 0, shown) if shown else found.none()
+            self.result_list = self.paginator.rows.page(0, shown)
 
     @cached_property
     def dates(self) -> dict[str, Any] | None:

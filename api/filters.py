@@ -6,6 +6,7 @@ import django_filters
 from django.db.models import QuerySet
 
 from api.fields import QueryBool, QueryChoice, QueryInt, QueryMoment, QueryText
+from api.lookups import part
 
 DEFAULT_LIMIT = 25
 MOST = 100
@@ -16,8 +17,8 @@ class TextFilter(django_filters.Filter):
 
     field_class = QueryText
 
-    def __init__(self, field_name: str | None = None, **extra: Any) -> None:
-        super().__init__(field_name, "icontains", **extra)
+    def filter(self, qs: "QuerySet[Any]", value: str) -> "QuerySet[Any]":
+        return qs.filter(**part(self.field_name, value)) if value else qs
 
 
 class BoolFilter(django_filters.Filter):

@@ -8,7 +8,7 @@ from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.counts import page_of
+from api.counts import Rows
 from api.filters import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
@@ -31,12 +31,10 @@ class Pages(BasePagination):
         if not isinstance(queryset, QuerySet):
             self.total = len(queryset)
             return list(queryset[start:stop])
-        rows = list(page_of(queryset, start, stop) if start else queryset[:stop])
-        # A page with room left is the last one, and says how many there are.
-        last = len(rows) < size and (rows or not start)
+        rows = Rows(queryset)
         # Clients page by the total, so it is exact, unlike where people look.
-        self.total = start + len(rows) if last else queryset.count()
-        return rows
+        self.total = rows.count()
+        return list(rows.page(start, stop))
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(

@@ -13,7 +13,9 @@ QUEUED, RUNNING = 60, 20
 """The newest images wait, and those after them are being built."""
 STEP = 100_000
 SECONDS_BETWEEN = 90
-TABLES = ("images_image", "builds_target", "builds_build")
+RARE = 20_000
+"""One of so many has two letters in its name that no other has."""
+TABLES = ("images_image", "builds_build")
 
 # The first user owns a tenth of everything, the others share the rest.
 SHAPE = f"""
@@ -22,7 +24,8 @@ SHAPE = f"""
         CASE WHEN n % 10 = 0 THEN 'user-1' ELSE 'user-' || (2 + n % {USERS - 1}) END AS username,
         (ARRAY['payments', 'search', 'billing', 'frontend', 'worker', 'ingest', 'mailer', 'trainer',
             'gateway', 'reports'])[1 + n % 10] || '-' || (ARRAY['api', 'job', 'web', 'cron', 'base',
-            'model', 'proxy'])[1 + n % 7] || '-' || n AS name,
+            'model', 'proxy'])[1 + n % 7] || '-' || n
+            || CASE WHEN n % {RARE} = 7 THEN '-zq' ELSE '' END AS name,
         'v' || (n % 9) || '.' || (n % 31) AS tag,
         now() - n * interval '{SECONDS_BETWEEN} seconds' AS made_at
     FROM generate_series(<first>, <last>) AS n
@@ -32,6 +35,10 @@ USER = f"""
         (id, username, password, is_superuser, is_staff, is_active, created_at)
     SELECT md5('user' || n)::uuid, 'user-' || n, '!', false, false, true, now()
     FROM generate_series(1, {USERS}) AS n
+"""
+STANDING = f"""CASE
+    WHEN n <= {QUEUED} THEN 'queued' WHEN n <= {QUEUED + RUNNING} THEN 'building'
+    WHEN n / 10 % 8 = 1 THEN 'failed' WHEN n / 10 % 40 = 2 THEN 'cancelled' ELSE 'succeeded' END
 """
 BUILD = f"""
     INSERT INTO builds_build (id, image_id, owner_id, label, number, dockerfile, build_args,
@@ -56,29 +63,19 @@ BUILD = f"""
     FROM (
         SELECT *, status NOT IN ('queued', 'building') AS ended FROM (
             SELECT shape.*, k, made_at + (k - 1) * interval '40 s' AS queued_at,
-                CASE WHEN k = 3 AND n <= {QUEUED} THEN 'queued'
-                    WHEN k = 3 AND n <= {QUEUED + RUNNING} THEN 'building'
-                    WHEN k = 3 AND n / 10 % 8 = 1 THEN 'failed'
-                    WHEN k = 3 AND n / 10 % 40 = 2 THEN 'cancelled'
+                CASE WHEN k = 3 THEN {STANDING}
                     WHEN k = 2 AND n % 3 = 0 THEN 'failed' ELSE 'succeeded' END AS status
             FROM ({SHAPE}) AS shape, generate_series(1, {BUILDS_PER_IMAGE}) AS k
         ) AS attempts
     ) AS told
 """
-TARGET = f"""
-    INSERT INTO builds_target (image_id, owner_id, repository, tag, created_at, current_id, good_id)
-    SELECT image_id, owner_id, username || '/' || name, tag, made_at,
-        md5('build' || n || '-3')::uuid,
-        md5('build' || n || CASE WHEN n <= {QUEUED + RUNNING} OR n / 10 % 8 = 1 OR n / 10 % 40 = 2
-            THEN '-1' ELSE '-3' END)::uuid
-    FROM ({SHAPE}) AS shape
-"""
 IMAGE = f"""
     INSERT INTO images_image (id, reference_id, owner_id, name, tag, readme, public, protected,
-        patch_version, chutes_version, created_at, target_id)
+        patch_version, chutes_version, created_at, state, current_id, good_id)
     SELECT image_id, md5('reference' || n)::uuid, owner_id, name, tag, '', n % 3 = 0, n % 50 = 0,
-        'initial', '', made_at, image_id
-    FROM ({SHAPE}) AS shape
+        'initial', '', made_at, state, md5('build' || n || '-3')::uuid,
+        md5('build' || n || CASE WHEN state = 'succeeded' THEN '-3' ELSE '-1' END)::uuid
+    FROM (SELECT *, {STANDING} AS state FROM ({SHAPE}) AS shape) AS told
 """
 
 
@@ -97,7 +94,7 @@ def fill(images: int, tell: Callable[[str], None] | None = None) -> float:
         cursor.execute(USER)
         for first in range(1, images + 1, STEP):
             last = min(first + STEP - 1, images)
-            for statement in (BUILD, TARGET, IMAGE):
+            for statement in (BUILD, IMAGE):
                 cursor.execute(
                     statement.replace("<first>", str(first)).replace("<last>", str(last))
                 )

@@ -11,7 +11,7 @@ from django.utils import timezone
 from builds import actors
 from builds.conf import build_settings
 from builds.logs.bell import ring
-from builds.models import Build, Target
+from builds.models import Build, Target, targets
 from builds.models.fleet import Pause, Worker
 from builds.settle import CANCELLED, settle_failed
 from builds.status import FINAL, RUNNING, Status
@@ -35,8 +35,6 @@ class BuildRequest:
 
     image_id: UUID
     owner_id: UUID
-    repository: str
-    tag: str
     label: str
     dockerfile: str
     build_args: dict[str, str]
@@ -47,19 +45,9 @@ class BuildRequest:
 
 @transaction.atomic
 def request_build(request: BuildRequest) -> Build:
-    """A new attempt, queued and made its target's current one.
-
-    The target is made where there is none. The attempt before it must have ended.
-    """
-    target, _ = Target.objects.select_for_update().get_or_create(
-        image_id=request.image_id,
-        defaults={
-            "owner_id": request.owner_id,
-            "repository": request.repository,
-            "tag": request.tag,
-        },
-    )
-    build = Build.objects.create(
+    """A new attempt, queued and its target's current one. The one before it must have ended."""
+    target = targets().select_for_update().get(pk=request.image_id)
+    build = Build(
         image_id=request.image_id,
         owner_id=request.owner_id,
         label=request.label,
@@ -70,10 +58,7 @@ def request_build(request: BuildRequest) -> Build:
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,
     )
-    target.current = build
-    target.save(update_fields=["current"])
-    _on_commit(partial(actors.send_builds, [build.pk]))
-    return build
+    return _queued(build, target)
 
 
 @transaction.atomic
@@ -82,13 +67,13 @@ def request_again(image_id: UUID, *, free: bool = False) -> Build:
 
     Nobody is charged for one that is `free`.
     """
-    return _again(Target.objects.select_for_update().get(pk=image_id), free=free)
+    return _again(targets().select_for_update().get(pk=image_id), free=free)
 
 
 @transaction.atomic
 def request_retry(build: Build) -> Build:
     """A new attempt, free of charge, after this one. Raises also Superseded."""
-    target = Target.objects.select_for_update().filter(pk=build.image_id).first()
+    target = targets().select_for_update().filter(pk=build.image_id).first()
     if target is None or target.current_id != build.pk:
         raise Superseded
     return _again(target, free=True)
@@ -100,10 +85,12 @@ def _again(target: Target, *, free: bool) -> Build:
         raise UnderWay
     if not last.context_key:
         raise ContextGone
-    build = last.again(restarts=0, free=free)
+    return _queued(last.again(restarts=0, free=free), target)
+
+
+def _queued(build: Build, target: Target) -> Build:
     build.save(force_insert=True)
-    target.current = build
-    target.save(update_fields=["current"])
+    build.become_current(target)
     _on_commit(partial(actors.send_builds, [build.pk]))
     return build
 
@@ -125,9 +112,8 @@ def request_cancel(build: Build) -> bool:
 
 @transaction.atomic
 def request_removal(image_id: UUID) -> None:
-    """Cancels what runs and lets nothing stay: tag, context, log."""
-    Target.objects.select_for_update().filter(pk=image_id).first()
-    Target.objects.filter(pk=image_id).delete()
+    """Deletes the target, cancels what runs and lets nothing stay: tag, context, log."""
+    targets().filter(pk=image_id).delete()
     Build.objects.filter(image_id=image_id, discarded_at=None).update(discarded_at=timezone.now())
     unended = [Status.QUEUED, *RUNNING]
     for build in Build.objects.filter(image_id=image_id, status__in=unended):

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.logs.archive import FOLDER
-from builds.models import Build, LogChunk, Target
+from builds.models import Build, LogChunk, targets
 from builds.registry import RegistryError, make_registry
 from builds.settle import CANCELLED, WORKER_LOST, settle_failed
 from builds.status import FINAL, Status
@@ -108,10 +108,10 @@ def drop_strays() -> None:
 
 def drop_superseded_contexts() -> None:
     """Removes contexts that only ended attempts name, none of them its target's current one."""
-    current = Target.objects.filter(current=OuterRef("pk"))
+    current = targets().filter(current=OuterRef("pk"))
     needed = Build.objects.filter(context_key=OuterRef("context_key"))
     unended = needed.exclude(status__in=FINAL)
-    wanted = needed.filter(Exists(Target.objects.filter(current=OuterRef("pk"))))
+    wanted = needed.filter(Exists(targets().filter(current=OuterRef("pk"))))
     superseded = (
         Build.objects.filter(status__in=FINAL)
         .exclude(context_key="")

@@ -22,7 +22,7 @@ from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
-from builds.models import Build, Target
+from builds.models import Build, targets
 from builds.orders import BuildOrder, BuildOutcome, Output
 from builds.own_engine import engine
 from builds.registry import Registry, RegistryError, make_registry
@@ -166,7 +166,7 @@ class Attempt:
             self.look(now=True)
             raise FenceLost
         reference = f"{self.settings.registry}/{build.repository}"
-        self.log.say(f"Pushing {reference}:{build.label.rpartition(':')[2]}")
+        self.log.say(f"Pushing {reference}:{build.tag}")
         try:
             self._drive(
                 self.registry.push(
@@ -192,11 +192,11 @@ class Attempt:
         build = self.build
         self.log.finish()
         with transaction.atomic():
-            target = Target.objects.select_for_update().filter(pk=build.image_id).first()
+            target = targets().select_for_update().filter(pk=build.image_id).first()
             held = Build.objects.select_for_update().held_by(build).filter(status=Status.PUSHING)
             if target is None or target.current_id != build.pk or not held.exists():
                 return False
-            self.registry.move_tag(build.repository, digest=outcome.digest, tag=target.tag)
+            self.registry.move_tag(build.repository, digest=outcome.digest, tag=build.tag)
             last = self.log.line(f"Built and pushed as {outcome.digest}", "stdout")
             return settle_succeeded(
                 build, digest=outcome.digest, image_bytes=outcome.size_bytes, line=last

@@ -13,7 +13,7 @@ from builds.logs.bell import ring
 from builds.logs.lines import LogLine
 from builds.logs.store import seal
 from builds.metrics import DURATION, ENDED, LOG_LINES
-from builds.models import Build, Target
+from builds.models import Build, targets
 from builds.status import Status, sources
 
 MAX_RESTARTS = 3
@@ -55,9 +55,8 @@ def settle_failed(
     worker that died too often under a build turns LOST into FAILED.
     """
     with transaction.atomic():
-        if to is Status.LOST:
-            # The target gets a successor: like everybody who holds both, it is locked first.
-            Target.objects.select_for_update().filter(current=build_id).first()
+        # Like everybody who holds both, before the build.
+        target = targets().select_for_update().filter(current=build_id).first()
         build = _locked(build_id, fence=fence, to=to)
         if build is None:
             return None
@@ -77,6 +76,8 @@ def settle_failed(
         )
         if to is Status.LOST:
             build = _successor(build, restarts=build.restarts + died)
+            if target is not None:
+                build.become_current(target)
     # The caller may hold a transaction around this one.
     transaction.on_commit(partial(ring, build.image_id))
     return build
@@ -92,7 +93,7 @@ def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLi
         if held is None:
             return False
         _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
-        Target.objects.filter(pk=build.image_id).update(good=held)
+        targets().filter(pk=build.image_id).update(good=held)
     # The caller may hold a transaction around this one.
     transaction.on_commit(partial(ring, build.image_id))
     return True
@@ -130,5 +131,4 @@ def _successor(build: Build, *, restarts: int) -> Build:
     successor.front = build.front
     successor.discarded_at = build.discarded_at
     successor.save(force_insert=True)
-    Target.objects.filter(pk=build.image_id, current=build.pk).update(current=successor)
     return successor

@@ -73,7 +73,7 @@ class Puller:
         Without a good build of its own, an image made anew under the name of a deleted one would
         lead to what is left of that one.
         """
-        return self._seen(repository).exclude(target__good=None)
+        return self._seen(repository).exclude(good=None)
 
     def _seen(self, repository: str) -> ImageQuerySet:
         seen = in_repository(repository).visible_to(self.user or AnonymousUser())

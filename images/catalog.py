@@ -101,22 +101,20 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
     key = default_storage.save(key, context)
     try:
         with transaction.atomic():
-            return _order(
-                owner,
-                wanted,
+            image = _described(identity, owner, wanted)
+            request_build(
                 BuildRequest(
-                    image_id=identity,
+                    image_id=image.pk,
                     owner_id=owner.pk,
-                    repository=f"{owner.username}/{wanted.name}".lower(),
-                    tag=wanted.tag,
-                    label=f"{owner.username}/{wanted.name}:{wanted.tag}",
+                    label=str(image),
                     dockerfile=wanted.dockerfile,
                     build_args=dict(wanted.build_args),
                     context_key=key,
                     context_sha256=digest,
                     context_bytes=size,
-                ),
+                )
             )
+            return Image.objects.with_build().get(pk=image.pk)
     except IntegrityError as problem:
         default_storage.delete(key)
         raise NameTaken from problem
@@ -171,7 +169,6 @@ def delete(image: Image) -> None:
         held = Image.objects.select_for_update().get(pk=image.pk)
         if held.protected:
             raise Protected
-        held.delete()
         request_removal(image.pk)
 
 
@@ -183,29 +180,30 @@ def _check_free(identity: UUID) -> Image | None:
     return held
 
 
-def _order(owner: User, wanted: Wanted, request: BuildRequest) -> Image:
+def _described(identity: UUID, owner: User, wanted: Wanted) -> Image:
+    """The image to build: a new one, or the one that failed, described anew. Raises NameTaken.
+
+    That one keeps the spelling of its name and tag.
+    """
     described = {
         "readme": wanted.readme,
         "public": wanted.public,
         "logo": wanted.logo,
         "chutes_version": wanted.chutes_version,
     }
-    Image.objects.select_for_update().filter(pk=request.image_id).first()
-    image = _check_free(request.image_id)
-    build = request_build(request)
+    Image.objects.select_for_update().filter(pk=identity).first()
+    image = _check_free(identity)
     if image is not None:
-        Image.objects.filter(pk=image.pk).update(**described)
-    else:
-        Image.objects.create(
-            id=request.image_id,
-            reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
-            owner=owner,
-            name=wanted.name,
-            tag=wanted.tag,
-            target_id=build.image_id,
-            **described,
-        )
-    return Image.objects.with_build().get(pk=request.image_id)
+        Image.objects.filter(pk=identity).update(**described)
+        return image
+    return Image.objects.create(
+        id=identity,
+        reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
+        owner=owner,
+        name=wanted.name,
+        tag=wanted.tag,
+        **described,
+    )
 
 
 def _digest(context: "File[bytes]") -> tuple[str, int]:

@@ -52,7 +52,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
 
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
-        builds = ("target__current", "target__good")
+        builds = ("current", "good")
         texts = (
             f"{build}__{text}"
             for build in builds
@@ -112,10 +112,9 @@ class Logo(models.Model):
         return f"logos/{self.pk}.webp"
 
 
-class Image(models.Model):
-    """A named thing with an owner. What was built of it, and when, its target knows."""
+class Image(Target):
+    """A named thing with an owner, and what was built of it."""
 
-    id = models.UUIDField(primary_key=True)
     reference_id = models.UUIDField()
     """The id as the reference server spells it."""
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="images")
@@ -129,8 +128,6 @@ class Image(models.Model):
     )
     patch_version = models.CharField(max_length=12, default="initial")
     chutes_version = models.CharField(max_length=40, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    target = models.OneToOneField(Target, on_delete=models.PROTECT, related_name="image")
 
     objects = ImageQuerySet.as_manager()
 
@@ -141,7 +138,13 @@ class Image(models.Model):
             ),
         ]
         indexes = [
-            models.Index(F("created_at").desc(), F("id").desc(), name="images_image_newest"),
+            models.Index(
+                F("created_at").desc(),
+                F("id").desc(),
+                # Whether they are seen, so that pages far back are come to in the index alone.
+                include=["public", "owner"],
+                name="images_image_newest",
+            ),
             models.Index(
                 F("created_at").desc(),
                 F("id").desc(),
@@ -156,6 +159,19 @@ class Image(models.Model):
             ),
             models.Index(
                 F("owner"), F("created_at").desc(), F("id").desc(), name="images_image_own"
+            ),
+            models.Index(
+                F("state"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="images_image_standing",
+            ),
+            models.Index(
+                F("owner"),
+                F("state"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="images_image_own_standing",
             ),
             models.Index(fields=["reference_id"], name="images_image_reference"),
             models.Index(fields=["name", "id"], name="images_image_by_name"),
@@ -172,16 +188,20 @@ class Image(models.Model):
     def attempts(self) -> BuildQuerySet:
         """What readers of this image may see: its owner's attempts since it was made."""
         return Build.objects.filter(
-            image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.target.created_at
+            image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.created_at
         )
 
     @property
     def build(self) -> Build:
         """The attempt that the image stands at."""
-        current = self.target.current
-        if current is None:
+        if self.current is None:
             raise Build.DoesNotExist(f"image {self.pk} has no build")
-        return current
+        return self.current
+
+    @property
+    def repository(self) -> str:
+        """In the registry, without its host: lower case, as registries want it."""
+        return f"{self.owner.username}/{self.name}".lower()
 
 
 class BulkAction(models.Model):

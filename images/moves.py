@@ -45,7 +45,7 @@ def look(also: Collection[UUID]) -> dict[UUID, Moved]:
     position = {image_id: place for place, image_id in enumerate(queue)}
     running = Build.objects.running().values_list("image_id", flat=True)
     ids = {*queue, *running, *also}
-    images = Image.objects.with_build().filter(pk__in=ids, target__current__isnull=False)
+    images = Image.objects.with_build().filter(pk__in=ids)
     return {image.pk: Moved(image, _message(image, position.get(image.pk))) for image in images}
 
 

@@ -20,9 +20,11 @@ from builds import actors
 from builds.conf import BuildSettings
 from builds.lifecycle import BuildRequest, request_build
 from builds.logs.pages import page
-from builds.models import Build
+from builds.models import Build, BuildQuerySet
 from builds.own_engine import engine
+from builds.status import Status, state_word
 from builds.worker import WORKER
+from images.models import Image
 from tests.registry import running_registry
 
 pytest_plugins = ["tests.cast"]
@@ -105,18 +107,40 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return ids
 
 
+def stand(builds: BuildQuerySet, status: str, **values: Any) -> None:
+    """As if the builds had come there, by whichever moves."""
+    ids = list(builds.values_list("pk", flat=True))
+    Build.objects.filter(pk__in=ids).update(status=status, **values)
+    Image.objects.filter(current__in=ids).update(state=state_word(Status(status)))
+
+
+def misplaced() -> list[tuple[Image, Build]]:
+    """Images that say something else than their current attempts of where those stand."""
+    images = Image.objects.with_build().filter(current__isnull=False)
+    return [(each, each.build) for each in images if each.state != state_word(each.build.state)]
+
+
 @pytest.fixture
-def order(deployment: BuildSettings, sent: list[Any], owner: User) -> Order:
-    """Asks for a build as the catalog does, without an image."""
+def standing(db: None) -> Iterator[None]:
+    """Whatever a test did, images and their attempts agree in the end."""
+    yield
+    assert not misplaced()
+
+
+@pytest.fixture
+def order(deployment: BuildSettings, sent: list[Any], owner: User, standing: None) -> Order:
+    """Asks for a build as the catalog does, of a new image or of one that there is."""
 
     def ask(*steps: str, dockerfile: str = "", **values: Any) -> Build:
         name = values.pop("name", f"image-{uuid4().hex[:8]}")
         key = default_storage.save(f"contexts/{uuid4().hex}.zip", ContentFile(zipped(a_txt="a")))
+        image, _ = Image.objects.get_or_create(
+            pk=values.pop("image_id", uuid4()),
+            defaults={"reference_id": uuid4(), "owner": owner, "name": name, "tag": "1"},
+        )
         request = BuildRequest(
-            image_id=values.pop("image_id", uuid4()),
+            image_id=image.pk,
             owner_id=owner.pk,
-            repository=f"{owner.username}/{name}",
-            tag="1",
             label=f"{owner.username}/{name}:1",
             dockerfile=dockerfile or script(*steps),
             build_args=values.pop("build_args", {}),

@@ -28,14 +28,14 @@ def write(lines: int, name: str, gap: tuple[int, int]) -> UUID:
     from accounts.models import User  # noqa: PLC0415 - Django is not set up where `stored` is
     from builds.logs.lines import LogLine  # noqa: PLC0415
     from builds.logs.store import append  # noqa: PLC0415
-    from builds.models import Build, Target  # noqa: PLC0415
+    from builds.models import Build  # noqa: PLC0415
     from builds.settle import CANCELLED, settle_failed  # noqa: PLC0415
     from builds.status import Status  # noqa: PLC0415
     from images.models import Image  # noqa: PLC0415
 
     admin, now, pk = User.objects.get(username="admin"), timezone.now(), uuid4()
-    target = Target.objects.create(
-        image_id=pk, owner_id=admin.pk, repository=f"admin/{name}", tag="1"
+    image = Image.objects.create(
+        id=pk, reference_id=pk, owner=admin, name=name, tag="1", public=True
     )
     build = Build.objects.create(
         image_id=pk,
@@ -49,11 +49,7 @@ def write(lines: int, name: str, gap: tuple[int, int]) -> UUID:
         fence=1,
         started_at=now,
     )
-    target.current = build
-    target.save()
-    Image.objects.create(
-        id=pk, reference_id=pk, owner=admin, name=name, tag="1", public=True, target=target
-    )
+    build.become_current(image)
     for first in range(0, lines, CHUNK):
         chunk = [
             LogLine(

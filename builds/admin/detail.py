@@ -10,7 +10,7 @@ from api.people import took
 from builds.admin import acting
 from builds.admin.hints import HINTS
 from builds.admin.verbs import VERBS
-from builds.models import Build, Target, Worker
+from builds.models import Build, Target, Worker, targets
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
 from builds.waiting import Hands, place, position
@@ -19,7 +19,7 @@ ATTEMPTS = 25
 
 
 def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
-    target = Target.objects.filter(pk=build.image_id).first()
+    target = targets().filter(pk=build.image_id).first()
     running = build.state in RUNNING
     sees_images = request.user.has_perm("images.view_image")
     of_image = target is not None and build.queued_at >= target.created_at
@@ -53,7 +53,7 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
             for verb in VERBS.values()
             if acting.may_change(request) and _fits(verb.name, build, target)
         ],
-        "image": {"pk": build.image_id, "target": {"repository": build.repository}},
+        "image": {"pk": build.image_id, "repository": build.repository},
         "sees_images": sees_images and of_image,
         "log_there": sees_images and of_image and build.discarded_at is None,
         "title": str(build),

@@ -4,7 +4,7 @@ from builds.models.builds import STATUSES, Build, BuildQuerySet
 from builds.models.chunks import LogChunk
 from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
-from builds.models.targets import Target
+from builds.models.targets import Target, targets
 
 __all__ = [
     "STATUSES",
@@ -15,4 +15,5 @@ __all__ = [
     "Pause",
     "Target",
     "Worker",
+    "targets",
 ]

@@ -4,21 +4,34 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.listing import LISTED_BY
 from builds.models.fleet import Pause, Worker
-from builds.status import FINAL, RUNNING, Status, api_word, sources
+from builds.models.targets import Target, targets
+from builds.status import FINAL, RUNNING, Status, api_word, sources, state_word
 
 STATUSES = [(status.value, status.value) for status in Status]
 
 
 class BuildQuerySet(models.QuerySet["Build"]):
     def move(self, to: Status, **values: Any) -> int:
-        """One conditional UPDATE; the number of rows that could make the move decides the race."""
-        return self.filter(status__in=sources(to)).update(status=to, **values)
+        """One conditional UPDATE; the number of rows that could make the move decides the race.
+
+        Where people have another word for it, targets say so from the same moment on. Whoever holds
+        a target and its build has locked the target first.
+        """
+        word, movable = state_word(to), self.filter(status__in=sources(to))
+        if all(state_word(source) == word for source in sources(to)):
+            return movable.update(status=to, **values)
+        with transaction.atomic():
+            standing = targets().select_for_update().filter(current__in=self)
+            held = list(standing.values_list("pk", flat=True))
+            moved = movable.update(status=to, **values)
+            targets().filter(pk__in=held, current__status=to).update(state=word)
+        return moved
 
     def held_by(self, build: "Build") -> "BuildQuerySet":
         """That build, as long as this claim on it stands."""
@@ -203,9 +216,19 @@ class Build(models.Model):
         return self.label.rpartition(":")[0].lower()
 
     @property
+    def tag(self) -> str:
+        """The public one, as it was first spelled."""
+        return self.label.rpartition(":")[2]
+
+    @property
     def attempt_tag(self) -> str:
         """The tag that this attempt pushes under, and nothing else ever uses."""
         return f"slipway-{self.pk.hex}"
+
+    def become_current(self, target: Target) -> None:
+        """The target stands at this attempt from now on. Called with its row locked."""
+        target.current, target.state = self, state_word(self.state)
+        target.save(update_fields=["current", "state"])
 
     def again(self, *, restarts: int, free: bool) -> "Build":
         """A fresh attempt at the same thing, numbered next, not saved."""

@@ -1,33 +1,38 @@
 """Targets: what is built. The row of one is the lock under which its public tag moves."""
 
+from django.apps import apps
+from django.conf import settings
 from django.db import models
-from django.db.models import Q
 from django.utils import timezone
+
+from builds.status import WORDS
 
 
 class Target(models.Model):
-    """What attempts are made for: one reference in the registry, and which attempt it stands at."""
+    """What attempts are made for, and which of them it stands at.
 
-    image_id = models.UUIDField(primary_key=True)
-    owner_id = models.UUIDField()
-    repository = models.CharField(max_length=255)
-    """Lower case, without the registry's host: `owner/name`."""
-    tag = models.CharField(max_length=128)
+    Whoever has things to build extends it, and `settings.BUILDS_TARGET` names that model. The id of
+    a row is the `image_id` of its builds.
+    """
+
+    id = models.UUIDField(primary_key=True)
     current = models.OneToOneField(
-        "Build", null=True, on_delete=models.PROTECT, related_name="current_of"
+        "builds.Build", null=True, on_delete=models.PROTECT, related_name="+"
     )
     good = models.OneToOneField(
-        "Build", null=True, on_delete=models.PROTECT, related_name="good_of"
+        "builds.Build", null=True, on_delete=models.PROTECT, related_name="+"
     )
     """The attempt whose digest the public tag names."""
+    state = models.CharField(
+        max_length=9, choices=[(word, word) for word in WORDS], default="queued", editable=False
+    )
+    """Where the current attempt stands, in people's words: lists are narrowed by it."""
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        indexes = [
-            models.Index(
-                fields=["image_id"], name="builds_target_never", condition=Q(good__isnull=True)
-            )
-        ]
+        abstract = True
 
-    def __str__(self) -> str:
-        return f"{self.repository}:{self.tag}"
+
+def targets() -> "models.QuerySet[Target]":
+    """The rows of the model that is the target here."""
+    return models.QuerySet(apps.get_model(settings.BUILDS_TARGET))

@@ -8,16 +8,13 @@ from django.template.defaultfilters import pluralize
 
 from api.people import megabytes
 from builds.models import Build
-from builds.status import RUNNING, Status
 from images.models import ImageQuerySet
 from images.verbs import Verb
-
-UNENDED = [Status.QUEUED.value, *(status.value for status in RUNNING)]
 
 
 def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
     """In sentences. Two queries, however many images."""
-    under_way = Q(target__current__status__in=UNENDED)
+    under_way = Q(state__in=["queued", "building"])
     found = (
         images.select_related(None)
         .order_by()
@@ -25,11 +22,11 @@ def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
             all=Count("pk"),
             kept=Count("pk", filter=Q(protected=True)),
             shown=Count("pk", filter=Q(public=True)),
-            pushed=Count("pk", filter=Q(target__good__isnull=False)),
-            size=Sum("target__good__image_bytes"),
-            queued=Count("pk", filter=Q(target__current__status=Status.QUEUED)),
+            pushed=Count("pk", filter=Q(good__isnull=False)),
+            size=Sum("good__image_bytes"),
+            queued=Count("pk", filter=Q(state="queued")),
             under_way=Count("pk", filter=under_way),
-            buildable=Count("pk", filter=~Q(target__current__context_key="") & ~under_way),
+            buildable=Count("pk", filter=~Q(current__context_key="") & ~under_way),
             freed=Count("pk", filter=Q(protected=False)),
         )
     )
@@ -45,8 +42,8 @@ def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
     size = megabytes(found["size"]) if found["size"] else ""
     tags = _n(found["pushed"], "tag")
     if found["all"] == found["pushed"] == 1:
-        tag = images.values_list("target__repository", "target__tag").get()
-        tags = f"the tag {':'.join(tag)}"
+        image = images.get()
+        tags = f"the tag {image.repository}:{image.tag}"
     yield f"{tags} in the registry{f', {size}' if size else ''}"
     yield f"{_n(attempts.count(), 'attempt')} with their logs"
     yield "the contexts that are stored for building them again"

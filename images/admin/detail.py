@@ -26,11 +26,11 @@ def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
         "build": build,
         "standing": standing(image, build),
         "current": build.pk == image.build.pk,
-        "good": image.target.good,
+        "good": image.good,
         "attempts": [(each, state_word(each.state)) for each in attempts],
         "timeline": timeline(build),
         "lost": build.state is Status.LOST,
-        "pull": f"docker pull {registry}/{image.target.repository}:{image.target.tag}",
+        "pull": f"docker pull {registry}/{image.repository}:{image.tag}",
         "buttons": [
             {
                 "label": verb.label,

@@ -37,8 +37,7 @@ class StatusFilter(admin.SimpleListFilter):
         return [(word, word.capitalize()) for word in WORDS]
 
     def queryset(self, request: HttpRequest, queryset: ImageQuerySet) -> ImageQuerySet:  # type: ignore[override]
-        statuses = WORDS.get(self.value() or "")
-        return queryset.filter(target__current__status__in=statuses) if statuses else queryset
+        return queryset.filter(state=self.value()) if self.value() in WORDS else queryset
 
 
 class OwnerFilter(TextFilter):
@@ -80,11 +79,11 @@ class SizeFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: ImageQuerySet) -> ImageQuerySet:  # type: ignore[override]
         value = self.value() or ""
         if value == NOTHING:
-            return queryset.filter(target__good=None)
+            return queryset.filter(good=None)
         if value not in SIZES:
             return queryset
         _, least, most = SIZES[value]
-        within = Q(target__good__image_bytes__gte=least)
+        within = Q(good__image_bytes__gte=least)
         if most is not None:
-            within &= Q(target__good__image_bytes__lt=most)
+            within &= Q(good__image_bytes__lt=most)
         return queryset.filter(within)

@@ -107,7 +107,7 @@ class ImageAdmin(BoundedAdmin):
 
     @admin.display(description="size")
     def size(self, image: Image) -> str:
-        good = image.target.good
+        good = image.good
         return megabytes(good.image_bytes) if good else ""
 
     @admin.display(description="age", ordering="created_at")

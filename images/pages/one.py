@@ -31,7 +31,7 @@ def show(request: HttpRequest, image_id: UUID) -> HttpResponse:
         "build": build,
         "standing": standing(image, build),
         "current": build.pk == image.build.pk,
-        "good": image.target.good,
+        "good": image.good,
         "attempts": [(each, state_word(each.state)) for each in attempts],
         "is_owner": request.user.pk == image.owner_id,
         "lost": build.state is Status.LOST,
@@ -75,5 +75,5 @@ def _actions(image: Image) -> dict[str, Any]:
 
 def _addresses(image: Image) -> dict[str, str]:
     registry = build_settings().registry
-    reference = f"{image.target.repository}:{image.target.tag}"
+    reference = f"{image.repository}:{image.tag}"
     return {"pull": f"docker pull {registry}/{reference}", "public_url": settings.PUBLIC_URL}

@@ -78,7 +78,7 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
         return f"{settings.PUBLIC_URL}/logos/{image.logo_id}.webp" if image.logo_id else None
 
     def get_digest(self, image: Image) -> str | None:
-        return image.target.good.digest if image.target.good else None
+        return image.good.digest if image.good else None
 
 
 class AcceptedStandingSerializer(StandingSerializer):

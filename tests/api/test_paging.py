@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.test import APIRequestFactory
 
 from accounts.models import User
+from api import counts
 from api.paging import Pages
 
 pytestmark = pytest.mark.django_db
@@ -33,13 +34,20 @@ def test_the_total_is_that_of_all_pages_on_each_of_them(people: Any) -> None:
     assert page(people, 3, 3) == ([], 7)
 
 
-def test_a_page_with_room_left_needs_no_count(
-    people: Any, django_assert_num_queries: DjangoAssertNumQueries
+@pytest.mark.parametrize(("few", "queries"), [(7, 2), (6, 4), (0, 4)])
+def test_few_rows_and_many_are_paged_alike_in_few_queries(
+    people: Any,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    queries: int,
 ) -> None:
-    with django_assert_num_queries(1):
+    monkeypatch.setattr(counts, "FEW", few)
+    with django_assert_num_queries(queries):
         assert page(people, 0, 10)[1] == 7
+    assert page(people, 1, 3) == (["3", "4", "5"], 7)
     with django_assert_num_queries(1):
-        assert page(people.none() | people.filter(username="none"), 0, 10) == ([], 0)
+        assert page(people.filter(username="none"), 0, 10) == ([], 0)
 
 
 def test_a_list_in_memory_is_paged_alike(people: Any) -> None:

@@ -16,7 +16,7 @@ from accounts.models import User
 from builds import lifecycle, runner
 from builds.models import Build, LogChunk, Pause, Worker
 from builds.status import Status
-from tests.conftest import Order
+from tests.conftest import Order, stand
 from tests.together import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,8 +51,9 @@ def started(build: Build, by: str = "host:1:aa") -> Build:
 
 def failed(build: Build, code: str = "step", fault: str = "user", **values: Any) -> Build:
     now = timezone.now()
-    Build.objects.filter(pk=build.pk).update(
-        status=Status.FAILED,
+    stand(
+        Build.objects.filter(pk=build.pk),
+        Status.FAILED,
         ended_at=now,
         failure_code=code,
         failure_fault=fault,

@@ -13,21 +13,21 @@ from django.utils import timezone
 from builds import reaper, runner
 from builds.conf import BuildSettings, build_settings
 from builds.lifecycle import request_drain, request_pause, request_removal, request_resume
-from builds.models import Build, BuildQuerySet, LogChunk, Target
+from builds.models import Build, BuildQuerySet, LogChunk
 from builds.registry import make_registry
 from builds.settle import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
-from tests.conftest import Order, log_of
+from images.models import Image
+from tests.conftest import Order, log_of, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def abandoned(build: Build, status: Status = Status.BUILDING) -> Build:
     """As if a worker had claimed it and died a minute ago."""
-    Build.objects.filter(pk=build.pk).update(
-        status=status, fence=1, worker="gone", lease_until=timezone.now() - timedelta(seconds=60)
-    )
+    ended = timezone.now() - timedelta(seconds=60)
+    stand(Build.objects.filter(pk=build.pk), status, fence=1, worker="gone", lease_until=ended)
     build.refresh_from_db()
     return build
 
@@ -174,7 +174,7 @@ def test_a_context_goes_when_a_newer_attempt_has_its_own(order: Order) -> None:
     reaper.drop_superseded_contexts()
     assert not default_storage.exists(old.context_key)
     assert default_storage.exists(new.context_key)
-    assert Target.objects.get(pk=new.image_id).current_id == new.pk
+    assert Image.objects.get(pk=new.image_id).current_id == new.pk
 
 
 def test_a_context_that_no_build_names_goes_when_it_is_old(

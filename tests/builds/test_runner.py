@@ -16,11 +16,12 @@ from django.utils import timezone
 from builds import reaper, runner
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
-from builds.models import Build, BuildQuerySet, Target
+from builds.models import Build, BuildQuerySet
 from builds.orders import BuildOutcome
 from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER
+from images.models import Image
 from tests.conftest import Order, log_of, zipped
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,8 +76,8 @@ def test_a_build_ends_pushed_with_the_digest_that_the_registry_has(
     assert build.image_bytes
     assert ("stdout", "hello") in log_of(build)
     assert log_of(build)[-1] == ("stdout", f"Built and pushed as {build.digest}")
-    target = Target.objects.get(pk=build.image_id)
-    assert target.good_id == target.current_id == build.pk
+    image = Image.objects.get(pk=build.image_id)
+    assert image.good_id == image.current_id == build.pk
 
 
 def test_a_failing_step_ends_with_its_reason_as_the_last_stderr_line(order: Order) -> None:
@@ -206,7 +207,7 @@ def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     assert successor.state is Status.QUEUED
     assert successor.free
     assert successor.queued_at == build.queued_at
-    assert Target.objects.get(pk=build.image_id).current_id == successor.pk
+    assert Image.objects.get(pk=build.image_id).current_id == successor.pk
 
 
 def test_a_worker_that_lost_its_build_writes_nothing_more(order: Order) -> None:
@@ -275,8 +276,8 @@ def test_each_attempt_has_a_digest_of_its_own_and_a_failed_one_leaves_the_good_o
     assert first.digest != second.digest
     third = run(order("exit 1", name="steady", image_id=first.image_id))
     assert digest_of(third, deployment) == second.digest
-    target = Target.objects.get(pk=first.image_id)
-    assert (target.current_id, target.good_id) == (third.pk, second.pk)
+    image = Image.objects.get(pk=first.image_id)
+    assert (image.current_id, image.good_id) == (third.pk, second.pk)
 
 
 def test_nothing_of_an_attempt_stays_in_the_work_folder(

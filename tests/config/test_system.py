@@ -20,7 +20,7 @@ from builds.models.incidents import KEPT, Incident
 from builds.worker import WORKER, ThisWorker
 from config import health
 from config.checkup import ASKED, Checkup
-from tests.conftest import Order
+from tests.conftest import Order, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PAGE = "/admin/system/"
@@ -150,8 +150,12 @@ def test_errors_and_failures_of_ours_are_shown_and_a_users_are_not(
     ours, theirs = order("echo 1", name="ours"), order("echo 2", name="theirs")
     now = timezone.now()
     for build, fault in ((ours, "service"), (theirs, "user")):
-        Build.objects.filter(pk=build.pk).update(
-            status="failed", ended_at=now, failure_fault=fault, failure_text=f"{fault} fault"
+        stand(
+            Build.objects.filter(pk=build.pk),
+            "failed",
+            ended_at=now,
+            failure_fault=fault,
+            failure_text=f"{fault} fault",
         )
     page = read(turner)
     assert "it &lt;b&gt;broke&lt;/b&gt;" in page
@@ -173,11 +177,10 @@ def test_the_day_is_counted_by_hours_and_people_s_words(order: Order) -> None:
     now = timezone.now()
     ends = [("succeeded", 10), ("succeeded", 30), ("failed", 5), ("lost", 5), ("cancelled", 1)]
     for status, seconds in ends:
-        Build.objects.filter(pk=order("echo hello").pk).update(
-            status=status, started_at=now - timedelta(seconds=seconds), ended_at=now
-        )
+        build = Build.objects.filter(pk=order("echo hello").pk)
+        stand(build, status, started_at=now - timedelta(seconds=seconds), ended_at=now)
     old = now - timedelta(days=2)
-    Build.objects.filter(pk=order("echo hello").pk).update(status="failed", ended_at=old)
+    stand(Build.objects.filter(pk=order("echo hello").pk), "failed", ended_at=old)
     day = statistics.last_day()
     assert (day.succeeded, day.failed, day.cancelled) == (2, 2, 1)
     assert day.success_rate == 0.5
@@ -218,7 +221,7 @@ def test_the_page_takes_few_queries_however_much_there_is(
     for n in range(10):
         order(f"echo {n}")
     now = timezone.now()
-    Build.objects.update(status="failed", ended_at=now, failure_fault="service")
+    stand(Build.objects.all(), "failed", ended_at=now, failure_fault="service")
     for _ in range(3):
         ThisWorker().sign_on()
     read(turner)

@@ -45,11 +45,15 @@ class Printing:
 
 
 def wait_for_archives(query: Query) -> None:
-    """Until every log is in its archive, and no build is left that has not ended."""
+    """Until every log is in its archive, no build is left that has not ended, and images say so."""
     until = time.monotonic() + ARCHIVE_SECONDS
     while left := query("SELECT label, number, status FROM builds_build WHERE archive_key = ''"):
         assert time.monotonic() < until, left
         time.sleep(0.5)
+    assert not query(
+        "SELECT label, status, state FROM images_image "
+        "JOIN builds_build ON builds_build.id = current_id WHERE state <> status"
+    )
 
 
 def archived_text(query: Query, files: Path, image_id: str, printing: Printing) -> str:

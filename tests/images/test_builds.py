@@ -169,7 +169,7 @@ def test_attempts_are_seen_by_whoever_sees_the_image(
     assert APIClient().get(path).status_code == 401
 
 
-def test_a_thousand_attempts_cost_no_more_queries_than_one(
+def test_a_thousand_attempts_cost_a_constant_number_of_queries(
     api: APIClient, send: Send, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     built(send())
@@ -185,7 +185,8 @@ def test_a_thousand_attempts_cost_no_more_queries_than_one(
     Build.objects.bulk_create(again)
     with django_assert_num_queries(3):
         assert len(api.get("/images/?limit=1").json()["items"]) == 1
-    with django_assert_num_queries(4):
+    # More than a few are counted, and those before the page passed over.
+    with django_assert_num_queries(4 + 2):
         assert api.get("/images/my-app:1.0/builds?limit=100").json()["total"] == 1001
     with django_assert_num_queries(2):
         api.get("/images/my-app:1.0")

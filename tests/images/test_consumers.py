@@ -25,7 +25,7 @@ from config.routing import websockets
 from images import catalog, consumers, gate
 from images.models import Image
 from tests.builds.logs.test_follow import claimed, lines
-from tests.conftest import script
+from tests.conftest import script, stand
 from tests.images.conftest import Send, built
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -227,7 +227,7 @@ async def test_a_viewer_that_answers_pings_stays(
     "message", ["no json", "[]", "{}", '{"type":"ack"}', '{"type":"ack","cursor":"9:9"}']
 )
 async def test_what_is_no_acknowledgement_closes(path: str, owner: User, message: str) -> None:
-    await Build.objects.aupdate(status=Status.BUILDING)
+    await sync_to_async(stand)(Build.objects.all(), Status.BUILDING)
     async with viewing(path, await sync_to_async(key_of)(owner)) as viewer:
         await viewer.until("lines", ack=False)
         await viewer.socket.send_to(text_data=message)
@@ -309,7 +309,7 @@ async def test_who_may_no_longer_watch_is_closed_within_seconds(
 ) -> None:
     monkeypatch.setattr(gate, "ASK_SECONDS", 0.1)
     image_id = (await sync_to_async(send)()).json()["image_id"]
-    await Build.objects.aupdate(status=Status.BUILDING)
+    await sync_to_async(stand)(Build.objects.all(), Status.BUILDING)
     key = await sync_to_async(key_of)(owner)
     async with viewing(f"/ws/images/{image_id}/logs", key) as viewer:
         assert (await viewer.message())["type"] == "status"

@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 from builds.models import Build
 from images.filters import ORDERS, WORDS
 from images.models import Image
+from tests.conftest import stand
 from tests.images.conftest import Send
 from tests.images.test_read import names
 
@@ -33,8 +34,8 @@ def test_images_are_found_by_where_their_build_stands(
         send(tag=tag)
     other = "succeeded" if word != "succeeded" else "failed"
     for status in WORDS[word]:
-        Build.objects.filter(label__endswith=":other").update(status=other)
-        Build.objects.filter(label__endswith=":found").update(status=status)
+        stand(Build.objects.filter(label__endswith=":other"), other)
+        stand(Build.objects.filter(label__endswith=":found"), status)
         assert names(api.get("/images/", {"status": word})) == ["my-app:found"]
 
 

@@ -94,9 +94,15 @@ def test_nothing_yet_is_a_line_to_copy(theirs: Client) -> None:
     assert "username=stranger" in listed
 
 
+@pytest.mark.parametrize("few", [0, 4])
 def test_a_list_costs_the_same_for_one_image_and_for_many(
-    mine: Client, send: Send, django_assert_max_num_queries: Callable[..., Any]
+    mine: Client,
+    send: Send,
+    django_assert_max_num_queries: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
 ) -> None:
+    monkeypatch.setattr("api.counts.FEW", few)
     for number in range(4):
         send(name=f"app-{number}")
     with django_assert_max_num_queries(8):
@@ -114,8 +120,8 @@ def test_the_queue_is_told_by_place(mine: Client, send: Send) -> None:
 def test_an_image_is_shown_with_all_there_is_to_know(mine: Client, send: Send) -> None:
     image = built(send(public="true", readme="Read <b>me</b>"))
     page = text(mine.get(f"/i/{image.pk}"))
-    assert f"docker pull {image.target.repository}" not in page
-    assert f"/{image.target.repository}:1.0</code>" in page
+    assert f"docker pull {image.repository}" not in page
+    assert f"/{image.repository}:1.0</code>" in page
     assert image.build.digest[7:19] in page
     assert "succeeded" in page
     readme = text(mine.get(f"/i/{image.pk}?tab=readme"))

@@ -24,7 +24,7 @@ from builds.logs.search import search
 from builds.models import Build, LogChunk
 from builds.registry import Registry
 from tests.builds.logs.test_writer import pen
-from tests.conftest import Order, log_of
+from tests.conftest import Order, log_of, stand
 
 pytestmark = pytest.mark.django_db
 
@@ -156,7 +156,7 @@ def test_a_log_with_a_gap_is_archived_with_its_numbers(
     for n in range(1_000):
         log.write("stdout", b"line %d\n" % n)
     log.finish()
-    Build.objects.update(status="succeeded")
+    stand(Build.objects.all(), "succeeded")
     build.refresh_from_db()
     before = log_of(build)
     spots = (0, 99, build.gap_start, 500, build.gap_stop, 999)

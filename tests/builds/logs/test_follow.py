@@ -20,7 +20,7 @@ from builds.logs.store import CHUNK_LINES, FenceLost, append
 from builds.models import Build
 from builds.settle import GAVE_UP, INTERRUPTED, settle_failed
 from builds.status import Status
-from tests.conftest import Order
+from tests.conftest import Order, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -130,7 +130,7 @@ def test_a_reader_hears_of_the_end_though_nobody_rang(order: Order) -> None:
             async for found in follow(build.image_id, Cursor(1, 0)):
                 if isinstance(found, Lines):
                     held = Build.objects.filter(pk=build.pk)
-                    await in_reader(held.update, status=Status.FAILED, failure_text="in silence")
+                    await in_reader(stand, held, Status.FAILED, failure_text="in silence")
                 if isinstance(found, Done):
                     return found
         raise AssertionError("it ended without saying so")

@@ -168,6 +168,7 @@ def test_what_waits_for_the_database_goes_to_disk_and_comes_back_in_order(
 def test_tries_that_take_long_leave_as_much_time_to_read_what_the_child_prints(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("django.db.connection.close", lambda: None)
     log = pen(order("echo hello"))
     now = [100.0]
     tries = []
