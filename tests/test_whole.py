@@ -40,6 +40,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     running = Instance(data_dir, engine="buildah", SLIPWAY_DEADLINE="15")
     try:
         running.start(example=True, first=True)
+        with running.client() as client:
+            # While it builds the example, only one pair of hands is free.
+            watch(client, "hello")
         yield running
     finally:
         running.stop()
