@@ -58,9 +58,9 @@ lint: setup-dev
 
 test: lint ## every check, within ten minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
-	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long" -n 2 --dist loadfile tests/accounts tests/api tests/builds tests/images
-	$(PY) -m tests.with_servers $(PYTEST) -m servers
-	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images
+	$(PY) -m tests.with_servers $(PYTEST) -m servers -n 2 --dist loadfile
+	$(PYTEST) -m "engine and not long" -n 3 --dist loadfile
 
 test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
 	$(PYTEST) -m sdk

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import connection
+from django.test import TransactionTestCase
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
@@ -28,6 +29,25 @@ from images.models import Image
 from tests.registry import running_registry
 
 pytest_plugins = ["tests.cast"]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With a database of a server's, only what needs one is run again."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return
+    asks = [each for each in items if _asks_a_database(each)]
+    config.hook.pytest_deselected(items=[each for each in items if each not in set(asks)])
+    items[:] = asks
+
+
+def _asks_a_database(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    marked = any(item.get_closest_marker(name) for name in ("django_db", "servers"))
+    # Hypothesis with a database is a TestCase of Django's.
+    cased = isinstance(item, pytest.Function) and issubclass(
+        item.cls or object, TransactionTestCase
+    )
+    return marked or cased or not {"db", "transactional_db"}.isdisjoint(fixtures)
 
 
 @pytest.fixture(scope="session", autouse=True)
