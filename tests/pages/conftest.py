@@ -49,7 +49,7 @@ async () => {
 Open = Callable[..., AbstractContextManager[Page]]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     with Instance(tmp_path_factory.mktemp("pages") / "data", engine="scripted") as running:
         running.manage(
