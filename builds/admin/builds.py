@@ -12,6 +12,7 @@ from django.urls import path
 from django.utils.html import format_html
 
 from api.changelists import BoundedAdmin, BoundedChangeList
+from api.lookups import indexed
 from api.people import ago, badge, duration, took
 from builds.admin import acting, views
 from builds.admin.detail import detail
@@ -25,11 +26,9 @@ from builds.admin.filters import (
 )
 from builds.admin.verbs import VERBS, Verb
 from builds.models import Build, BuildQuerySet
-from builds.status import FINAL, RUNNING, Status, state_word
+from builds.status import RUNNING, Status, state_word
 
 LETTER = re.compile(r"\w")
-LETTERS = 3
-"""From which on an index finds a part of a label."""
 PLACES = 1_000
 """Places in the queue that the list tells."""
 
@@ -165,12 +164,14 @@ class BuildAdmin(BoundedAdmin):
 
     @admin.display(description="worker")
     def worker_name(self, build: Build) -> str:
-        return build.worker if build.state not in FINAL else build.worker.rpartition(":")[0]
+        """Its host and process; the rest tells it from those that had the same before."""
+        host = build.worker.rpartition(":")[0]
+        return format_html('<span title="{}">{}</span>', build.worker, host) if host else ""
 
 
 def _holding(word: str) -> Q:
-    """In the label; one or two letters only where owner, name or tag begins: see `LETTERS`."""
-    if len(word) >= LETTERS:
+    """In the label; what no index finds as a part, only where owner, name or tag begins."""
+    if indexed(word):
         return Q(label__icontains=word)
     begins = Q(label__istartswith=word)
     return begins | Q(label__icontains=f"/{word}") | Q(label__icontains=f":{word}")

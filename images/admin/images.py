@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 
 from api.changelists import BoundedAdmin
@@ -26,7 +26,7 @@ BY_DJANGO = {"delete": "delete_selected"}
 
 @admin.register(Image)
 class ImageAdmin(BoundedAdmin):
-    list_display = ("__str__", "status", "owned_by", "size", "age", "took", "public", "protected")
+    list_display = ("__str__", "status", "owned_by", "size", "age", "took", "marks")
     list_filter = (StatusFilter, "public", "protected", OwnerFilter, AgeFilter, SizeFilter)
     search_fields = ("name", "tag", "owner__username")
     searches = "Words of name, tag or owner; owner/name:tag; an id; a digest."
@@ -117,6 +117,14 @@ class ImageAdmin(BoundedAdmin):
     @admin.display(description="took")
     def took(self, image: Image) -> str:
         return duration(took(image.build))
+
+    @admin.display(description="marks", empty_value="")
+    def marks(self, image: Image) -> str:
+        """What most images are not is said, and what they are is not."""
+        marks = {"public": image.public, "protected": image.protected}
+        return format_html_join(
+            " ", '<span class="mark">{}</span>', ((mark,) for mark, said in marks.items() if said)
+        )
 
 
 def _selected(verb: Verb) -> Callable[..., HttpResponse]:

@@ -6,13 +6,12 @@ from uuid import UUID
 from django.db.models import Q
 
 from accounts.models import User
+from api.lookups import indexed
 from builds.conf import build_settings
 from builds.models import Build, BuildQuerySet
 from images.models import ImageQuerySet
 from images.naming import readings
 
-LETTERS = 3
-"""From which on an index finds a part of a word."""
 MOST = 1_000
 LETTER = re.compile(r"\w")
 DIGEST = re.compile(r"sha256:[0-9a-f]{6,64}|[0-9a-f]{64}")
@@ -47,10 +46,11 @@ def meant(images: ImageQuerySet, text: str) -> ImageQuerySet | None:
 def words(images: ImageQuerySet, text: str) -> ImageQuerySet:
     """Those that hold every word in name, tag or owner's name.
 
-    A word of one or two letters is looked for where something begins: no index finds it elsewhere.
+    A word of one or two letters is looked for where something begins: reading all of a million
+    images for it takes too long.
     """
     for word in filter(LETTER.search, text.split()):
-        how = "icontains" if len(word) >= LETTERS else "istartswith"
+        how = "icontains" if indexed(word) else "istartswith"
         owners = _owners(**{f"username__{how}": word})
         images = images.filter(
             Q(**{f"name__{how}": word}) | Q(**{f"tag__{how}": word}) | Q(owner__in=owners)
