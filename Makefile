@@ -49,7 +49,7 @@ format: setup-dev ## put the code into its form
 lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts api builds config images bench manage.py
+	.venv/bin/mypy accounts api builds config images operators bench manage.py
 	.venv/bin/lint-imports
 	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run
@@ -58,7 +58,7 @@ lint: setup-dev
 
 test: lint ## every check, within ten minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
-	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images tests/operators
 	$(PY) -m tests.with_servers $(PYTEST) -m servers -n 2 --dist loadfile
 	$(PYTEST) -m "engine and not long" -n 3 --dist loadfile
 

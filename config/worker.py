@@ -34,7 +34,8 @@ from builds.own_engine import engine
 from builds.worker import WORKER
 from config import metrics
 from config.logs import keep_errors
-from images import bulk, logos
+from images import logos
+from operators import bulk
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0

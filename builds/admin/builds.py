@@ -1,7 +1,6 @@
 """The list of builds and the page of one."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,10 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils.html import format_html
 
-from api.changelists import BoundedAdmin, BoundedChangeList
+from api.changelists import BoundedChangeList
 from api.lookups import indexed
 from api.people import ago, badge, duration, took
-from builds.admin import acting, views
+from builds.admin import views
 from builds.admin.detail import detail
 from builds.admin.filters import (
     CodeFilter,
@@ -24,9 +23,10 @@ from builds.admin.filters import (
     StatusFilter,
     WorkerFilter,
 )
-from builds.admin.verbs import VERBS, Verb
+from builds.admin.verbs import BUILDS
 from builds.models import Build, BuildQuerySet
 from builds.status import RUNNING, Status, state_word
+from operators.operated import OperatedAdmin
 
 LETTER = re.compile(r"\w")
 PLACES = 1_000
@@ -47,7 +47,8 @@ class BuildList(BoundedChangeList):
 
 
 @admin.register(Build)
-class BuildAdmin(BoundedAdmin):
+class BuildAdmin(OperatedAdmin):
+    subject = BUILDS
     list_display = ("__str__", "standing", "doing", "queued", "took", "worker_name")
     list_filter = (
         StatusFilter,
@@ -62,12 +63,8 @@ class BuildAdmin(BoundedAdmin):
     date_hierarchy = "queued_at"
     sortable_by = ("queued",)
     ordering = ("-queued_at", "-id")
-    fields = ("id",)
     change_list_template = "admin/builds/build/change_list.html"
     change_form_template = "admin/builds/build/change_form.html"
-
-    class Media:
-        css = {"all": ["operators/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> BuildQuerySet:
         return Build.objects.light()
@@ -92,36 +89,13 @@ class BuildAdmin(BoundedAdmin):
             queryset = queryset.filter(_holding(word))
         return queryset, False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
-        """Never by a form; `verbs` are for those who have the right."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Build | None = None) -> bool:
-        return acting.may_look(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return acting.may_look(request)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        if not acting.may_change(request):
-            return {}
-        return {
-            verb.name: (_selected(verb), verb.name, f"{verb.label}…") for verb in VERBS.values()
-        }
-
     def get_urls(self) -> list[Any]:
         wrap = self.admin_site.admin_view
         queue = path("queue/", wrap(views.queue), {"admin": self}, name="builds_build_queue")
         failures = path(
             "failures/", wrap(views.failures), {"admin": self}, name="builds_build_failures"
         )
-        return [queue, failures, *acting.urls(self), *super().get_urls()]
+        return [queue, failures, *super().get_urls()]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -175,11 +149,3 @@ def _holding(word: str) -> Q:
         return Q(label__icontains=word)
     begins = Q(label__istartswith=word)
     return begins | Q(label__icontains=f"/{word}") | Q(label__icontains=f":{word}")
-
-
-def _selected(verb: Verb) -> Callable[..., HttpResponse]:
-    def act(admin: BuildAdmin, request: HttpRequest, builds: BuildQuerySet) -> HttpResponse:
-        return acting.confirm(admin, request, verb, builds)
-
-    act.__name__ = verb.name
-    return act

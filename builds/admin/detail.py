@@ -3,14 +3,12 @@
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 
 from api.people import took
-from builds.admin import acting
 from builds.admin.hints import HINTS
-from builds.admin.verbs import VERBS
-from builds.models import Build, Target, Worker, targets
+from builds.admin.verbs import BUILDS
+from builds.models import Build, Worker, targets
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
 from builds.waiting import Hands, place, position
@@ -44,15 +42,7 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "others": [
             (each, state_word(each.state)) for each in others.order_by("-number")[:ATTEMPTS]
         ],
-        "buttons": [
-            {
-                "label": verb.label,
-                "danger": verb.danger,
-                "address": reverse(f"admin:builds_build_{verb.name}", args=[build.pk]),
-            }
-            for verb in VERBS.values()
-            if acting.may_change(request) and _fits(verb.name, build, target)
-        ],
+        "buttons": BUILDS.buttons(request.user, build),
         "image": {"pk": build.image_id, "repository": build.repository},
         "sees_images": sees_images and of_image,
         "log_there": sees_images and of_image and build.discarded_at is None,
@@ -66,13 +56,3 @@ def _why(build: Build) -> list[str]:
         return []
     number = position(build)
     return [place(number), *Hands.now().reasons(number - 1)]
-
-
-def _fits(verb: str, build: Build, target: Target | None) -> bool:
-    """Whether there is anything to do; who comes late is told so all the same."""
-    current = target is not None and target.current_id == build.pk
-    return {
-        "cancel": build.state not in FINAL and build.state is not Status.CANCELLING,
-        "retry": current and build.state in FINAL and bool(build.context_key),
-        "front": build.state is Status.QUEUED,
-    }[verb]

@@ -9,9 +9,9 @@ from django.template.response import TemplateResponse
 
 from api.changelists import since
 from api.counts import bounded_count
-from builds.admin import acting
 from builds.admin.filters import SPANS
 from builds.admin.hints import HINTS
+from builds.admin.verbs import BUILDS
 from builds.models import Build
 from builds.status import Status
 from builds.waiting import Hands
@@ -25,7 +25,7 @@ FAILURES = [Status.FAILED, Status.LOST]
 
 def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
     """What runs and where, what waits and why."""
-    if not acting.may_look(request):
+    if not BUILDS.shown_to(request.user):
         raise PermissionDenied
     hands = Hands.now()
     waiting = Build.objects.waiting().light()
@@ -38,14 +38,14 @@ def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
         "count": bounded_count(waiting),
         "hands": hands,
         "reasons": list(hands.reasons(hands.free)),
-        "may_change": acting.may_change(request),
+        "may_change": bool(BUILDS.allowed(request.user)),
     }
     return TemplateResponse(request, "admin/builds/build/queue.html", context)
 
 
 def failures(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
     """By code, with whose fault it was, the commonest first."""
-    if not acting.may_look(request):
+    if not BUILDS.shown_to(request.user):
         raise PermissionDenied
     span = request.GET.get("ended", "")
     span = span if span in SPANS else "day"

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.template.defaultfilters import pluralize
 
 from api.people import megabytes
 from builds.models import Build
-from images.models import ImageQuerySet
-from images.verbs import Verb
+from images.models import Image
+from operators.subjects import Verb
 
 
-def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
+def consequences(verb: Verb[Image], images: "QuerySet[Image]") -> list[str]:
     """In sentences. Two queries, however many images."""
     under_way = Q(state__in=["queued", "building"])
     found = (
@@ -36,7 +36,7 @@ def consequences(verb: Verb, images: ImageQuerySet) -> list[str]:
     return list(_describe(verb.name, found))
 
 
-def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+def _delete(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
     going = images.filter(protected=False)
     attempts = Build.objects.filter(image_id__in=going.order_by().values("pk"), discarded_at=None)
     size = megabytes(found["size"]) if found["size"] else ""
@@ -54,7 +54,7 @@ def _delete(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
         yield f"but not the {kept}: take the protection off first"
 
 
-def _rebuild(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+def _rebuild(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
     yield (
         f"{_n(found['buildable'], 'new attempt')}, from the Dockerfile and the context of the last "
         "one, and not charged to anybody"
@@ -68,7 +68,7 @@ def _rebuild(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
         yield f"{_n(rest, 'image')} cannot be built again: the context is no longer stored"
 
 
-def _cancel(found: dict[str, Any], images: ImageQuerySet) -> Iterator[str]:
+def _cancel(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
     running = found["under_way"] - found["queued"]
     yield f"{_n(found['queued'], 'build')} in the queue will end at once"
     yield f"{_n(running, 'running build')} will end within seconds, its work thrown away"

@@ -3,13 +3,12 @@
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse
 
 from builds.conf import build_settings
 from builds.models import Build
-from builds.status import FINAL, Status, state_word
+from builds.status import Status, state_word
 from builds.timeline import timeline
-from images.admin import acting
+from images.admin.verbs import IMAGES
 from images.models import Image
 from images.standing import standing
 
@@ -31,15 +30,7 @@ def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
         "timeline": timeline(build),
         "lost": build.state is Status.LOST,
         "pull": f"docker pull {registry}/{image.repository}:{image.tag}",
-        "buttons": [
-            {
-                "label": verb.label,
-                "danger": verb.danger,
-                "address": reverse(f"admin:images_image_{verb.name}", args=[image.pk]),
-            }
-            for verb in acting.verbs(request)
-            if _fits(verb.name, image)
-        ],
+        "buttons": IMAGES.buttons(request.user, image),
         "sees_builds": request.user.has_perm("builds.view_build"),
         "title": str(image),
         "subtitle": None,
@@ -49,17 +40,3 @@ def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
 def _asked(request: HttpRequest, attempts: list[Build]) -> Build | None:
     number = request.GET.get("attempt", "")
     return next((each for each in attempts if str(each.number) == number), None)
-
-
-def _fits(verb: str, image: Image) -> bool:
-    """Whether there is anything to do; who comes late is told so all the same."""
-    ended = image.build.state in FINAL
-    return {
-        "rebuild": ended and bool(image.build.context_key),
-        "cancel": not ended and image.build.state is not Status.CANCELLING,
-        "protect": not image.protected,
-        "unprotect": image.protected,
-        "publish": not image.public,
-        "hide": image.public,
-        "delete": not image.protected,
-    }[verb]

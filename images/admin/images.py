@@ -1,6 +1,5 @@
 """The list of images and the page of one."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -9,23 +8,19 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 
-from api.changelists import BoundedAdmin
 from api.people import ago, badge, duration, megabytes, took
 from builds.status import state_word
-from images import bulk
-from images.admin import acting
 from images.admin.detail import detail
 from images.admin.filters import AgeFilter, OwnerFilter, SizeFilter, StatusFilter
 from images.admin.searching import meant, words
+from images.admin.verbs import IMAGES
 from images.models import Image, ImageQuerySet
-from images.verbs import Verb
-
-BY_DJANGO = {"delete": "delete_selected"}
-"""What Django calls an action, where it has it too."""
+from operators.operated import OperatedAdmin
 
 
 @admin.register(Image)
-class ImageAdmin(BoundedAdmin):
+class ImageAdmin(OperatedAdmin):
+    subject = IMAGES
     list_display = ("__str__", "status", "owned_by", "size", "age", "took", "marks")
     list_filter = (StatusFilter, "public", "protected", OwnerFilter, AgeFilter, SizeFilter)
     search_fields = ("name", "tag", "owner__username")
@@ -33,12 +28,8 @@ class ImageAdmin(BoundedAdmin):
     date_hierarchy = "created_at"
     sortable_by = ("age",)
     ordering = ("-created_at", "-id")
-    fields = ("id",)
-    change_list_template = "admin/images/image/change_list.html"
+    change_list_template = "admin/operators/change_list.html"
     change_form_template = "admin/images/image/change_form.html"
-
-    class Media:
-        css = {"all": ["operators/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> ImageQuerySet:
         return Image.objects.with_build()
@@ -48,43 +39,6 @@ class ImageAdmin(BoundedAdmin):
     ) -> tuple[Any, bool]:
         found = meant(queryset, search_term) if search_term.strip() else None
         return words(queryset, search_term) if found is None else found, False
-
-    # What one may not do here at all, and what is done through the catalog instead.
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
-        """Never by a form; `verbs` are for those who have the right."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Image | None = None) -> bool:
-        return acting.may_look(request)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return acting.may_look(request)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        return {
-            BY_DJANGO.get(verb.name, verb.name): (
-                _selected(verb),
-                BY_DJANGO.get(verb.name, verb.name),
-                f"{verb.label}…",
-            )
-            for verb in acting.verbs(request)
-        }
-
-    def get_urls(self) -> list[Any]:
-        return [*acting.urls(self), *super().get_urls()]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        context = {"open_actions": bulk.open_actions(), **(extra_context or {})}
-        return super().changelist_view(request, context)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -125,11 +79,3 @@ class ImageAdmin(BoundedAdmin):
         return format_html_join(
             " ", '<span class="mark">{}</span>', ((mark,) for mark, said in marks.items() if said)
         )
-
-
-def _selected(verb: Verb) -> Callable[..., HttpResponse]:
-    def act(_: ImageAdmin, request: HttpRequest, images: ImageQuerySet) -> HttpResponse:
-        return acting.selected(request, verb, images)
-
-    act.__name__ = verb.name
-    return act

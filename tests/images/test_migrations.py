@@ -1,41 +1,24 @@
-"""What an older Slipway stored is there after its tables were changed."""
+"""What an older Slipway stored of images is there after its tables were changed."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from accounts.models import User
 from builds.models import Build
 from builds.status import Status, state_word
 from images.models import Image
+from tests.migrating import migrated_back
 
 pytestmark = pytest.mark.django_db(transaction=True)
-BEFORE = [("builds", "0009_pushing_at"), ("images", "0005_name_search")]
 MADE = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def migrate(to: list[tuple[str, str]]) -> Any:
-    """The models as they were after those migrations."""
-    executor = MigrationExecutor(connection)
-    executor.migrate(to)
-    return MigrationExecutor(connection).loader.project_state(to).apps
+def with_targets(old: Any, owner: User, status: Status) -> None:
+    """Two images as they were when targets stood between them and their builds."""
 
-
-@pytest.fixture
-def old() -> Iterator[Any]:
-    """Models of the time when targets stood between images and their builds."""
-    now = MigrationExecutor(connection).loader.graph.leaf_nodes()
-    yield migrate(BEFORE)
-    migrate(now)
-
-
-@pytest.mark.parametrize("status", Status)
-def test_images_stand_where_their_targets_stood(owner: User, old: Any, status: Status) -> None:
     def attempt(number: int, **values: Any) -> Any:
         return old.get_model("builds", "Build").objects.create(
             image_id=image_id,
@@ -68,7 +51,14 @@ def test_images_stand_where_their_targets_stood(owner: User, old: Any, status: S
             tag="1.0",
             target=target,
         )
-    migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
+
+
+@pytest.mark.parametrize("status", Status)
+def test_images_stand_where_their_targets_stood(owner: User, status: Status) -> None:
+    before = (("builds", "0009_pushing_at"), ("images", "0005_name_search"))
+    with migrated_back(*before) as (old, to_the_present):
+        with_targets(old, owner, status)
+        to_the_present()
     mine, other = Image.objects.with_build().order_by("name")
     assert {mine.state, other.state} == {state_word(status)}
     assert (mine.build.number, other.build.number) == (2, 2)

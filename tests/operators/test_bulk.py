@@ -13,10 +13,11 @@ from builds import runner
 from builds.models import Build
 from builds.status import Status
 from config.worker import tick
-from images import bulk, catalog
-from images.admin import acting
-from images.models import BulkAction, BulkItem, Image
-from images.verbs import VERBS
+from images import catalog
+from images.admin.verbs import IMAGES
+from images.models import Image
+from operators import acting, bulk
+from operators.models import BulkAction, BulkItem
 from tests.images.conftest import Send, built
 from tests.images.test_admin import LIST, made, said
 from tests.together import at_once
@@ -25,7 +26,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def drafted(verb: str, by: User) -> BulkAction:
-    return bulk.draft(VERBS[verb], Image.objects.order_by("created_at", "id"), by=by)
+    images = Image.objects.order_by("created_at", "id")
+    return bulk.draft(IMAGES, IMAGES.verbs[verb], images, by=by)
 
 
 def confirmed(verb: str, by: User) -> BulkAction:
@@ -67,7 +69,7 @@ def test_a_thousand_selected_images_are_deleted_each_with_its_entry(
         page = counter.post(address, {"carry-on": "yes"}, follow=True)
         assert Image.objects.count() < left
     assert not Image.objects.exists()
-    assert f"{count} of {count} images deleted" in page.content.decode()
+    assert f"{count:,} of {count:,} images deleted" in page.content.decode()
     assert LogEntry.objects.count() == count
     assert not Build.objects.filter(discarded_at=None).exists()
 
@@ -163,7 +165,7 @@ def test_one_image_that_cannot_be_done_stops_no_other(
     monkeypatch.setattr(catalog, "delete", broken)
     bulk.carry_on_all(seconds=10)
     assert outcome(action) == {"done": 2, "refused": 2}
-    notes = dict(BulkItem.objects.filter(state="refused").values_list("image_id", "note"))
+    notes = dict(BulkItem.objects.filter(state="refused").values_list("object_id", "note"))
     assert "protection" in notes[first.pk]
     assert notes[second.pk] == bulk.BROKEN
     assert set(Image.objects.values_list("pk", flat=True)) == {first.pk, second.pk}
@@ -267,6 +269,6 @@ def test_a_cancel_that_meets_the_end_of_a_build_is_told_how_it_ended(
     states = dict(Build.objects.values_list("image_id", "status"))
     assert set(states.values()) <= {"succeeded", "cancelled"}
     for item in cancel.items.all():
-        ended = states[item.image_id]
+        ended = states[item.object_id]
         assert item.state == ("done" if ended == "cancelled" else "refused"), item.note
         assert "ended" in item.note or ended == "cancelled"
