@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev format lint test test-sdk test-all bench lock clean
+.PHONY: help up setup setup-dev format lint test test-sdk test-all bench pictures lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long r
 
 bench: setup-dev ## figures, one JSON object a line; `make bench PART=latency` for some
 	$(PY) -m bench $(PART)
+
+pictures: setup-dev ## take the pictures in docs/ anew
+	$(PY) -m tests.pages.pictures
 
 lock: setup-dev ## compile the requirements anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in

@@ -138,6 +138,8 @@ def _many(
         "total": counts.total(),
         "what": total,
         "outcome": f"{counts[BulkItem.DONE]:,} of {total}",
+        "progress": f"{counts.total() - counts[BulkItem.WAITING]:,} of {total}",
+        "others": f"{counts[BulkItem.WAITING]:,}",
         "done": counts[BulkItem.DONE],
         "refused": counts[BulkItem.REFUSED],
         "waiting": counts[BulkItem.WAITING],
