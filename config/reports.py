@@ -14,6 +14,8 @@ SENTRY = ("sentry_sdk",)
 TRACES = (
     "opentelemetry.sdk",
     "opentelemetry.exporter.otlp.proto.http",
+    # Without it the next one lets pass untold whatever comes by ASGI, which is all.
+    "opentelemetry.instrumentation.asgi",
     "opentelemetry.instrumentation.django",
 )
 logger = getLogger(__name__)
@@ -44,12 +46,11 @@ def check_reports(**_: Any) -> list[CheckMessage]:
             )
         )
     if settings.OTEL_ENDPOINT and (absent := missing(TRACES)):
+        packages = " ".join(name.replace(".", "-") for name in TRACES)
         found.append(
             Error(
                 f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and {', '.join(absent)} cannot be imported.",
-                hint="Run `.venv/bin/pip install opentelemetry-sdk "
-                "opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-django`, "
-                "or leave the variable out.",
+                hint=f"Run `.venv/bin/pip install {packages}`, or leave the variable out.",
                 id="config.E002",
             )
         )
@@ -73,7 +74,13 @@ def start() -> None:
 def _start_sentry() -> None:
     import sentry_sdk  # noqa: PLC0415  (only where it is configured)
 
-    sentry_sdk.init(dsn=settings.SENTRY_DSN, release=f"slipway@{settings.VERSION}")
+    sentry_sdk.init(
+        dsn=settings.SENTRY_DSN,
+        release=f"slipway@{settings.VERSION}",
+        # Credentials pass through variables, and bodies are what people build.
+        include_local_variables=False,
+        max_request_body_size="never",
+    )
 
 
 def _start_traces() -> None:
