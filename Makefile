@@ -66,6 +66,7 @@ test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI agai
 	$(PYTEST) -m sdk
 
 test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long runs too
+	@deploy/machine.sh monitor
 	$(PYTEST) -m "long and not sdk" --timeout 3600
 
 bench: setup-dev ## figures, one JSON object a line; `make bench PART=latency` for some

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes a Debian machine fit for Slipway: packages and, as root, the user that builds run as.
-# Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node. Safe to
-# run again: when nothing is missing it changes nothing and needs no network.
+# Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node, monitor.
+# Safe to run again: when nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 
 user=slipway-build
@@ -12,6 +12,7 @@ declare -A packages=(
   [test]="postgresql redis-server curl procps chromium"
   [compiler]="gcc libc6-dev python3-dev"
   [node]="nodejs npm"
+  [monitor]="prometheus"
 )
 
 say() { printf 'machine: %s\n' "$*" >&2; }
