@@ -10,7 +10,7 @@ from builds.conf import BuildSettings
 from builds.engines.base import Problem
 from builds.engines.scripted import ScriptedEngine
 from builds.own_engine import engine
-from config import health
+from config import health, reports
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,9 +62,10 @@ def test_a_dependency_that_does_not_answer_stops_builds(
 
 
 def test_settings_that_cannot_be_used_are_told_with_the_rest(
-    deployment: BuildSettings, settings: Any
+    deployment: BuildSettings, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.SENTRY_DSN = "https://key@errors.example/1"
+    monkeypatch.setattr(reports, "find_spec", lambda _: None)
     out = StringIO()
     with pytest.raises(CommandError):
         call_command("doctor", stdout=out)
