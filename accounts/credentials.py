@@ -16,7 +16,7 @@ from django.http import parse_cookie
 
 from accounts import hotkeys
 from accounts.models import ApiKey, SpentSignature, User
-from api.refusals import AWAY, AWAY_HEADERS
+from api.away import HEADERS, away
 
 NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'
@@ -136,9 +136,9 @@ def header_check(*prefixes: str) -> Callable[[Headers, str, str], Answer | None]
         except BadCredentials as problem:
             body = json.dumps({"detail": str(problem)}).encode()
             return HTTPStatus.UNAUTHORIZED, body, [("WWW-Authenticate", CHALLENGE)]
-        except (OperationalError, InterfaceError):
-            body = json.dumps({"detail": AWAY}).encode()
-            return HTTPStatus.SERVICE_UNAVAILABLE, body, [*AWAY_HEADERS.items()]
+        except (OperationalError, InterfaceError) as problem:
+            body = json.dumps({"detail": away(problem)}).encode()
+            return HTTPStatus.SERVICE_UNAVAILABLE, body, [*HEADERS.items()]
         finally:
             close_old_connections()
         return None

@@ -12,14 +12,14 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from api.refusals import AWAY, AWAY_HEADERS, Invalid
+from api.away import HEADERS, away
+from api.refusals import Invalid
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "required": ("missing", "Field required"),
@@ -43,9 +43,9 @@ READING = frozenset({"GET", "HEAD", "DELETE"})
 
 def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
     """Errors as `{"detail": …}`; bad fields as 422 with the list form, all of them together."""
-    if isinstance(problem, OperationalError | InterfaceError):
-        logger.warning("the database is away: %s", problem)
-        return Response({"detail": AWAY}, status=503, headers=AWAY_HEADERS)
+    if text := away(problem):
+        logger.warning("%s %s", text, problem)
+        return Response({"detail": text}, status=503, headers=HEADERS)
     response = _of_bad_input(problem, context)
     if response is not None:
         return response
@@ -125,7 +125,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def crashed(request: HttpRequest) -> HttpResponse:
     """A crash answers with an id, and Django logs it with the reason and the traceback."""
-    if isinstance(sys.exception(), OperationalError | InterfaceError):
-        return JsonResponse({"detail": AWAY}, status=503, headers=AWAY_HEADERS)
+    if text := away(sys.exception()):
+        return JsonResponse({"detail": text}, status=503, headers=HEADERS)
     reason = f"Internal Server Error {uuid4().hex}"
     return JsonResponse({"detail": reason}, status=500, reason=reason)

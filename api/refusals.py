@@ -31,8 +31,3 @@ class Invalid(exceptions.APIException):
     def __init__(self, kind: str, text: str, *location: str) -> None:
         super().__init__(text)
         self.entry = {"type": kind, "loc": list(location), "msg": text, "input": None}
-
-
-AWAY = "The database does not answer just now; try again in a moment."
-AWAY_HEADERS = {"Retry-After": "2"}
-"""Of the 503 that says so."""

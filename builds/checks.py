@@ -6,6 +6,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from builds.conf import build_settings
+from builds.files import files
 from builds.registry.auth import AuthFileError, read_credentials
 
 
@@ -72,3 +73,18 @@ def check_builds_in_public(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(Tags.compatibility, deploy=True)
+def check_machines(**_: Any) -> list[CheckMessage]:
+    """What several machines need to work together."""
+    if not build_settings().redis_url or files().shared:
+        return []
+    return [
+        checks.Warning(
+            "REDIS_URL is set and SLIPWAY_STORAGE is not: a machine cannot read what another "
+            "took in.",
+            hint="Name a bucket; or silence builds.W002 where all processes share one folder.",
+            id="builds.W002",
+        )
+    ]

@@ -4,9 +4,12 @@ Every function is safe to run twice and in several processes at once. Builds to 
 returned as ids, for the caller to send.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from logging import getLogger
+from time import monotonic
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -14,6 +17,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from builds.conf import build_settings
+from builds.files import files
 from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
 from builds.registry import RegistryError, make_registry
@@ -23,6 +27,10 @@ from builds.worker import WORKER
 
 CONTEXTS = "contexts"
 STRAY_AFTER = timedelta(hours=1)
+PURGE_SECONDS = 5.0
+"""Of one turn, however long registry and storage take to answer."""
+BATCH = 100
+"""Keys asked for at once: for more, PostgreSQL does not see that a partial index has them."""
 logger = getLogger(__name__)
 
 
@@ -64,8 +72,9 @@ def forgotten() -> list[UUID]:
 def purge(*, image_id: UUID | None = None) -> None:
     """Removes from registry, storage and log what ended builds of deleted images left.
 
-    A build is marked purged only when all of it is really gone; until then the next tick goes on.
+    A build is marked purged only when all of it is really gone; until then the next turn goes on.
     """
+    until = monotonic() + PURGE_SECONDS
     builds = Build.objects.to_purge().order_by("discarded_at")
     if image_id is not None:
         builds = builds.filter(image_id=image_id)
@@ -74,6 +83,8 @@ def purge(*, image_id: UUID | None = None) -> None:
             _purge_one(build)
         except (RegistryError, OSError):
             logger.warning("what build %s left could not be removed yet", build.pk, exc_info=True)
+        if monotonic() > until:
+            return
 
 
 def _purge_one(build: Build) -> None:
@@ -96,14 +107,25 @@ def _purge_one(build: Build) -> None:
 def drop_strays() -> None:
     """Removes contexts and logs that no build names: whoever stored them died before saying so."""
     before = timezone.now() - STRAY_AFTER
-    for folder, field in ((CONTEXTS, "context_key"), (FOLDER, "archive_key")):
-        if not default_storage.exists(folder):
-            continue
-        for name in default_storage.listdir(folder)[1]:
-            key = f"{folder}/{name}"
-            old = default_storage.get_modified_time(key) < before
-            if old and not Build.objects.filter(**{field: key}).exists():
+    for folder, named in ((CONTEXTS, _named_contexts), (FOLDER, _named_logs)):
+        old = files().old(folder, before=before)
+        while keys := set(islice(old, BATCH)):
+            for key in keys - named(keys):
                 default_storage.delete(key)
+
+
+def _named_contexts(keys: Collection[str]) -> set[str]:
+    named = Build.objects.filter(context_key__in=keys)
+    return set(named.values_list("context_key", flat=True))
+
+
+def _named_logs(keys: Collection[str]) -> set[str]:
+    """By the builds whose ids their names begin with."""
+    ids = []
+    for key in keys:
+        with suppress(ValueError):
+            ids.append(UUID(key.removeprefix(f"{FOLDER}/").partition("-")[0]))
+    return set(Build.objects.filter(pk__in=ids).values_list("archive_key", flat=True))
 
 
 def drop_superseded_contexts() -> None:

@@ -17,6 +17,7 @@ from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from api.away import StorageAway
 from builds import context, dockerfile
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
@@ -156,6 +157,10 @@ class Attempt:
                 summary = context.unpack(archive, folder, tick=self.look)
         except context.ContextRefused as problem:
             raise failed("user", "context", str(problem)) from problem
+        except (FileNotFoundError, StorageAway) as problem:
+            logger.exception("build %s: its context cannot be read", self.build.pk)
+            text = "the stored context cannot be read just now; ask the operator"
+            raise failed("service", "storage", text) from problem
         files = f"{summary.files} file{'' if summary.files == 1 else 's'}"
         self.log.say(f"Context: {files}, {summary.bytes} bytes")
 

@@ -29,7 +29,8 @@ GIB = 1024**3
 HINTS = {
     "database": "look at DATABASE_URL, and whether PostgreSQL runs and lets this machine in",
     "queue": "look at REDIS_URL, and whether Redis runs and lets this machine in",
-    "storage": "make SLIPWAY_DATA_DIR writable for whoever runs Slipway, and free some disk",
+    "storage": "make SLIPWAY_DATA_DIR writable for whoever runs Slipway, and free some disk; with "
+    "SLIPWAY_STORAGE look at the bucket, its endpoint, and the credentials in AWS_…",
     "registry": "look at SLIPWAY_REGISTRY, its credentials, and whether it runs",
 }
 
@@ -148,9 +149,15 @@ def _where(part: str, config: BuildSettings) -> str:
     return {
         "database": f"{connection.display_name} answers at {place}{database['NAME']}",
         "queue": "Redis answers" if config.redis_url else "in the process",
-        "storage": "can be written",
+        "storage": _place(),
         "registry": f"{config.registry} answers",
     }.get(part, "answers")
+
+
+def _place() -> str:
+    options = settings.STORAGES["default"]["OPTIONS"]
+    bucket = options.get("bucket_name")
+    return f"the bucket {bucket} answers" if bucket else f"{options['location']} can be written"
 
 
 def _is_up() -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
 
@@ -48,6 +49,27 @@ def folder(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketPlace:
+    """A bucket of S3, and how to come to it."""
+
+    name: str
+    prefix: str = ""
+    endpoint: str = ""
+    """Where another server than that of AWS answers."""
+    region: str = ""
+
+
+def bucket(value: str) -> BucketPlace | None:
+    if not value:
+        return None
+    parts = urlsplit(value)
+    asked = dict(parse_qsl(parts.query))
+    if parts.scheme != "s3" or not parts.netloc or asked.keys() - {"endpoint", "region"}:
+        raise ValueError("takes s3://bucket/prefix?endpoint=https://…&region=…")
+    return BucketPlace(name=parts.netloc, prefix=parts.path.strip("/"), **asked)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in choices:
@@ -78,6 +100,12 @@ class Environment:
     )
     redis_url: str = variable(
         "REDIS_URL", text, "", "redis://… for queue and bell; without it both live in the process"
+    )
+    storage: BucketPlace | None = variable(
+        "SLIPWAY_STORAGE",
+        bucket,
+        "",
+        "s3://bucket/prefix?endpoint=https://…&region=… for files; without it the data directory",
     )
     registry: str = variable(
         "SLIPWAY_REGISTRY", text, "", "host[:port] to push to; without it one is started"

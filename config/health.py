@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from api.views import OpenView
 from builds.broker import QUEUE, broker
 from builds.conf import build_settings
+from builds.files import files
 from builds.own_engine import engine
 from builds.registry import make_registry
 
@@ -76,8 +77,10 @@ def queue() -> None:
 
 
 def storage() -> None:
+    """What bodies are spooled to, and where files stay."""
     with TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
         file.write(b"ok")
+    files().answer()
 
 
 def registry() -> None:

@@ -148,9 +148,19 @@ USE_TZ = True
 STATIC_URL = "static/"
 STATIC_ROOT = private_folder(DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "BACKEND": "config.storage.bucket.Bucket",
+        "OPTIONS": {
+            "bucket_name": ENV.storage.name,
+            "location": ENV.storage.prefix,
+            "endpoint": ENV.storage.endpoint,
+            "region": ENV.storage.region,
+        },
+    }
+    if ENV.storage
+    else {
+        "BACKEND": "config.storage.folder.Folder",
         "OPTIONS": {"location": DATA_DIR / "files"},
     },
     "staticfiles": {"BACKEND": "config.files.StaticStorage"},

@@ -1,4 +1,4 @@
-"""The build workers: threads that take builds, one that renews their leases, one that keeps house.
+"""The build workers: threads that take builds, and some that look after what was taken.
 
 Embedded, `start` runs them beside daphne. On other machines `dramatiq config.worker` does.
 """
@@ -40,6 +40,8 @@ from operators import bulk
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
 """Of each turn, for what operators asked for and no page carries on."""
+STRAYS_SECONDS = 3_600.0
+"""Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
 logger = getLogger(__name__)
 
@@ -55,15 +57,17 @@ class Housekeeping(Middleware):
         _try(metrics.serve_worker)
         keep_errors()
         engine().sweep(alive)
-        _try(reaper.drop_strays)
-        _try(logos.drop_unused)
         connections.close_all()
-        turns: dict[str, Callable[[], object]] = {
-            "leases": partial(_every_turn, beat),
-            "housekeeping": partial(_every_turn, partial(obey, worker), tick),
+        turn = build_settings().tick_seconds
+        # What must be in time does not wait for what asks a registry or a storage.
+        threads: dict[str, Callable[[], object]] = {
+            "leases": partial(_every, turn, beat),
+            "rescue": partial(_every, turn, partial(obey, worker), rescue),
+            "housekeeping": partial(_every, turn, tick),
+            "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "measuring": keep_measuring,
         }
-        for name, target in turns.items():
+        for name, target in threads.items():
             threading.Thread(target=target, name=name, daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
@@ -87,11 +91,18 @@ class Housekeeping(Middleware):
         connections.close_all()
 
 
-def _every_turn(*duties: Callable[[], object]) -> None:
-    while not WORKER.stopping.wait(build_settings().tick_seconds):
-        for duty in duties:
-            _try(duty)
+def _every(seconds: float, *duties: Callable[[], object], begin: bool = False) -> None:
+    while begin or not WORKER.stopping.wait(seconds):
+        begin = False
+        _in_turn(*duties)
         connections.close_all()
+
+
+def _in_turn(*duties: Callable[[], object]) -> None:
+    """Ends where the database is away: what fails is tried again at the next turn."""
+    for duty in duties:
+        if not _try(duty):
+            break
 
 
 def beat() -> None:
@@ -108,31 +119,26 @@ def obey(worker: dramatiq.Worker) -> None:
             (consumer.pause if draining else consumer.resume)()
 
 
-def tick() -> None:
-    """One turn of the housekeeping, which ends where the database is away.
+def rescue() -> None:
+    """Ends what lost its worker, and wakes hands for what was forgotten."""
+    actors.send_builds(reaper.settle_expired())
+    actors.send_builds(reaper.forgotten())
 
-    What fails is tried again at the next.
-    """
-    for duty in (
-        settle,
-        resend,
+
+def tick() -> None:
+    """One turn of the housekeeping."""
+    _in_turn(
         partial(archive.archive_ended, worker=WORKER.name),
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
         partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
-    ):
-        if not _try(duty):
-            break
+    )
 
 
-def settle() -> None:
-    actors.send_builds(reaper.settle_expired())
-
-
-def resend() -> None:
-    actors.send_builds(reaper.forgotten())
+def drop_strays() -> None:
+    _in_turn(reaper.drop_strays, logos.drop_unused)
 
 
 def make_room() -> None:

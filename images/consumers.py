@@ -11,10 +11,10 @@ from uuid import UUID
 
 import orjson
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import InterfaceError, OperationalError
 
 from accounts.credentials import BadCredentials, Headers
 from accounts.sockets import Caller, caller_of, headers_of, may_come_from
+from api.away import PASSING
 from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, Silence, Standing, follow
 from builds.logs.reading import in_reader
@@ -88,7 +88,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
-        except (OperationalError, InterfaceError) as problem:
+        except PASSING as problem:
             logger.warning("the database is away; a viewer is to come back: %s", problem)
             code = Code.BROKEN
         except Exception:

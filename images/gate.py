@@ -9,11 +9,10 @@ from logging import getLogger
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.db import InterfaceError, OperationalError
-
 from accounts import scopes
 from accounts.models import ApiKey, User
 from accounts.sockets import Caller, still_good
+from api.away import PASSING
 from builds.logs.reading import in_reader
 from images.models import Image, overseers
 
@@ -123,7 +122,7 @@ class Gate:
             await asyncio.sleep(ASK_SECONDS)
             try:
                 found = await in_reader(barred, list(self._places))
-            except (OperationalError, InterfaceError):
+            except PASSING:
                 logger.warning("the database is away; viewers are not asked for their papers")
                 continue
             for place, code in found.items():

@@ -8,7 +8,7 @@ from typing import IO
 import PIL.Image
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.utils import timezone
 from PIL import ImageOps
@@ -51,8 +51,8 @@ def drop_unused() -> None:
     old = Logo.objects.filter(images=None, created_at__lt=timezone.now() - UNUSED_AFTER)
     for logo in old[:1_000]:
         path = logo.path
-        # An image that takes it just now keeps it.
-        with suppress(ProtectedError, IntegrityError):
+        # An image that takes it just now keeps it; where its file cannot go, it stays to be tried.
+        with suppress(ProtectedError, IntegrityError), transaction.atomic():
             logo.delete()
             default_storage.delete(path)
 

@@ -8,8 +8,7 @@ from logging import getLogger
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.db import InterfaceError, OperationalError
-
+from api.away import PASSING
 from builds.logs.bell import BELL, SAFETY_SECONDS
 from builds.logs.reading import in_reader
 from builds.models import Build
@@ -143,7 +142,7 @@ class Moves:
                 try:
                     self._tell(asked, await in_reader(look, asked))
                     self._looked.set()
-                except (OperationalError, InterfaceError):
+                except PASSING:
                     self._rung |= rung
                     logger.warning("the database is away; nobody is told what moves")
                     await asyncio.sleep(SAFETY_SECONDS)

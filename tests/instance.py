@@ -153,6 +153,13 @@ def _grow(data_dir: Path) -> None:
 
 def send(client: httpx.Client, dockerfile: str, context: bytes, **values: str) -> dict[str, Any]:
     """Posts an image for `admin`; returns the 202's body."""
+    answer = post(client, dockerfile, context, **values)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def post(client: httpx.Client, dockerfile: str, context: bytes, **values: str) -> httpx.Response:
     form = {
         "wait": "false",
         "username": "admin",
@@ -166,10 +173,7 @@ def send(client: httpx.Client, dockerfile: str, context: bytes, **values: str) -
         **values,
     }
     files = {"build_context": ("context.zip", context)}
-    answer = client.post("/images/", data=form, files=files)
-    assert answer.status_code == 202, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    return client.post("/images/", data=form, files=files)
 
 
 def events(client: httpx.Client, ref: str, offset: str = "") -> Iterator[dict[str, str]]:

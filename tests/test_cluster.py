@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import LiteralString
 
 import httpx
@@ -14,7 +15,8 @@ import pytest
 from tests.accounts.keypair import Keypair
 from tests.cluster import Cluster
 from tests.conftest import script, zipped
-from tests.instance import events, send, watch
+from tests.instance import events, post, send, watch
+from tests.s3 import S3, running_s3
 from tests.together import at_once
 from tests.with_servers import kill
 
@@ -150,3 +152,55 @@ def test_of_two_processes_with_one_signature_one_takes_it(
                 client.headers.update(headers)
             answers = at_once(lambda client: client.get("/images/"), one, other)
             assert sorted(answer.status_code for answer in answers) == [200, 401]
+
+
+def test_machines_that_share_no_folder_work_on_the_same_files(
+    registry: str, tmp_path: Path
+) -> None:
+    with running_s3(tmp_path / "s3") as s3:
+        environment = {**servers(), **s3.environment(), "SLIPWAY_SECRET_KEY": "the-same-on-all"}
+        one = Cluster(tmp_path / "one", registry, **environment)
+        other = Cluster(tmp_path / "other", registry, **environment)
+        with one:
+            one.manage("create_user", "apart")
+            key = one.manage("create_api_key", "apart").strip()
+            worker = other.run_worker()
+            try:
+                with one.client(key) as client:
+                    _work_apart(client, s3)
+            finally:
+                worker.terminate()
+                worker.wait(30)
+        for machine in ("one", "other"):
+            files = tmp_path / machine / "files"
+            assert not files.exists() or not list(files.iterdir())
+
+
+def _work_apart(client: httpx.Client, s3: S3) -> None:
+    parts = client.get("/readyz").json()["parts"]
+    assert parts["storage"] == "ok", parts
+    made = send(client, script("repeat 5000 of a line"), CONTEXT, username="apart", name="far")
+    lines, status = watch(client, made["image_id"])
+    assert status == "built and pushed"
+    while not any("/logs/" in key for key in s3.stored()):
+        time.sleep(0.2)
+    assert any("/contexts/" in key for key in s3.stored())
+    text = client.get(f"/images/{made['image_id']}/logs")
+    assert text.headers["Content-Type"].startswith("text/plain")
+    assert text.text.splitlines() == lines
+    found = client.get(f"/images/{made['image_id']}/logs/search", params={"q": "4321 a line"})
+    assert found.status_code == 200, found.text
+    assert client.delete(f"/images/{made['image_id']}").status_code == 200
+    until = time.monotonic() + 30
+    while left := s3.stored():
+        assert time.monotonic() < until, left
+        time.sleep(0.2)
+    s3.process.terminate()
+    s3.process.wait(20)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "127.0.0.1" in answer.json()["parts"]["storage"]
+    refused = post(client, script("echo x"), CONTEXT, username="apart", name="late")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    assert "storage" in refused.json()["detail"]
+    assert client.get("/images/").json()["total"] == 0

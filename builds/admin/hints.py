@@ -15,6 +15,7 @@ HINTS = {
     "push": "The image was made and could not be pushed: see the registry.",
     "registry": "The registry did not answer as it should.",
     "step": "A command of the Dockerfile failed: its log says which.",
+    "storage": "What was sent could not be read from the storage of files: see the system page.",
     "store": "The engine could not make its store: see the disk.",
     "syntax": "The Dockerfile is wrong.",
     "wall": "The sandbox could not be set up on this machine.",

@@ -18,6 +18,7 @@ from django.core.files.storage import default_storage
 from django.db.models import Q
 from django.utils import timezone
 
+from api.away import StorageAway
 from builds.conf import build_settings
 from builds.logs.frames import BadArchive, FrameWriter, Index
 from builds.logs.lines import LogLine
@@ -27,7 +28,7 @@ from builds.models import Build, LogChunk
 
 FOLDER = "logs"
 TURN_SECONDS = 3.0
-"""So long one turn may take, as leases are renewed by the same thread."""
+"""So long one turn may take, as others of the housekeeping wait for it."""
 OTHERS_AFTER_LEASES = 3
 """So many times a lease a log is left to the process that wrote it, which may be dead."""
 CHUNKS_STAY = timedelta(hours=1)
@@ -45,6 +46,9 @@ def archive_ended(*, worker: str) -> None:
     for build in ended.order_by("ended_at")[:50]:
         try:
             archive(build)
+        except StorageAway as problem:
+            logger.warning("logs are not archived: the storage is away: %s", problem)
+            return
         except (BadArchive, OSError):
             logger.exception("the log of build %s could not be archived yet", build.pk)
         if monotonic() > until:

@@ -8,8 +8,7 @@ from logging import getLogger
 from time import monotonic
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
-
+from api.away import PASSING
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.hub import Feed, hub
 from builds.logs.pages import Head, Page, page
@@ -140,8 +139,8 @@ async def _page(feed: Feed, line: int) -> Page | None:
             if found is None or found.lines or found.first >= found.head.lines:
                 return found
             await asyncio.sleep(MOVED_SECONDS)
-        except (OperationalError, InterfaceError):
+        except PASSING:
             if monotonic() > until:
                 raise
-            logger.warning("the database is away; a reader waits")
+            logger.warning("database or storage is away; a reader waits")
             await asyncio.sleep(1)

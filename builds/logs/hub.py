@@ -14,8 +14,7 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from django.db import InterfaceError, OperationalError
-
+from api.away import PASSING
 from builds.logs.bell import BELL, SAFETY_SECONDS
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.pages import Asked, Head, Seen, look
@@ -173,7 +172,7 @@ class Hub:
             return
         try:
             found = await in_reader(look, [feed.asks() for feed in due])
-        except (OperationalError, InterfaceError):
+        except PASSING:
             logger.warning("the database is away; readers wait", exc_info=True)
             self._unread.update(feed for feed in due if feed in self._readers)
             await asyncio.sleep(SAFETY_SECONDS)

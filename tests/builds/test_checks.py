@@ -1,10 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from builds.checks import check_builds, check_builds_in_public
+from builds import checks
+from builds.checks import check_builds, check_builds_in_public, check_machines
 
 
 def test_the_defaults_are_fine() -> None:
@@ -38,3 +40,13 @@ def test_a_public_instance_is_warned_of_a_registry_without_tls(settings: Any) ->
     assert [each.id for each in check_builds_in_public()] == ["builds.W001"]
     settings.BUILDS = replace(settings.BUILDS, registry_insecure=False)
     assert check_builds_in_public() == []
+
+
+def test_machines_that_share_no_files_are_warned_of(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert check_machines() == []
+    settings.BUILDS = replace(settings.BUILDS, redis_url="redis://redis.example/0")
+    assert [each.id for each in check_machines()] == ["builds.W002"]
+    monkeypatch.setattr(checks, "files", lambda: SimpleNamespace(shared=True))
+    assert check_machines() == []

@@ -13,6 +13,7 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from api.away import StorageAway
 from builds import reaper, runner
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
@@ -106,6 +107,26 @@ def test_a_context_that_would_write_outside_is_refused_with_its_name(order: Orde
     assert build.state is Status.FAILED
     assert build.failure_code == "context"
     assert "escape" in build.failure_text
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_a_context_that_cannot_be_read_is_no_users_fault(
+    order: Order, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    build = order("echo never")
+    if away:
+
+        def refuse(_: str) -> None:
+            raise StorageAway("planted")
+
+        monkeypatch.setattr(runner.default_storage, "open", refuse)
+    else:
+        default_storage.delete(build.context_key)
+    build = run(build)
+    assert build.state is Status.FAILED
+    assert (build.failure_fault, build.failure_code) == ("service", "storage")
+    assert log_of(build)[-1][1].startswith("the stored context cannot be read")
+    assert "planted" not in build.failure_text
 
 
 def test_a_dockerfile_without_a_from_is_refused_before_anything_runs(order: Order) -> None:

@@ -16,7 +16,7 @@ from builds.models import Build, BuildQuerySet
 from builds.models.fleet import Worker
 from builds.worker import WORKER
 from config import worker
-from config.worker import beat, obey, tick
+from config.worker import beat, obey, rescue
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,11 +48,11 @@ def test_a_turn_wakes_free_hands_for_builds_that_wait_unless_the_queue_is_paused
     build = order("echo hello")
     request_pause(by="operator")
     sent.clear()
-    tick()
+    rescue()
     assert sent == []
     request_resume()
     sent.clear()
-    tick()
+    rescue()
     assert sent == [build.pk]
 
 
@@ -84,18 +84,18 @@ def away(*_: object, **__: object) -> Any:
 
 def test_a_turn_without_the_database_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
-    monkeypatch.setattr(worker.reaper, "purge", lambda: done.append("purge"))
-    monkeypatch.setattr(worker.reaper, "settle_expired", away)
+    monkeypatch.setattr(worker, "make_room", lambda: done.append("make room"))
+    monkeypatch.setattr(worker.reaper, "purge", away)
     worker.tick()
     assert not done
 
 
-def test_leases_are_renewed_while_the_housekeeping_is_busy(
+def test_leases_are_renewed_and_builds_rescued_while_the_housekeeping_is_busy(
     monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.BUILDS = replace(settings.BUILDS, tick_seconds=0.01)
     stuck, let_go = threading.Event(), threading.Event()
-    renewed = threading.Semaphore(0)
+    renewed, rescued = threading.Semaphore(0), threading.Semaphore(0)
 
     def tidy() -> None:
         stuck.set()
@@ -106,6 +106,8 @@ def test_leases_are_renewed_while_the_housekeeping_is_busy(
     monkeypatch.setattr(WORKER, "sign_on", lambda *_: None)
     monkeypatch.setattr(worker, "keep_measuring", lambda: None)
     monkeypatch.setattr(worker, "keep_errors", lambda: None)  # for the life of the process
+    monkeypatch.setattr(worker, "rescue", rescued.release)
+    monkeypatch.setattr(worker, "obey", lambda _: None)
     monkeypatch.setattr(worker, "tick", tidy)
     running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=1)
     worker.Housekeeping().before_worker_boot(running.broker, running)
@@ -113,11 +115,12 @@ def test_leases_are_renewed_while_the_housekeeping_is_busy(
         assert stuck.wait(20)
         for _ in range(3):
             assert renewed.acquire(timeout=20)
+            assert rescued.acquire(timeout=20)
     finally:
         WORKER.stopping.set()
         let_go.set()
         for thread in threading.enumerate():
-            if thread.name in {"leases", "housekeeping"}:
+            if thread.name in {"leases", "rescue", "housekeeping", "strays"}:
                 thread.join(20)
 
 
@@ -129,7 +132,7 @@ def test_what_fails_for_another_reason_keeps_nothing_else_from_being_done(
     def fail() -> None:
         raise ConnectionError("planted")
 
-    monkeypatch.setattr(worker, "resend", fail)
+    monkeypatch.setattr(worker.archive, "drop_due_chunks", fail)
     monkeypatch.setattr(worker.reaper, "purge", lambda: done.append("purge"))
     worker.tick()
     assert done == ["purge"]
