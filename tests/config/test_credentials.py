@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.accounts.keypair import Keypair
-from tests.config.test_serve import MIB, Client
+from tests.config.server.test_serve import MIB, Client
 from tests.conftest import script, zipped
 from tests.instance import Instance
 

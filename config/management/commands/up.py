@@ -16,7 +16,7 @@ from builds.registry import make_signer
 from config import setup, worker
 from config.env import environment
 from config.registry.local import LocalRegistry
-from config.serve import serve
+from config.server.serve import serve
 
 
 class Command(BaseCommand):

@@ -11,7 +11,7 @@ from accounts.credentials import header_check
 from config import setup
 from config.env import environment
 from config.logs import keep_errors
-from config.serve import serve
+from config.server.serve import serve
 
 
 class Command(BaseCommand):

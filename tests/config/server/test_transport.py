@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from twisted.internet import main
 
-from config.transport import Transport, framed
+from config.server.transport import Transport, framed
 
 
 def parsed(frame: bytes) -> tuple[int, bytes]:

@@ -19,9 +19,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
-from config.connection import Connection, Refuse, refusal
-from config.spool import KEY, BodyTooLarge, Spool
-from config.transport import BACKLOG, Listener, Socket
+from config.server.connection import Connection, Refuse, refusal
+from config.server.spool import KEY, BodyTooLarge, Spool
+from config.server.transport import BACKLOG, Listener, Socket
 
 logger = logging.getLogger(__name__)
 

@@ -45,7 +45,7 @@ class Child:
         settings = {"port": 0, "max_body": 256 * MIB, "spool_dir": str(folder), **options}
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.config.served", json.dumps(settings)],
+            [sys.executable, "-m", "tests.config.server.served", json.dumps(settings)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -579,7 +579,7 @@ def test_whoever_asks_while_it_stops_is_cut(start: Callable[..., Child]) -> None
 def test_an_address_in_use_is_a_clear_error(server: Child, tmp_path: Path) -> None:
     options = json.dumps({"port": server.port, "max_body": 1, "spool_dir": str(tmp_path)})
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.config.served", options],
+        [sys.executable, "-m", "tests.config.server.served", options],
         capture_output=True,
         text=True,
         check=False,

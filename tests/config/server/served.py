@@ -43,9 +43,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.connection import Refusal, refusal
-from config.serve import serve
-from config.spool import SpoolHandler
+from config.server.connection import Refusal, refusal
+from config.server.serve import serve
+from config.server.spool import SpoolHandler
 
 django.setup()
 gc.disable()  # what ends with a request ends by itself
