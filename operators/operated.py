@@ -1,8 +1,9 @@
-"""An admin whose rows no form changes: what may be done to them are the verbs of a subject."""
+"""Admins with the verbs of a subject: on their lists, and on the page of each."""
 
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from api.changelists import BoundedAdmin
@@ -13,39 +14,22 @@ BY_DJANGO = {"delete": "delete_selected"}
 """What Django calls an action, where it has it too."""
 
 
-class OperatedAdmin(BoundedAdmin):
-    """Looked at here, and changed through `subject` alone."""
+class Operated(admin.ModelAdmin[Any]):
+    """`subject` says what may be done to the rows."""
 
     subject: Subject[Any]
-    fields = ("id",)
+    change_list_template = "admin/operators/change_list.html"
 
     class Media:
         css = {"all": ["operators/admin.css"]}
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.subject.shown_to(request.user)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.subject.shown_to(request.user)
-
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        names = {verb: BY_DJANGO.get(verb.name, verb.name) for verb in self._verbs(request)}
+        verbs = self.subject.allowed(request.user)
+        names = {verb: BY_DJANGO.get(verb.name, verb.name) for verb in verbs}
         return {
             name: (self._act_on_selected(verb), name, f"{verb.label}…")
             for verb, name in names.items()
         }
-
-    def _verbs(self, request: HttpRequest) -> list[Verb[Any]]:
-        return self.subject.allowed(request.user)
 
     def get_urls(self) -> list[Any]:
         return [*acting.urls(self, self.subject), *super().get_urls()]
@@ -64,3 +48,24 @@ class OperatedAdmin(BoundedAdmin):
 
         act.__name__ = verb.name
         return act
+
+
+class OperatedAdmin(Operated, BoundedAdmin):
+    """Rows that no form changes: looked at here, and changed through `subject` alone."""
+
+    fields = ("id",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.subject.shown_to(request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.subject.shown_to(request.user)

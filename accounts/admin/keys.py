@@ -3,25 +3,18 @@
 from typing import Any, cast
 from uuid import UUID
 
-from django.contrib import admin, messages
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
 from accounts import rights
 from accounts.admin.issuing import IssueForm, KeyForm
+from accounts.admin.verbs import KEYS
 from accounts.models import ApiKey, User
-
-MOST = 1_000
-"""Keys that are revoked at once."""
+from operators.operated import Operated
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -42,24 +35,24 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(Operated):
+    subject = KEYS
     list_display = ("name", "user", "may", "state", "last_used_at", "expires_at")
     list_filter = (StateFilter,)
     list_select_related = ("user",)
     search_fields = ("user__username", "label")
-    search_help_text = "A part of the label or of the user's name, or the id of a key"
+    searches = "A part of the label or of the user's name, or the id of a key"
     show_full_result_count = False
     ordering = ("-created_at", "id")
     autocomplete_fields = ("user",)
     readonly_fields = ("user", "may", "state", "created_at", "last_used_at", "revoked_at", "id")
     fields = ("user", "label", "may", "state", "expires_at", *readonly_fields[3:])
-    actions = ("revoke",)
 
     # What is shown
 
     @admin.display(description="key", ordering="label")
     def name(self, key: ApiKey) -> str:
-        return key.label or f"cpk_{key.pk.hex[:8]}…"
+        return key.label or key.short
 
     @admin.display(description="may")
     def may(self, key: ApiKey) -> str:
@@ -158,67 +151,3 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         answer = TemplateResponse(request, "admin/accounts/apikey/issued.html", context)
         add_never_cache_headers(answer)
         return answer
-
-    # Revoking
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.revoke_one)
-        own = [path("<path:object_id>/revoke/", view, name="accounts_apikey_revoke")]
-        return own + super().get_urls()
-
-    def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        key = self.get_object(request, unquote(object_id))
-        if not super().has_change_permission(request):
-            raise PermissionDenied
-        if key is None:
-            raise Http404
-        asked = self._revoke(request, ApiKey.objects.filter(pk=key.pk))
-        return asked or HttpResponseRedirect(reverse("admin:accounts_apikey_changelist"))
-
-    @admin.action(description="Revoke the selected keys", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
-        return self._revoke(request, queryset)
-
-    def _revoke(self, request: HttpRequest, chosen: QuerySet[ApiKey]) -> HttpResponse | None:
-        """Asks first. None when it is done, or said why it is not."""
-        actor = cast("User", request.user)
-        keys = list(chosen.filter(revoked_at=None).select_related("user")[: MOST + 1])
-        if len(keys) > MOST:
-            self._refuse(request, f"At most {MOST:,} keys are revoked at once.")
-            return None
-        if not keys:
-            self._refuse(request, "Nothing to do: revoked already.")
-            return None
-        owners = {key.user_id for key in keys}
-        beyond = rights.out_of_reach(actor).filter(pk__in=owners)
-        if names := ", ".join(beyond.order_by("username").values_list("username", flat=True)):
-            why = f"rights that you lack belong to {names}. Ask a superuser."
-            self._refuse(request, f"Nothing is revoked: {why}")
-            return None
-        if request.POST.get("confirmed") != "yes":
-            return self._ask(request, keys)
-        with transaction.atomic():
-            held = ApiKey.objects.select_for_update().filter(
-                pk__in=[key.pk for key in keys], revoked_at=None
-            )
-            ended = list(held)
-            ApiKey.objects.filter(pk__in=[key.pk for key in ended]).revoke()
-            LogEntry.objects.log_actions(actor.pk, ended, CHANGE, "Revoked.")
-        noun = "key" if len(ended) == 1 else "keys"
-        self.message_user(
-            request, f"{len(ended)} {noun} revoked: the next request is refused.", messages.SUCCESS
-        )
-        return None
-
-    def _ask(self, request: HttpRequest, keys: list[ApiKey]) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Revoke keys" if len(keys) > 1 else "Revoke a key",
-            "opts": self.opts,
-            "keys": [(key, self.name(key)) for key in keys],
-            "field": ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/accounts/apikey/revoke.html", context)
-
-    def _refuse(self, request: HttpRequest, text: str) -> None:
-        self.message_user(request, text, messages.ERROR)

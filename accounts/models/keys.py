@@ -90,7 +90,12 @@ class ApiKey(models.Model):
         verbose_name = "API key"
 
     def __str__(self) -> str:
-        return self.label or str(self.pk)
+        return f"{self.user.username}: {self.label or self.short}"
+
+    @property
+    def short(self) -> str:
+        """Its beginning, which tells it from others and opens nothing."""
+        return f"cpk_{self.pk.hex[:8]}…"
 
     def draw(self) -> str:
         """Gives the key a new secret, unsaved; returns its text."""

@@ -28,7 +28,6 @@ class ImageAdmin(OperatedAdmin):
     date_hierarchy = "created_at"
     sortable_by = ("age",)
     ordering = ("-created_at", "-id")
-    change_list_template = "admin/operators/change_list.html"
     change_form_template = "admin/images/image/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> ImageQuerySet:

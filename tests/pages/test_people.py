@@ -41,8 +41,8 @@ def test_a_key_is_issued_seen_once_and_revoked(instance: Instance, opened: Open)
         page.click("[name=index]")
         expect(page.locator("#content")).to_contain_text("alice: laptop")
         assert status(instance, key) == 200
-        page.click("[value=Revoke]")
-        expect(page.locator(".messagelist")).to_contain_text("1 key revoked")
+        page.click("[value='Yes, revoke']")
+        expect(page.locator(".messagelist")).to_contain_text("1 API key revoked")
         assert status(instance, key) == 401
         expect(row).to_contain_text("revoked")
 
