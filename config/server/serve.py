@@ -6,7 +6,8 @@ import io
 import json
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,12 @@ class Server(daphne.server.Server):
             self.port.startListening()
         except CannotListenError as problem:
             raise OSError(f"Cannot listen on {host}:{port}: {problem.socketError}") from None
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, self.stop)
-        try:
+        with interrupted(lambda: loop.call_soon_threadsafe(self.stop)):
             reactor.callLater(1, self.application_checker)
             reactor.callLater(2, self.timeout_checker)
             if ready is not None:
                 ready(self.port.getHost().port)
             reactor.run(installSignalHandlers=False)
-        finally:
-            for each in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(each)
 
     # Requests
 
@@ -202,6 +198,23 @@ class Server(daphne.server.Server):
         tasks = [each.get("application_instance") for each in self.connections.values()]
         running = {task for task in tasks if task is not None and not task.done()}
         return (await asyncio.wait(running, timeout=seconds))[1] if running else running
+
+
+@contextmanager
+def interrupted(call: Callable[[], object]) -> Iterator[None]:
+    """Calls at SIGINT and SIGTERM.
+
+    The loop's own handlers lose a signal where some hundred wake-up calls of threads wait for it:
+    both come through one pipe, and that is full then.
+    """
+    before = {
+        each: signal.signal(each, lambda *_: call()) for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def serve(

@@ -8,8 +8,11 @@ import asyncio
 import gc
 import hashlib
 import json
+import os
 import re
+import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -113,6 +116,16 @@ async def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines(), content_type="text/event-stream")
 
 
+async def crowd(request: HttpRequest) -> HttpResponse:
+    """Holds the loop while threads call it more often than its pipe can tell, and is signalled."""
+    loop = asyncio.get_running_loop()
+    caller = threading.Thread(target=lambda: [loop.call_soon_threadsafe(int) for _ in range(5000)])
+    caller.start()
+    caller.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return HttpResponse("signalled")
+
+
 async def rough(path: str, send: Any) -> None:
     """Not Django: sends much at once, breaks off in the middle of an answer, or before it."""
     if path != "/broken":
@@ -147,6 +160,7 @@ urlpatterns = [
     path("echo", echo),
     path("nap", nap),
     path("crash", crash),
+    path("crowd", crowd),
     path("memory", memory),
     path("seen", seen),
     path("stream", stream),

@@ -576,6 +576,16 @@ def test_whoever_asks_while_it_stops_is_cut(start: Callable[..., Child]) -> None
     assert server.process.returncode == 0
 
 
+def test_a_signal_is_heard_among_many_calls_of_threads(start: Callable[..., Child]) -> None:
+    server = start()
+    connection = server.http()
+    connection.request("GET", "/crowd")
+    assert connection.getresponse().read() == b"signalled"
+    connection.close()
+    said, _ = server.process.communicate(timeout=20)
+    assert said == "stopped after []\n"
+
+
 def test_an_address_in_use_is_a_clear_error(server: Child, tmp_path: Path) -> None:
     options = json.dumps({"port": server.port, "max_body": 1, "spool_dir": str(tmp_path)})
     ended = subprocess.run(
