@@ -162,26 +162,29 @@ class Hub:
                     if not feed.ended
                     and (everything or feed in self._unread or feed.image_id in rung)
                 ]
-                began = monotonic()
-                await self._look(due)
-                # A look at very many builds takes longer: then there are fewer, with more in each.
-                await asyncio.sleep(max(GAP_SECONDS, monotonic() - began))
+                await asyncio.sleep(await self._look(due) if due else GAP_SECONDS)
 
-    async def _look(self, due: list[Feed]) -> None:
-        if not due:
-            return
+    async def _look(self, due: list[Feed]) -> float:
+        """Returns how long to rest: as a look at very many builds takes longer, there are fewer
+        then, with more in each."""
         try:
-            found = await in_reader(look, [feed.asks() for feed in due])
+            found, seconds = await in_reader(_timed, [feed.asks() for feed in due])
         except PASSING:
             logger.warning("the database is away; readers wait", exc_info=True)
             self._unread.update(feed for feed in due if feed in self._readers)
-            await asyncio.sleep(SAFETY_SECONDS)
-            return
+            return SAFETY_SECONDS
         self._unread.difference_update(due)
         for feed in due:
             if feed.take(found.get((feed.image_id, feed.attempt))) and feed in self._readers:
                 self._unread.add(feed)
                 self._wake.set()
+        return min(max(GAP_SECONDS, seconds), SAFETY_SECONDS)
+
+
+def _timed(asked: list[Asked]) -> tuple[dict[tuple[UUID, int], Seen], float]:
+    """What the look takes itself: a busy loop may only hear of its end much later."""
+    began = monotonic()
+    return look(asked), monotonic() - began
 
 
 _HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
