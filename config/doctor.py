@@ -14,8 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core import checks
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import DatabaseError
 
 from builds import actors  # noqa: F401  (declares the queue)
 from builds.conf import BuildSettings, build_settings
@@ -111,12 +110,11 @@ def _engine(config: BuildSettings) -> Iterator[Finding]:
 
 def _migrations() -> Iterator[Finding]:
     try:
-        executor = MigrationExecutor(connection)
-        due = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        due = setup.migrations_due()
     except DatabaseError:
         return  # the check of the database says why
     if due:
-        saw = f"{len(due)} migrations are due"
+        saw = f"{due} migrations are due"
         hint = "`make up` makes them, elsewhere `manage.py migrate`"
         yield Finding(part="database", saw=saw, hint=hint, fatal=bool(settings.BUILDS.redis_url))
 

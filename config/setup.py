@@ -3,8 +3,11 @@
 import fcntl
 import secrets
 import socket
+from contextlib import suppress
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from time import time
 from typing import TextIO
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -25,6 +28,10 @@ BUSYBOX = Path("/bin/busybox")
 
 class InUse(Exception):
     """Another process has what this one needs. The text says what and what to do."""
+
+
+class Unmigrated(Exception):
+    """The database is not as this version needs it. The text says what to do."""
 
 
 def lock(data_dir: Path) -> TextIO:
@@ -50,19 +57,36 @@ def check_port(host: str, port: int, variable: str) -> None:
             raise InUse(text) from problem
 
 
-def clear_spool(folder: Path) -> None:
-    """Removes what uploads left that were under way when the process was killed."""
+def clear_spool(folder: Path, *, untouched: timedelta = timedelta()) -> None:
+    """Removes what uploads left that were under way when their process was killed.
+
+    Where others may be uploading: only what nobody has written to for so long.
+    """
     for left in folder.iterdir():
-        left.unlink()
+        with suppress(FileNotFoundError):  # another one that starts has removed it
+            if time() - left.stat().st_mtime >= untouched.total_seconds():
+                left.unlink()
+
+
+def migrations_due() -> int:
+    """How many the database lacks for this version."""
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def migrate() -> bool:
     """Brings the database to this version; says whether there was anything to do."""
-    executor = MigrationExecutor(connection)
-    due = bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    due = migrations_due() > 0
     if due:
         call_command("migrate", verbosity=0, interactive=False)
     return due
+
+
+def check_migrated() -> None:
+    """Raises Unmigrated; for those of many processes, of which none may do it by itself."""
+    if due := migrations_due():
+        text = f"the database lacks {due} migrations of this version: run `manage.py migrate`"
+        raise Unmigrated(text)
 
 
 def static() -> None:

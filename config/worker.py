@@ -32,7 +32,7 @@ from builds.machine import keep_measuring
 from builds.models import Build
 from builds.own_engine import engine
 from builds.worker import WORKER
-from config import metrics
+from config import metrics, setup
 from config.logs import keep_errors
 from images import logos
 from operators import bulk
@@ -158,18 +158,21 @@ def _try(duty: Callable[[], object]) -> bool:
 
 
 def _alive() -> frozenset[UUID]:
-    """The builds that are under way. Ends the process when the database does not come."""
+    """The builds that are under way. Ends the process when the database does not come, or is not
+    as this version needs it: whoever keeps this process running may start it anew."""
     until = monotonic() + BOOT_SECONDS
     while True:
         try:
+            setup.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
         except (OperationalError, InterfaceError) as problem:
             connections.close_all()
             if monotonic() > until:
-                # Whoever keeps this process running may start it anew.
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")
             logger.warning("the database is away; this worker waits: %s", problem)
             sleep(1)
+        except setup.Unmigrated as problem:
+            sys.exit(str(problem))
 
 
 def start() -> Callable[[], None]:

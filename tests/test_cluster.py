@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -129,6 +130,21 @@ def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> N
     answer = httpx.get(f"{cluster.url}/readyz", trust_env=False)
     assert answer.status_code == 200, answer.text
     assert answer.json()["parts"]["queue"] == "ok"
+
+
+def test_neither_web_nor_workers_start_on_a_database_of_another_version(
+    registry: str, tmp_path: Path
+) -> None:
+    given = servers()
+    with psycopg.connect(given["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("CREATE DATABASE bare")
+    given["DATABASE_URL"] = given["DATABASE_URL"].rpartition("/")[0] + "/bare"
+    web, worker = (Cluster(tmp_path / name, registry, **given) for name in ("web", "worker"))
+    starting = {web: web.run("manage.py", "web"), worker: worker.run_worker()}
+    for each, process in starting.items():
+        assert process.wait(30) != 0
+        said = each.output()
+        assert re.search(r"lacks \d+ migrations of this version: run `manage.py migrate`", said)
 
 
 def test_of_two_processes_with_one_signature_one_takes_it(

@@ -1,4 +1,7 @@
+import os
 import socket
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,13 @@ def test_a_data_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_killed_uploads_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "tmpabc.upload.zip").write_bytes(b"x")
+    left, under_way = tmp_path / "tmpabc.upload.zip", tmp_path / "tmpdef.upload.zip"
+    for each in (left, under_way):
+        each.write_bytes(b"x")
+    an_hour_ago = time.time() - 3600
+    os.utime(left, (an_hour_ago, an_hour_ago))
+    setup.clear_spool(tmp_path, untouched=timedelta(hours=1))
+    assert list(tmp_path.iterdir()) == [under_way]
     setup.clear_spool(tmp_path)
     assert not list(tmp_path.iterdir())
 

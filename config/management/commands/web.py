@@ -1,10 +1,13 @@
 """`manage.py web`: API, pages and admin alone, beside workers in processes of their own."""
 
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 from django.utils.module_loading import import_string
 
 from accounts.credentials import header_check
@@ -20,7 +23,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not environment().redis_url:
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
+        with suppress(OperationalError):  # away: it answers 503 until it is there
+            try:
+                setup.check_migrated()
+            except setup.Unmigrated as problem:
+                raise CommandError(str(problem)) from problem
         setup.static()
+        spool_dir = Path(settings.FILE_UPLOAD_TEMP_DIR)
+        setup.clear_spool(spool_dir, untouched=timedelta(hours=1))
         keep_errors()
         try:
             serve(
@@ -28,7 +38,7 @@ class Command(BaseCommand):
                 import_string("config.asgi.application"),
                 host=environment().host,
                 port=environment().port,
-                spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
+                spool_dir=spool_dir,
                 max_body=settings.MAX_BODY_BYTES,
                 refuse=header_check("/images/", "/logos/", "/api_keys/"),
             )
