@@ -14,7 +14,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core import checks
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from builds import actors  # noqa: F401  (declares the queue)
 from builds.conf import BuildSettings, build_settings
