@@ -30,7 +30,6 @@ class ThisWorker:
         self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.stopping = threading.Event()
-        self._threads = 0
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
         self._resting = False
@@ -95,16 +94,15 @@ class ThisWorker:
     @property
     def threads(self) -> int:
         """Builds that it runs at once."""
-        return self._threads or build_settings().workers
+        return build_settings().workers
 
     def free(self) -> int:
         """How many builds more it could run."""
         resting = self.stopping.is_set() or self._resting
         return 0 if resting else self.threads - len(self.held())
 
-    def sign_on(self, threads: int = 0) -> None:
+    def sign_on(self) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""
-        self._threads = threads or self._threads
         now = timezone.now()
         if not Worker.objects.filter(pk=self.name).update(seen_at=now):
             Worker.objects.create(

@@ -51,9 +51,11 @@ class Housekeeping(Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         alive = _alive()
+        # One setting says how many, whoever starts the process; dramatiq would take eight.
+        worker.worker_threads = WORKER.threads
         # What a busy process fetches ahead, an idle one never hears of.
         worker.queue_prefetch = worker.worker_threads
-        _try(partial(WORKER.sign_on, worker.worker_threads))
+        _try(WORKER.sign_on)
         _try(metrics.serve_worker)
         keep_errors()
         engine().sweep(alive)
@@ -183,7 +185,7 @@ def start() -> Callable[[], None]:
         orphans = reaper.settle_orphans(Build.objects.running())
         if orphans:
             logger.info("%s interrupted builds start again", len(orphans))
-    worker = dramatiq.Worker(broker, worker_threads=build_settings().workers)
+    worker = dramatiq.Worker(broker)
     worker.start()
     if alone:
         lifecycle.resend_queued()

@@ -39,8 +39,7 @@ class Cluster(Instance):
         return worker
 
     def run_worker(self) -> subprocess.Popen[bytes]:
-        options = ["--processes", "1", "--threads", "2"]
-        return self.run("-m", "dramatiq", "config.worker", *options)
+        return self.run("-m", "dramatiq", "config.worker", "--processes", "1")
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
         for worker in self.workers:

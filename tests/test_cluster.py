@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import LiteralString
+from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from tests.accounts.keypair import Keypair
 from tests.cluster import Cluster
@@ -28,6 +30,18 @@ CONTEXT = zipped(a_txt="a")
 
 def servers() -> dict[str, str]:
     return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+
+
+@pytest.fixture
+def nothing_yet() -> dict[str, str]:
+    """The same servers, with nothing of what the others have there."""
+    given, name = servers(), f"own_{uuid4().hex}"
+    with psycopg.connect(given["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return {
+        "DATABASE_URL": given["DATABASE_URL"].rpartition("/")[0] + f"/{name}",
+        "REDIS_URL": given["REDIS_URL"].rpartition("/")[0] + "/1",
+    }
 
 
 @pytest.fixture(scope="session")
@@ -133,13 +147,9 @@ def test_each_part_that_a_cluster_needs_is_named_as_ready(cluster: Cluster) -> N
 
 
 def test_neither_web_nor_workers_start_on_a_database_of_another_version(
-    registry: str, tmp_path: Path
+    registry: str, nothing_yet: dict[str, str], tmp_path: Path
 ) -> None:
-    given = servers()
-    with psycopg.connect(given["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute("CREATE DATABASE bare")
-    given["DATABASE_URL"] = given["DATABASE_URL"].rpartition("/")[0] + "/bare"
-    web, worker = (Cluster(tmp_path / name, registry, **given) for name in ("web", "worker"))
+    web, worker = (Cluster(tmp_path / name, registry, **nothing_yet) for name in ("web", "worker"))
     starting = {web: web.run("manage.py", "web"), worker: worker.run_worker()}
     for each, process in starting.items():
         assert process.wait(30) != 0
@@ -171,10 +181,10 @@ def test_of_two_processes_with_one_signature_one_takes_it(
 
 
 def test_machines_that_share_no_folder_work_on_the_same_files(
-    registry: str, tmp_path: Path
+    registry: str, nothing_yet: dict[str, str], tmp_path: Path
 ) -> None:
     with running_s3(tmp_path / "s3") as s3:
-        environment = {**servers(), **s3.environment(), "SLIPWAY_SECRET_KEY": "the-same-on-all"}
+        environment = {**nothing_yet, **s3.environment(), "SLIPWAY_SECRET_KEY": "the-same-on-all"}
         one = Cluster(tmp_path / "one", registry, **environment)
         other = Cluster(tmp_path / "other", registry, **environment)
         with one:

@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 
 from api.changelists import BoundedChangeList
 from api.lookups import indexed
@@ -29,6 +30,7 @@ from builds.status import RUNNING, Status, state_word
 from operators.operated import OperatedAdmin
 
 LETTER = re.compile(r"\w")
+BREAK = mark_safe(":<wbr>")
 PLACES = 1_000
 """Places in the queue that the list tells."""
 
@@ -139,8 +141,9 @@ class BuildAdmin(OperatedAdmin):
     @admin.display(description="worker")
     def worker_name(self, build: Build) -> str:
         """Its host and process; the rest tells it from those that had the same before."""
-        host = build.worker.rpartition(":")[0]
-        return format_html('<span title="{}">{}</span>', build.worker, host) if host else ""
+        host = build.worker.split(":")[:-1]
+        shown = format_html_join(BREAK, "{}", ((each,) for each in host))
+        return format_html('<span title="{}">{}</span>', build.worker, shown)
 
 
 def _holding(word: str) -> Q:

@@ -89,7 +89,7 @@ def test_what_waits_and_runs_is_told_from_the_database(order: Order) -> None:
 
 def test_workers_are_told_with_what_they_do_and_their_disks(order: Order) -> None:
     build = order("echo hello")
-    WORKER.sign_on(2)
+    WORKER.sign_on()
     machine = {"parts": {"files": 5}, "budget": 50, "free": 45}
     seen = timezone.now() - timedelta(seconds=7)
     with WORKER.claim(build.pk):

@@ -52,7 +52,7 @@ def read(client: Client, path: str = PAGE) -> str:
 
 
 def test_the_page_shows_workers_what_they_do_and_what_waits(turner: Client, order: Order) -> None:
-    WORKER.sign_on(2)
+    WORKER.sign_on()
     running, _ = order("echo hello", name="running"), order("echo hello", name="waiting")
     with WORKER.claim(running.pk):
         page = read(turner)

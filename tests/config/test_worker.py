@@ -103,15 +103,16 @@ def test_leases_are_renewed_and_builds_rescued_while_the_housekeeping_is_busy(
 
     monkeypatch.setattr(WORKER, "stopping", threading.Event())
     monkeypatch.setattr(WORKER, "renew", renewed.release)
-    monkeypatch.setattr(WORKER, "sign_on", lambda *_: None)
+    monkeypatch.setattr(WORKER, "sign_on", lambda: None)
     monkeypatch.setattr(worker, "keep_measuring", lambda: None)
     monkeypatch.setattr(worker, "keep_errors", lambda: None)  # for the life of the process
     monkeypatch.setattr(worker, "rescue", rescued.release)
     monkeypatch.setattr(worker, "obey", lambda _: None)
     monkeypatch.setattr(worker, "tick", tidy)
-    running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=1)
+    running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=8)
     worker.Housekeeping().before_worker_boot(running.broker, running)
     try:
+        assert running.worker_threads == WORKER.threads == 2
         assert stuck.wait(20)
         for _ in range(3):
             assert renewed.acquire(timeout=20)
