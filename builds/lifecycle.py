@@ -167,4 +167,9 @@ def resend_queued() -> None:
 
 
 def _on_commit(send: Callable[[], object]) -> None:
-    transaction.on_commit(send, robust=True)
+    """What is decided stands, whether or not the queue can be told: the housekeeping tells it."""
+
+    def tell() -> None:  # Django names it where it fails, and `send` may have no name
+        send()
+
+    transaction.on_commit(tell, robust=True)

@@ -21,7 +21,7 @@ from tests.conftest import script, zipped
 from tests.instance import events, post, send, watch
 from tests.s3 import S3, running_s3
 from tests.together import at_once
-from tests.with_servers import kill
+from tests.with_servers import kill, redis
 
 pytestmark = pytest.mark.servers
 
@@ -178,6 +178,23 @@ def test_of_two_processes_with_one_signature_one_takes_it(
                 client.headers.update(headers)
             answers = at_once(lambda client: client.get("/images/"), one, other)
             assert sorted(answer.status_code for answer in answers) == [200, 401]
+
+
+def test_what_is_ordered_while_redis_is_away_is_built_when_it_is_back(
+    registry: str, nothing_yet: dict[str, str], tmp_path: Path
+) -> None:
+    with redis(tmp_path) as queue:
+        environment = {**nothing_yet, "REDIS_URL": queue.url}
+        with Cluster(tmp_path / "data", registry, **environment) as running:
+            running.manage("create_user", "patient")
+            key = running.manage("create_api_key", "patient").strip()
+            running.add_worker()
+            queue.kill()
+            with running.client(key) as client:
+                assert client.get("/readyz").json()["parts"]["queue"] != "ok"
+                made = send(client, script("echo ran"), CONTEXT, username="patient")
+                queue.start()
+                assert watch(client, made["image_id"])[1] == "built and pushed"
 
 
 def test_machines_that_share_no_folder_work_on_the_same_files(
