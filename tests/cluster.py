@@ -1,10 +1,15 @@
 """A Slipway of several processes, with PostgreSQL, Redis and a registry between them."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 from tests.instance import Instance
+
+
+def servers() -> dict[str, str]:
+    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
 
 
 class Cluster(Instance):
