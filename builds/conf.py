@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builds.orders import Limits
+from builds.build_spec import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

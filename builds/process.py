@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from builds import spawner
-from builds.orders import Output, Stream
+from builds.build_spec import Output, Stream
 
 CLEAN_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
 # Slipway may have died before the signal that tells of its death was asked for.

@@ -24,7 +24,7 @@ from builds.engines.base import BuildFailed, EngineBroken
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
-from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.build_spec import BuildSpec, BuildOutcome, Output
 from builds.own_engine import engine
 from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
@@ -130,13 +130,13 @@ class Attempt:
             engine().discard(order)
         return outcome
 
-    def _order(self, work: Path) -> BuildOrder:
+    def _order(self, work: Path) -> BuildSpec:
         try:
             read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
         self.log.steps = read.steps
-        return BuildOrder(
+        return BuildSpec(
             build_id=self.build.pk,
             owner_id=self.build.owner_id,
             label=self.build.label,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
-from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.build_spec import BuildSpec, BuildOutcome, Output
 
 TICK_SECONDS = 0.1
 """Also how often a log that trickles is written down."""
@@ -66,8 +66,8 @@ class BuildEngine(Protocol):
 
     def sweep(self, alive: frozenset[UUID]) -> None: ...
 
-    def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]: ...
+    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]: ...
 
-    def discard(self, order: BuildOrder) -> None: ...
+    def discard(self, order: BuildSpec) -> None: ...
 
     def make_room(self, free_bytes: int) -> None: ...

@@ -25,7 +25,7 @@ from uuid import UUID
 
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
-from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.build_spec import BuildSpec, BuildOutcome, Output
 
 PIPE_BYTES = 4096
 """What a program that writes much into a pipe writes at once."""
@@ -43,7 +43,7 @@ class ScriptedEngine:
     def sweep(self, alive: frozenset[UUID]) -> None:
         """Nothing outlives this process."""
 
-    def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]:
+    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
         lines = [line.strip() for line in order.dockerfile.splitlines()]
         steps = sum(1 for line in lines if line and not line.startswith("#"))
         if not steps:
@@ -59,7 +59,7 @@ class ScriptedEngine:
         yield "stdout", b""
         return _write_image(order)
 
-    def discard(self, order: BuildOrder) -> None:
+    def discard(self, order: BuildSpec) -> None:
         shutil.rmtree(order.work, ignore_errors=True)
 
     def make_room(self, free_bytes: int) -> None:
@@ -139,7 +139,7 @@ VERBS: dict[str, Callable[[str], Iterable[Output]]] = {
 }
 
 
-def _write_image(order: BuildOrder) -> BuildOutcome:
+def _write_image(order: BuildSpec) -> BuildOutcome:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         content = order.dockerfile.encode()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from builds.logs.lines import LogLine
-from builds.orders import Stream
+from builds.build_spec import Stream
 
 _SGR = re.compile(r"\x1b\[([0-9:;]*)m")
 _FRONT, _BACK = "38", "48"

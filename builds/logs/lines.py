@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
-from builds.orders import Stream
+from builds.build_spec import Stream
 
 LINE_CHARACTERS = 16 * 1024
 CUT = "…"

@@ -16,7 +16,7 @@ from builds.logs.masking import Masker
 from builds.logs.spool import Spool
 from builds.logs.store import CHUNK_LINES, append, size_of
 from builds.models import Build
-from builds.orders import Stream
+from builds.build_spec import Stream
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 
-from builds.orders import Output
+from builds.build_spec import Output
 from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
 from builds.registry.push import push_layout
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from builds.conf import BuildSettings
-from builds.orders import BuildOrder
+from builds.build_spec import BuildSpec
 from builds.registry import Registry, RegistryError, make_registry
 
 DEFAULT_PORTS = (":443", ":80")
@@ -13,7 +13,7 @@ class BaseRefused(Exception):
     """The build's owner may not pull it, or it does not exist. The text names it."""
 
 
-def find_own_bases(order: BuildOrder, settings: BuildSettings) -> BuildOrder:
+def find_own_bases(order: BuildSpec, settings: BuildSettings) -> BuildSpec:
     """The order with such bases told apart, and the rights of its owner to pull them.
 
     They are asked for each time: what turned private is refused to the next build. Raises

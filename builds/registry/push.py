@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from builds import process
-from builds.orders import Output
+from builds.build_spec import Output
 from builds.registry.auth import RegistryError
 
 TICK_SECONDS = 0.25

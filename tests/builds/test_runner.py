@@ -18,7 +18,7 @@ from builds import reaper, runner
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
-from builds.orders import BuildOutcome
+from builds.build_spec import BuildOutcome
 from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER

@@ -19,7 +19,7 @@ from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken
 from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Account, Wall
-from builds.orders import Output
+from builds.build_spec import Output
 from builds.process import Child, start
 
 TAIL_BYTES = 4_096

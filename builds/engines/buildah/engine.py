@@ -23,7 +23,7 @@ from builds.engines.sandbox.limits import ControlGroup, Controller, Hierarchy, h
 from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Account, Room, Wall
-from builds.orders import BuildOrder, BuildOutcome, Output
+from builds.build_spec import BuildSpec, BuildOutcome, Output
 from builds.process import Child, ProcessError, start_time
 
 SCRIPT = Path(__file__).with_name("build.sh")
@@ -72,7 +72,7 @@ class BuildahEngine:
 
         self._layers.drop_unused()
 
-    def build(self, order: BuildOrder) -> Generator[Output, None, BuildOutcome]:
+    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
         account = self._ready()
         self._folders.remember(
             Trace(build_id=order.build_id, owner_id=order.owner_id, work=order.work)
@@ -89,7 +89,7 @@ class BuildahEngine:
         finally:
             self._stores.leave(locks)
 
-    def discard(self, order: BuildOrder) -> None:
+    def discard(self, order: BuildSpec) -> None:
         self._clear(self._ready(), order.owner_id, order.build_id, order.work)
 
     def make_room(self, free_bytes: int) -> None:
@@ -97,7 +97,7 @@ class BuildahEngine:
             free_bytes, self._ready()
         )
 
-    def _build(self, order: BuildOrder, account: Account) -> Generator[Output, None, BuildOutcome]:
+    def _build(self, order: BuildSpec, account: Account) -> Generator[Output, None, BuildOutcome]:
         network = order.network and self._network and can_have_network(account.uid)
         if order.network and not network:
             yield "stderr", b"This machine gives builds no network.\n"
@@ -140,7 +140,7 @@ class BuildahEngine:
             raise self._failure(order, exit_code or 0, tail, hit)
         return self._take_out(order, known)
 
-    def _take_out(self, order: BuildOrder, known: dict[str, Path]) -> BuildOutcome:
+    def _take_out(self, order: BuildSpec, known: dict[str, Path]) -> BuildOutcome:
         layout = order.work / "attempt/layout"
         try:
             checked = self._layers.fill_in(layout, known) if known else frozenset()
@@ -151,7 +151,7 @@ class BuildahEngine:
         return outcome
 
     def _failure(
-        self, order: BuildOrder, exit_code: int, tail: bytes, hit: Controller | None
+        self, order: BuildSpec, exit_code: int, tail: bytes, hit: Controller | None
     ) -> EngineError:
         failure = verdict(
             exit_code=exit_code,
@@ -224,7 +224,7 @@ class BuildahEngine:
     def _group(self, build_id: UUID) -> ControlGroup:
         return ControlGroup(name=f"{self._instance}/{build_id}", hierarchies=self._groups())
 
-    def _lay_out(self, order: BuildOrder, account: Account) -> None:
+    def _lay_out(self, order: BuildSpec, account: Account) -> None:
         attempt = order.work / "attempt"
         self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
         (attempt / "Dockerfile").write_text(order.dockerfile)
@@ -242,7 +242,7 @@ class BuildahEngine:
             over={"/b/attempt/tmp/buildah-cache": "/b/owner/cache"},
         )
 
-    def _enter(self, order: BuildOrder, group: ControlGroup, task: str, *, network: bool) -> Child:
+    def _enter(self, order: BuildSpec, group: ControlGroup, task: str, *, network: bool) -> Child:
         owner = self._folders.owner(order.owner_id)
         # Last, so that it changes no layer, and each attempt's digest is its own.
         arguments = ["--label", f"slipway.build={order.build_id}"]

@@ -27,7 +27,7 @@ from builds.engines.sandbox.layout import (
     write_index,
 )
 from builds.engines.sandbox.wall import Account
-from builds.orders import BuildOutcome
+from builds.build_spec import BuildOutcome
 
 KEEP_BYTES = 1 << 20
 KEEP_SECONDS = 14 * 86_400.0

@@ -7,7 +7,7 @@ wrote that step, and nothing else.
 import re
 
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
-from builds.orders import BuildOrder
+from builds.build_spec import BuildSpec
 
 STEP = re.compile(r'building at STEP "(.*?) *": (.*)')
 RUN_EXIT = re.compile(r"while running runtime: exit status (\d+)$")
@@ -24,7 +24,7 @@ TEXT_LENGTH = 500
 
 
 def verdict(
-    *, exit_code: int, tail: bytes, entered: bool, built: bool, hit: str | None, order: BuildOrder
+    *, exit_code: int, tail: bytes, entered: bool, built: bool, hit: str | None, order: BuildSpec
 ) -> EngineError:
     """The error to raise; `entered` and `built` say how far the build came."""
     error = _last_error(tail)

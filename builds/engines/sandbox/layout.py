@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 from typing import Any, TypedDict
 
-from builds.orders import BuildOutcome
+from builds.build_spec import BuildOutcome
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

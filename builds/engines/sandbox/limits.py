@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from builds.orders import Limits
+from builds.build_spec import Limits
 from builds.process import end_processes
 
 CONTROLLERS = ("memory", "pids", "cpu")

@@ -15,7 +15,7 @@ from builds.engines.base import BuildEngine
 from builds.engines.buildah import BuildahEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.scripted import ScriptedEngine
-from builds.orders import BuildOrder, BuildOutcome, Limits, Output
+from builds.build_spec import BuildSpec, BuildOutcome, Limits, Output
 from builds.process import run
 from tests.registry import running_registry
 
@@ -69,7 +69,7 @@ class Yard:
     engine: BuildEngine
     folder: Path
     base: str = "scratch"
-    orders: list[BuildOrder] = field(default_factory=list)
+    orders: list[BuildSpec] = field(default_factory=list)
 
     def order(
         self,
@@ -81,7 +81,7 @@ class Yard:
         limits: Limits = ROOMY,
         build_args: tuple[tuple[str, str], ...] = (),
         bases: tuple[str, ...] | None = None,
-    ) -> BuildOrder:
+    ) -> BuildSpec:
         """An order for `dockerfile`; BASE in it is the base image, ONCE misses the cache."""
         build_id = uuid4()
         work = self.folder / "work" / str(build_id)
@@ -90,7 +90,7 @@ class Yard:
         context.mkdir(parents=True)
         for name, text in (files or {}).items():
             (context / name).write_text(text)
-        order = BuildOrder(
+        order = BuildSpec(
             build_id=build_id,
             owner_id=owner,
             label="owner/app:latest",
@@ -105,10 +105,10 @@ class Yard:
         self.orders.append(order)
         return order
 
-    def build(self, order: BuildOrder) -> Ran:
+    def build(self, order: BuildSpec) -> Ran:
         return drive(self.engine.build(order))
 
-    def again(self, order: BuildOrder) -> BuildOrder:
+    def again(self, order: BuildSpec) -> BuildSpec:
         """The same order as a new attempt."""
         return self.order(order.dockerfile, owner=order.owner_id, bases=order.bases)
 

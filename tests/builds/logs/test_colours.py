@@ -6,7 +6,7 @@ import pytest
 
 from builds.logs.colours import Colours
 from builds.logs.lines import LogLine
-from builds.orders import Stream
+from builds.build_spec import Stream
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.logs.lines import CUT, LINE_CHARACTERS, LineSplitter, LogLine
-from builds.orders import Stream
+from builds.build_spec import Stream
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from builds.orders import Output
+from builds.build_spec import Output
 from builds.process import start
 from builds.registry import PushFailed, Registry, RegistryError, client, make_registry, push
 from builds.registry.auth import AuthFileError, Credentials, RegistryAuth, read_credentials

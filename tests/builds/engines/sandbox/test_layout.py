@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builds.engines.sandbox.layout import LayoutError, read_layout, write_layout
-from builds.orders import BuildOutcome
+from builds.build_spec import BuildOutcome
 
 
 @pytest.fixture

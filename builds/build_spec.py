@@ -21,7 +21,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOrder:
+class BuildSpec:
     """One attempt, complete: an engine needs nothing else and may read nothing else."""
 
     build_id: UUID
