@@ -19,12 +19,12 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import context, dockerfile
+from builds.build_spec import BuildOutcome, BuildSpec, Output
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
-from builds.build_spec import BuildSpec, BuildOutcome, Output
 from builds.own_engine import engine
 from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases

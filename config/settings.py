@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import dj_database_url
 import django_stubs_ext
 
-from builds.conf import BuildSettings
 from builds.build_spec import Limits
+from builds.conf import BuildSettings
 from config.env import environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
-from builds.build_spec import BuildSpec, BuildOutcome, Output
+from builds.build_spec import BuildOutcome, BuildSpec, Output
 
 TICK_SECONDS = 0.1
 """Also how often a log that trickles is written down."""

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
+from builds.build_spec import BuildOutcome, BuildSpec, Output
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
-from builds.build_spec import BuildSpec, BuildOutcome, Output
 
 PIPE_BYTES = 4096
 """What a program that writes much into a pipe writes at once."""

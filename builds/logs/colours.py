@@ -8,8 +8,8 @@ SGR, `\x1b[1;31m`; what is none stays as it is.
 import re
 from collections.abc import Sequence
 
-from builds.logs.lines import LogLine
 from builds.build_spec import Stream
+from builds.logs.lines import LogLine
 
 _SGR = re.compile(r"\x1b\[([0-9:;]*)m")
 _FRONT, _BACK = "38", "48"

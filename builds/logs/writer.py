@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
+from builds.build_spec import Stream
 from builds.conf import build_settings
 from builds.logs.bell import ring
 from builds.logs.colours import Colours
@@ -16,7 +17,6 @@ from builds.logs.masking import Masker
 from builds.logs.spool import Spool
 from builds.logs.store import CHUNK_LINES, append, size_of
 from builds.models import Build
-from builds.build_spec import Stream
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024

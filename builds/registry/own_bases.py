@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from builds.conf import BuildSettings
 from builds.build_spec import BuildSpec
+from builds.conf import BuildSettings
 from builds.registry import Registry, RegistryError, make_registry
 
 DEFAULT_PORTS = (":443", ":80")

@@ -15,10 +15,10 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import reaper, runner
+from builds.build_spec import BuildOutcome
 from builds.conf import BuildSettings
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
-from builds.build_spec import BuildOutcome
 from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER

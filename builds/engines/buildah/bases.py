@@ -15,11 +15,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from uuid import UUID
 
+from builds.build_spec import Output
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken
 from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Account, Wall
-from builds.build_spec import Output
 from builds.process import Child, start
 
 TAIL_BYTES = 4_096

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID, uuid4
 
+from builds.build_spec import BuildOutcome, BuildSpec, Output
 from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
 from builds.engines.buildah.caches import Caches
@@ -23,7 +24,6 @@ from builds.engines.sandbox.limits import ControlGroup, Controller, Hierarchy, h
 from builds.engines.sandbox.networks import can_have_network
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.sandbox.wall import Account, Room, Wall
-from builds.build_spec import BuildSpec, BuildOutcome, Output
 from builds.process import Child, ProcessError, start_time
 
 SCRIPT = Path(__file__).with_name("build.sh")

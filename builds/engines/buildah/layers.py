@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
+from builds.build_spec import BuildOutcome
 from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.layout import (
     DIGEST,
@@ -27,7 +28,6 @@ from builds.engines.sandbox.layout import (
     write_index,
 )
 from builds.engines.sandbox.wall import Account
-from builds.build_spec import BuildOutcome
 
 KEEP_BYTES = 1 << 20
 KEEP_SECONDS = 14 * 86_400.0

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
+from builds.build_spec import Output
 from builds.engines.base import TICK_SECONDS, EngineBroken
 from builds.engines.sandbox.folders import Folders
 from builds.engines.sandbox.wall import Account
-from builds.build_spec import Output
 from builds.process import ProcessError, run
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")

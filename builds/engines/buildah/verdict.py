@@ -6,8 +6,8 @@ wrote that step, and nothing else.
 
 import re
 
-from builds.engines.base import BuildFailed, EngineBroken, EngineError
 from builds.build_spec import BuildSpec
+from builds.engines.base import BuildFailed, EngineBroken, EngineError
 
 STEP = re.compile(r'building at STEP "(.*?) *": (.*)')
 RUN_EXIT = re.compile(r"while running runtime: exit status (\d+)$")

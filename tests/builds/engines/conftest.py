@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from builds.build_spec import BuildOutcome, BuildSpec, Limits, Output
 from builds.engines.base import BuildEngine
 from builds.engines.buildah import BuildahEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.scripted import ScriptedEngine
-from builds.build_spec import BuildSpec, BuildOutcome, Limits, Output
 from builds.process import run
 from tests.registry import running_registry
 

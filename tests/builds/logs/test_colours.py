@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from builds.build_spec import Stream
 from builds.logs.colours import Colours
 from builds.logs.lines import LogLine
-from builds.build_spec import Stream
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

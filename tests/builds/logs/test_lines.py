@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builds.logs.lines import CUT, LINE_CHARACTERS, LineSplitter, LogLine
 from builds.build_spec import Stream
+from builds.logs.lines import CUT, LINE_CHARACTERS, LineSplitter, LogLine
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from builds.engines.sandbox.layout import LayoutError, read_layout, write_layout
 from builds.build_spec import BuildOutcome
+from builds.engines.sandbox.layout import LayoutError, read_layout, write_layout
 
 
 @pytest.fixture

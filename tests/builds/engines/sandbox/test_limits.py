@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from builds.engines.sandbox.limits import ControlGroup, Hierarchy, hierarchies, unheld
 from builds.build_spec import Limits
+from builds.engines.sandbox.limits import ControlGroup, Hierarchy, hierarchies, unheld
 
 LIMITS = Limits(memory_bytes=1 << 30, pids=500, cpus=1.5, disk_bytes=0)
 
