@@ -9,9 +9,17 @@ class EngineSettings:
     """One engine on one machine. Two engines never share a `root`."""
 
     root: Path
-    """Where stores, base images and records live. May lie below a 0700 folder."""
-    build_user: str | None = None
-    """Who builds when Slipway is root: an account with 65,536 subordinate ids. Else not asked."""
+    """Where base images, outputs and sockets live. May lie below a 0700 folder."""
+    engine_root: Path
+    """The root file system with BuildKit, skopeo and git. Only read."""
+    helper_socket: Path
+    """Where the helper process that starts builders listens."""
+    slots: int = 2
+    """Builds that run at once."""
+    warm_seconds: float = 120.0
+    """How long a builder that nobody uses is kept for its owner."""
+    cache_bytes: int = 20 << 30
+    """The size of an owner's cache, where the machine allows a file system image for it."""
     mirrors: tuple[tuple[str, str], ...] = ()
     """Pairs of a registry and the one to ask instead, such as ("docker.io", "mirror:5000")."""
     insecure_registries: frozenset[str] = frozenset()

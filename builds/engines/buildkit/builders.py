@@ -1,0 +1,267 @@
+"""Builders: sandboxes with a BuildKit daemon and an owner's cache, kept warm between builds.
+
+A builder belongs to one owner and serves one build at a time. An owner whose builds run side by
+side has several, each with a cache of its own.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
+from uuid import UUID, uuid4
+
+from builds.build_spec import Limits
+from builds.engines.base import EngineBroken
+from builds.engines.buildkit.outputs import Output
+from builds.engines.sandbox.helper import Builder as Sandbox
+from builds.engines.sandbox.helper import Helper, HelperError
+from builds.engines.sandbox.networks import denied
+from builds.engines.sandbox.settings import EngineSettings
+from builds.process import start_time
+
+MOST_PER_OWNER = 8
+LOG_BYTES = 2_000
+UNUSED_SECONDS = 14 * 86_400.0
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Builder:
+    """A running sandbox. `folder` is Slipway's own: the sandbox does not see it."""
+
+    owner_id: UUID
+    slot: int
+    network: bool
+    folder: Path
+    sandbox: Sandbox
+    output: Output
+    idle_since: float = 0.0
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "docker.sock"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the sandbox has ended by itself, or the helper with all of them."""
+        try:
+            return self.sandbox.has_ended()
+        except HelperError:
+            return True
+
+    @property
+    def log_tail(self) -> str:
+        """The end of the daemon's log, for operators."""
+        with suppress(OSError), (self.folder / "dockerd.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_BYTES))
+            return file.read().decode(errors="replace")
+        return ""
+
+    def end(self) -> None:
+        """Kill every process of it and wait until its mounts and control group are gone."""
+        try:
+            self.sandbox.close()
+        finally:
+            rmtree(self.folder, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class Lease:
+    """A builder in the hands of one build."""
+
+    builder: Builder
+    keep: bool = False
+    """Whether it may serve another build: false until the build has ended in an orderly way."""
+    drop_cache: bool = False
+    """Whether its cache goes with it."""
+
+
+@dataclass(slots=True)
+class _Owner:
+    busy: set[int] = field(default_factory=set)
+    outputs: dict[int, Output] = field(default_factory=dict)
+
+
+class Builders:
+    """All builders of this process."""
+
+    def __init__(self, settings: EngineSettings, helper: Helper) -> None:
+        self._settings = settings
+        self._helper = helper
+        self._root = settings.root / "builders"
+        self._folder = self._root / f"{os.getpid()}.{start_time(os.getpid())}"
+        self._outputs = settings.root / "outputs"
+        self._lock = threading.Lock()
+        self._idle: list[Builder] = []
+        self._owners: dict[UUID, _Owner] = {}
+
+    @contextmanager
+    def use(self, owner_id: UUID, *, network: bool, limits: Limits) -> Iterator[Lease]:
+        """A builder for one build. It is kept warm afterwards if the build says so."""
+        lease = Lease(self._take(owner_id, network=network, limits=limits))
+        try:
+            yield lease
+        finally:
+            self._give_back(lease)
+
+    def expire(self) -> None:
+        """End those that nobody has used for a while, and the oldest of too many."""
+        now = time.monotonic()
+        with self._lock:
+            self._idle.sort(key=lambda each: each.idle_since)
+            over = len(self._idle) - 2 * self._settings.slots
+            due = [
+                each
+                for at, each in enumerate(self._idle)
+                if at < over
+                or now - each.idle_since > self._settings.warm_seconds
+                or each.ended
+            ]
+            self._idle = [each for each in self._idle if each not in due]
+        for each in due:
+            each.end()
+
+    def sweep(self) -> None:
+        """Remove what processes left that are gone, and blobs that no build has named for long."""
+        for folder in self._root.glob("*.*"):
+            pid, _, started = folder.name.partition(".")
+            if not (pid.isdigit() and str(start_time(int(pid))) == started):
+                rmtree(folder, ignore_errors=True)
+        for folder in self._outputs.glob("*"):
+            Output(folder).drop_unused(time.time() - UNUSED_SECONDS)
+
+    def owners_by_age(self) -> list[UUID]:
+        """Who has a cache that no builder uses, the one longest unused first."""
+        self.expire()
+        caches = sorted(self._helper.caches(), key=lambda each: each.used_at)
+        return list(dict.fromkeys(each.owner for each in caches))
+
+    def drop_caches(self, owner_id: UUID) -> None:
+        """Drop an owner's caches, but for those that a build uses now."""
+        with self._lock:
+            due = [each for each in self._idle if each.owner_id == owner_id]
+            self._idle = [each for each in self._idle if each not in due]
+            busy = set(self._owner(owner_id).busy)
+        for each in due:
+            each.end()
+        for slot in set(range(MOST_PER_OWNER)) - busy:
+            self._drop_cache(owner_id, slot)
+
+    def _take(self, owner_id: UUID, *, network: bool, limits: Limits) -> Builder:
+        for builder in self._claim_idle(owner_id):
+            if builder.network == network and not builder.ended:
+                try:
+                    builder.sandbox.set_limits(limits)
+                except HelperError:
+                    pass
+                else:
+                    return builder
+            self._give_back(Lease(builder))
+        return self._start(owner_id, network=network, limits=limits)
+
+    def _claim_idle(self, owner_id: UUID) -> Iterator[Builder]:
+        while True:
+            with self._lock:
+                builder = next((each for each in self._idle if each.owner_id == owner_id), None)
+                if builder is None:
+                    return
+                self._idle.remove(builder)
+                self._owner(owner_id).busy.add(builder.slot)
+            yield builder
+
+    def _start(self, owner_id: UUID, *, network: bool, limits: Limits) -> Builder:
+        for slot in range(MOST_PER_OWNER):
+            with self._lock:
+                busy = self._owner(owner_id).busy
+                if slot in busy:
+                    continue
+                busy.add(slot)
+            try:
+                return self._start_in(owner_id, slot, network=network, limits=limits)
+            except HelperError as problem:
+                self._release(owner_id, slot)
+                if problem.code == "in-use":  # by another process on this machine
+                    continue
+                text = f"The builder could not be started: {problem}"
+                raise EngineBroken(text, code="builder") from problem
+            except BaseException:
+                self._release(owner_id, slot)
+                raise
+        raise EngineBroken("Too many builds of this owner run on this machine.", code="builder")
+
+    def _start_in(self, owner_id: UUID, slot: int, *, network: bool, limits: Limits) -> Builder:
+        folder = self._folder / uuid4().hex
+        folder.mkdir(parents=True, mode=0o700)
+        try:
+            with (folder / "dockerd.log").open("wb") as log, listen(folder) as listener:
+                sandbox = self._helper.start_builder(
+                    owner_id,
+                    slot=slot,
+                    network=network,
+                    deny=denied(self._settings.deny) if network else [],
+                    limits=limits,
+                    cache_bytes=self._settings.cache_bytes,
+                    listener=listener.fileno(),
+                    log=log.fileno(),
+                )
+        except BaseException:
+            rmtree(folder, ignore_errors=True)
+            raise
+        with self._lock:
+            outputs = self._owner(owner_id).outputs
+            output = outputs.setdefault(slot, Output(self._outputs / f"{owner_id}.{slot}"))
+        return Builder(
+            owner_id=owner_id,
+            slot=slot,
+            network=network,
+            folder=folder,
+            sandbox=sandbox,
+            output=output,
+        )
+
+    def _give_back(self, lease: Lease) -> None:
+        builder = lease.builder
+        if lease.keep and not lease.drop_cache and not builder.ended:
+            with self._lock:
+                builder.idle_since = time.monotonic()
+                self._idle.append(builder)
+                self._owner(builder.owner_id).busy.discard(builder.slot)
+            self.expire()
+            return
+        try:
+            builder.end()
+            if lease.drop_cache:
+                self._drop_cache(builder.owner_id, builder.slot)
+        finally:
+            self._release(builder.owner_id, builder.slot)
+
+    def _drop_cache(self, owner_id: UUID, slot: int) -> None:
+        with suppress(HelperError):  # a builder of another process uses it
+            self._helper.drop(owner_id, slot)
+            with self._lock:
+                output = self._owner(owner_id).outputs.pop(slot, None)
+            (output or Output(self._outputs / f"{owner_id}.{slot}")).drop()
+
+    def _release(self, owner_id: UUID, slot: int) -> None:
+        with self._lock:
+            self._owner(owner_id).busy.discard(slot)
+
+    def _owner(self, owner_id: UUID) -> _Owner:
+        return self._owners.setdefault(owner_id, _Owner())
+
+
+@contextmanager
+def listen(folder: Path) -> Iterator[socket.socket]:
+    """A listening socket `docker.sock` in a folder, however long the folder's path is."""
+    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"/proc/self/fd/{fd}/docker.sock")
+            listener.listen(64)
+            yield listener
+    finally:
+        os.close(fd)

@@ -1,0 +1,304 @@
+"""The BuildKit engine: one build's life, from the spec to a checked image."""
+
+import shutil
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+from builds.build_spec import Base, BuildEvent, BuildOutcome, BuildSpec, StepOutput, StepState, StepUpdate
+from builds.dockerfile import onbuild_references
+from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, EngineError, Problem
+from builds.engines.buildkit.base_fetch import BaseHold
+from builds.engines.buildkit.bases import BaseImages, FetchedBase
+from builds.engines.buildkit.builders import Builder, Builders, Lease
+from builds.engines.buildkit.client import (
+    ClientFiles,
+    NamedContext,
+    start_build,
+    start_prune,
+    write_definition,
+)
+from builds.engines.buildkit.machine import find_problems
+from builds.engines.buildkit.progress import ProgressReader
+from builds.engines.buildkit.rawjson import Malformed, RawJson
+from builds.engines.buildkit.stages import stages_of
+from builds.engines.buildkit.verdict import Evidence, verdict
+from builds.engines.sandbox.helper import BuilderUsage, Helper, HelperError
+from builds.engines.sandbox.layout import LayoutError
+from builds.engines.sandbox.settings import EngineSettings
+from builds.process import ProcessError
+
+LOOK_SECONDS = 1.0
+TAIL_BYTES = 8_192
+PRUNE_BELOW = 0.25
+"""With less of a cache free than this, the least recently used half of it goes before a build."""
+PRUNE_SECONDS = 60.0
+FULL = 0.01
+_DAMAGED = ("structure needs cleaning", "input/output error", "read-only file system")
+
+
+class CacheDamaged(Exception):
+    """The builder could not use its owner's cache."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of one run of the client."""
+
+    progress: ProgressReader
+    before: BuilderUsage
+    json: RawJson = field(default_factory=RawJson)
+    tails: dict[int | None, bytes] = field(default_factory=dict)
+    exit_code: int = 0
+
+    def events(self, data: bytes) -> Iterator[BuildEvent]:
+        """The events that some of the client's stderr tells of."""
+        for value in self.json.feed(data):
+            for event in self.progress.read(value):
+                if isinstance(event, StepOutput):
+                    tail = self.tails.get(event.step, b"") + event.data
+                    self.tails[event.step] = tail[-TAIL_BYTES:]
+                yield event
+
+
+class BuildKitEngine:
+    """Keeps the promises of BuildEngine with BuildKit in sandboxes."""
+
+    name: Literal["buildkit", "scripted"] = "buildkit"
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._helper = Helper(settings.helper_socket)
+        self._bases = BaseImages(settings)
+        self._builders = Builders(settings, self._helper)
+
+    def problems(self) -> list[Problem]:
+        return find_problems(self._settings, self._helper)
+
+    def sweep(self, alive: frozenset[UUID]) -> None:
+        self._builders.sweep()
+        self._bases.sweep()
+
+    def build(self, spec: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
+        try:
+            network = spec.network and self._helper.info().network
+            if spec.network and not network:
+                yield StepOutput("stderr", b"This machine gives builds no network.\n")
+            with BaseHold() as hold:
+                return (yield from self._try_twice(spec, hold, network=network))
+        except (OSError, ProcessError, HelperError) as error:
+            raise EngineBroken(f"The build could not be run: {error}", code="engine") from error
+
+    def discard(self, spec: BuildSpec) -> None:
+        shutil.rmtree(spec.work, ignore_errors=True)
+
+    def make_room(self, free_bytes: int) -> None:
+        self._builders.expire()
+        if self._free() >= free_bytes:
+            return
+        for owner_id in self._builders.owners_by_age():
+            if self._free() >= free_bytes:
+                return
+            self._builders.drop_caches(owner_id)
+        self._bases.drop_unused(free_bytes)
+
+    def _try_twice(
+        self, spec: BuildSpec, hold: BaseHold, *, network: bool
+    ) -> Generator[BuildEvent, None, BuildOutcome]:
+        """Once more with an empty cache where the cache turned out to be damaged."""
+        fetched: Sequence[FetchedBase] | None = None
+        progress: ProgressReader | None = None
+        for tries_left in (1, 0):
+            with self._builders.use(spec.owner_id, network=network, limits=spec.limits) as lease:
+                # The daemon starts while the bases are fetched.
+                if fetched is None:
+                    fetched = yield from self._fetch(spec, hold)
+                    progress = ProgressReader(
+                        stages_of(spec.dockerfile, fetched), spec.dockerfile.shared
+                    )
+                try:
+                    return (yield from self._build(spec, lease, fetched, progress))
+                except CacheDamaged as problem:
+                    lease.drop_cache = True
+                    if not tries_left:
+                        text = "The builder could not be used, with a new cache either."
+                        raise EngineBroken(text, code="builder") from problem
+            yield StepOutput("stderr", b"The build cache was damaged; it was emptied.\n")
+        raise AssertionError("unreachable")
+
+    def _fetch(
+        self, spec: BuildSpec, hold: BaseHold
+    ) -> Generator[BuildEvent, None, tuple[FetchedBase, ...]]:
+        """Every base that the build needs, and those that ONBUILD triggers of others name."""
+        fetched: list[FetchedBase] = []
+        for base in spec.dockerfile.bases:
+            steps = [step.number for step in spec.dockerfile.steps if step.base == base.context]
+            yield from _update(steps, "started")
+            try:
+                fetched.append((yield from self._fetch_one(spec, base, hold)))
+            except EngineError:
+                yield from _update(steps, "failed")
+                raise
+            yield from _update(steps, "succeeded")
+        for base in self._named_by_triggers(spec, fetched):
+            fetched.append((yield from self._fetch_one(spec, base, hold)))
+        return tuple(fetched)
+
+    def _fetch_one(
+        self, spec: BuildSpec, base: Base, hold: BaseHold
+    ) -> Generator[BuildEvent, None, FetchedBase]:
+        if base.private:
+            (found,) = yield from self._bases.fetch_private(
+                [(base, base.digest)], hold, owner_id=spec.owner_id, auth_file=spec.auth_file
+            )
+        else:
+            (found,) = yield from self._bases.fetch([base], hold, pull=spec.pull)
+        return found
+
+    def _named_by_triggers(self, spec: BuildSpec, fetched: Sequence[FetchedBase]) -> list[Base]:
+        """Their text stands in the base's config, so the named context has exactly that name."""
+        known = {each.base.context for each in fetched}
+        named = []
+        for each in fetched:
+            references = onbuild_references(
+                each.config.onbuild, stages=spec.dockerfile.stage_names
+            )
+            for written, qualified in references:
+                if written not in known:
+                    known.add(written)
+                    named.append(replace(each.base, context=written, reference=qualified))
+        return named
+
+    def _build(
+        self,
+        spec: BuildSpec,
+        lease: Lease,
+        fetched: Sequence[FetchedBase],
+        progress: ProgressReader,
+    ) -> Generator[BuildEvent, None, BuildOutcome]:
+        builder = lease.builder
+        before = builder.sandbox.usage()
+        if before.disk_size and before.disk_free < before.disk_size * PRUNE_BELOW:
+            yield from self._prune(builder, before.disk_size // 2)
+        run = _Run(progress, before=before)
+        builder.output.begin()
+        yield from self._drive(spec, builder, fetched, run)
+        if run.exit_code == 0:
+            yield from self._said_of_memory(builder, run)
+            yield from progress.finish(success=True)
+            try:
+                outcome = builder.output.take(spec.work / "image")
+            except LayoutError as error:
+                builder.output.drop()
+                raise EngineBroken(f"The image is not whole: {error}", code="export") from error
+            lease.keep = True
+            return outcome
+        yield from progress.finish(success=False)
+        failure = self._failure(spec, builder, run)
+        lease.keep = isinstance(failure, BuildFailed)
+        lease.drop_cache = failure.code == "disk"
+        raise failure
+
+    def _drive(
+        self, spec: BuildSpec, builder: Builder, fetched: Sequence[FetchedBase], run: _Run
+    ) -> Generator[BuildEvent, None, None]:
+        definition = spec.work / "definition"
+        shutil.rmtree(definition, ignore_errors=True)
+        write_definition(definition, spec)
+        files = ClientFiles(
+            socket=builder.socket,
+            definition=definition,
+            context=spec.context,
+            output=builder.output.folder,
+            bases=[NamedContext(name=b.base.context, store=b.store, digest=b.digest) for b in fetched],
+        )
+        look_at = time.monotonic()
+        began = time.time()
+        with start_build(self._settings.engine_root, spec, files) as child:
+            with closing(child.read(TICK_SECONDS)) as reading:
+                for stream, data in reading:
+                    if stream == "stderr":
+                        try:
+                            yield from run.events(data)
+                        except (Malformed, KeyError, TypeError, ValueError) as error:
+                            raise EngineBroken(
+                                f"The builder's progress cannot be read: {error}", code="progress"
+                            ) from error
+                    yield from run.progress.settle(datetime.now(UTC))
+                    yield StepOutput("stderr", b"")
+                    if time.monotonic() >= look_at:
+                        look_at = time.monotonic() + LOOK_SECONDS
+                        self._check_disk(spec, builder, began)
+        run.json.close()
+        run.exit_code = child.exit_code or 0
+
+    def _check_disk(self, spec: BuildSpec, builder: Builder, began: float) -> None:
+        if self._free() < self._settings.reserve_bytes:
+            raise BuildFailed("The build server's disk is nearly full.", code="disk")
+        if builder.output.written_since(began) > spec.limits.disk_bytes:
+            limit = spec.limits.disk_bytes >> 20
+            raise BuildFailed(
+                f"The image is larger than the build's disk limit of {limit} MiB.", code="disk"
+            )
+
+    def _said_of_memory(self, builder: Builder, run: _Run) -> Generator[BuildEvent, None, None]:
+        kills = builder.sandbox.usage().oom_kill - run.before.oom_kill
+        if kills > 0:
+            text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
+            yield StepOutput("stderr", text.encode())
+
+    def _failure(self, spec: BuildSpec, builder: Builder, run: _Run) -> EngineError:
+        try:
+            after = builder.sandbox.usage()
+        except HelperError:
+            after = replace(run.before)
+        full = bool(after.disk_size) and (
+            after.disk_free < after.disk_size * FULL or after.inodes_free < 16
+        )
+        gone = builder.ended
+        said = run.json.text.lower()
+        if not full and after.oom_kill == run.before.oom_kill:
+            if any(sign in said for sign in _DAMAGED) and "did not complete" not in said:
+                raise CacheDamaged(run.json.text)
+            if gone and not run.tails:
+                raise CacheDamaged(builder.log_tail)
+        if gone and not full and after.oom_kill == run.before.oom_kill:
+            return EngineBroken("The builder ended in the middle of the build.", code="builder")
+        failed = run.progress.failed
+        steps = {step.number: step for step in spec.dockerfile.steps}
+        return verdict(
+            Evidence(
+                exit_code=run.exit_code,
+                text=run.json.text,
+                step=steps.get(failed) if failed else None,
+                step_error=run.progress.error_of(failed) if failed else "",
+                step_tail=run.tails.get(failed, b""),
+                oom_kills=after.oom_kill - run.before.oom_kill,
+                pids_refused=after.pids_max - run.before.pids_max,
+                memory_bytes=spec.limits.memory_bytes,
+                pids=spec.limits.pids,
+                disk_full=full,
+            ),
+            original=spec.dockerfile.original,
+        )
+
+    def _prune(self, builder: Builder, keep_bytes: int) -> Generator[BuildEvent, None, None]:
+        until = time.monotonic() + PRUNE_SECONDS
+        with start_prune(self._settings.engine_root, builder.socket, keep_bytes=keep_bytes) as child:
+            for _ in child.read(TICK_SECONDS):
+                yield StepOutput("stderr", b"")
+                if time.monotonic() > until:
+                    return
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._settings.root).free
+
+
+def _update(steps: Sequence[int], state: StepState) -> Iterator[StepUpdate]:
+    now = datetime.now(UTC)
+    return (StepUpdate(number, state, now) for number in steps)

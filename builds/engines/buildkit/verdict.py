@@ -1,0 +1,204 @@
+"""Why a build failed, from what the client said, how the failing step ended and the limits it hit.
+
+Parts of these texts may be forged by a RUN step. They choose the words for the owner of the build,
+who wrote that step, and nothing else.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builds.build_spec import Step
+from builds.engines.base import BuildFailed, EngineBroken, EngineError
+
+STEP_CHARACTERS = 120
+TEXT_CHARACTERS = 600
+CRASH_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 139: "SIGSEGV"}
+NOT_FOUND, NOT_EXECUTABLE, KILLED = 127, 126, 137
+
+_LINE = re.compile(r"^Dockerfile:(\d+)$", re.MULTILINE)
+_PARSE_LINE = re.compile(r"dockerfile parse error on line (\d+): ")
+_ERROR = re.compile(r"^ERROR: (?:failed to solve: )?(.*)", re.MULTILINE | re.DOTALL)
+_EXIT = re.compile(r"did not complete successfully: exit code: (\d+)")
+_RUNC = re.compile(r"runc run failed: unable to start container process: (.*)")
+_SHELL_MISSING = re.compile(r'exec: "(?P<program>[^"]*)":')
+# BuildKit's own names for what it works on, and places in its sandbox.
+_INSIDES = (
+    (re.compile(r"failed to (?:compute|calculate) (?:cache key|checksum)[^:\"]*: "), ""),
+    (re.compile(r"failed to load cache key: "), ""),
+    (re.compile(r"failed to calculate checksum of ref \S+: "), ""),
+    (re.compile(r"failed to copy (?:files|file info): "), ""),
+    (re.compile(r" ?ref [a-z0-9]+::[a-z0-9]+"), ""),
+    (re.compile(r"/b/owner/data/\S*?/buildkit\d+(?=/)"), ""),
+    (re.compile(r"/b/(?:owner|output|definition|context|bases)/\S*"), "…"),
+    (re.compile(r"/run/\S*buildkit\S*"), "…"),
+    (re.compile(r"rpc error: code = \w+ desc = "), ""),
+)
+_IDS = re.compile(r"(?:lchown|chown|unable to find (?:user|group)) .*invalid argument|invalid uid|setgroups.*invalid argument", re.DOTALL)
+_NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
+_DENIED_BASE = re.compile(r'source "docker-image://([^"]+)" (?:denied|not allowed) by policy')
+_MISSING_SOURCE = re.compile(r'"([^"]+)": not found')
+_DAMAGED = re.compile(r"unexpected EOF|gzip: invalid|archive/tar|invalid (?:tar )?header|flate: corrupt", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of a build that ended without an image."""
+
+    exit_code: int
+    """The client's: negative when a signal ended it."""
+    text: str
+    """What the client wrote beside progress objects."""
+    step: Step | None
+    """The step that failed by itself."""
+    step_error: str
+    step_tail: bytes
+    """The end of what that step wrote."""
+    oom_kills: int
+    """Processes that the kernel ended for memory during this build."""
+    pids_refused: int
+    memory_bytes: int
+    pids: int
+    disk_full: bool
+    """Whether the owner's cache image has less than 1 % of its bytes or inodes free."""
+    excluded: str = ""
+    """A source of COPY that the context has, but `.dockerignore` leaves out."""
+
+
+def verdict(found: Evidence, *, original: Callable[[str], str]) -> EngineError:
+    """The error to raise. Its text is one line; the line of the Dockerfile comes first.
+
+    `original` maps the names that stand for base images back to what the user wrote.
+    """
+    reason = original(_reason(found))
+    line = _line(found)
+    where = f"Dockerfile line {line}: " if line else ""
+    if found.oom_kills and (found.step or found.exit_code < 0):
+        limit = found.memory_bytes >> 20
+        subject = _subject(found.step)
+        return BuildFailed(
+            f"{where}{subject} used more memory than the build's limit of {limit} MiB.",
+            code="memory",
+            exit_code=_exit_code(found, reason),
+        )
+    if _NO_SPACE.search(reason) or (found.disk_full and not _EXIT.search(reason)):
+        return BuildFailed(
+            f"{where}The disk space of this owner's builds is used up: remove files in the RUN "
+            "step that makes them, or build a smaller image.",
+            code="disk",
+        )
+    if not found.text.strip() or found.exit_code < 0:
+        return EngineBroken(
+            f"The builder ended without a verdict (exit code {found.exit_code}).", code="died"
+        )
+    if _EXIT.search(reason) and found.step is not None:
+        return _failed_run(found, reason, where)
+    return _refused(found, reason, where, line)
+
+
+def _failed_run(found: Evidence, reason: str, where: str) -> BuildFailed:
+    code = _exit_code(found, reason)
+    subject = _subject(found.step)
+    text = f"{where}{subject} failed with exit code {code}.{_run_hint(found, code)}"
+    return BuildFailed(text, code="step", exit_code=code)
+
+
+def _run_hint(found: Evidence, code: int | None) -> str:
+    started = _RUNC.search(found.step_tail.decode(errors="replace"))
+    if started:
+        program = _SHELL_MISSING.search(started[1])
+        name = program["program"] if program else "the program"
+        if code == NOT_FOUND:
+            return f" {name} does not exist in the image."
+        if code == NOT_EXECUTABLE:
+            return f" {name} is not executable: set its mode, for example with COPY --chmod=755."
+        return f" {shorten(started[1].strip(), 200)}"
+    if found.pids_refused:
+        return f" The build reached its limit of {found.pids} processes."
+    if code in CRASH_SIGNALS:
+        return f" The program crashed ({CRASH_SIGNALS[code]})."
+    if code == KILLED:
+        return " The program was killed (SIGKILL)."
+    tail = found.step_tail[-400:].decode(errors="replace")
+    if code == NOT_EXECUTABLE and "ermission denied" in tail:
+        return " The file is not executable: set its mode, for example with COPY --chmod=755."
+    if code == NOT_FOUND and "not found" in tail and "\r" in tail:
+        return " The script has Windows line ends: save it with LF."
+    return ""
+
+
+def _refused(found: Evidence, reason: str, where: str, line: int | None) -> BuildFailed:
+    if denied := _DENIED_BASE.search(reason):
+        return BuildFailed(
+            f"{where}The image {denied[1]} is used in a way that Slipway cannot see before the "
+            "build: name it in a FROM instruction of its own.",
+            code="base",
+        )
+    if _IDS.search(reason):
+        return BuildFailed(
+            f"{where}{_subject(found.step)} failed: user and group ids end at 65535 here.",
+            code="step",
+        )
+    if found.excluded:
+        return BuildFailed(
+            f"{where}{_subject(found.step)} failed: {found.excluded} is in the build context, but "
+            ".dockerignore leaves it out.",
+            code="step",
+        )
+    clean = _PARSE_LINE.sub("", reason)
+    if found.step is None or line is None:
+        return BuildFailed(shorten(f"{where}{clean}", TEXT_CHARACTERS), code="syntax")
+    if missing := _MISSING_SOURCE.search(clean):
+        return BuildFailed(
+            f"{where}{_subject(found.step)} failed: {missing[1]} does not exist.", code="step"
+        )
+    if _DAMAGED.search(clean):
+        return BuildFailed(
+            f"{where}{_subject(found.step)} failed: the archive is damaged: {shorten(clean, 300)}",
+            code="step",
+        )
+    text = f"{where}{_subject(found.step)} failed: {shorten(clean, 300)}"
+    return BuildFailed(text, code="step")
+
+
+def _reason(found: Evidence) -> str:
+    error = _ERROR.search(found.text)
+    reason = " ".join((error[1] if error else found.text or found.step_error).split())
+    for pattern, to in _INSIDES:
+        reason = pattern.sub(to, reason)
+    return reason.strip()
+
+
+def _line(found: Evidence) -> int | None:
+    parse = _PARSE_LINE.search(found.text)
+    named = parse or _LINE.search(found.text)
+    if named:
+        return int(named[1])
+    return found.step.line if found.step else None
+
+
+def _exit_code(found: Evidence, reason: str) -> int | None:
+    said = _EXIT.search(reason)
+    if said is None:
+        return None
+    code = int(said[1])
+    started = _RUNC.search(found.step_tail.decode(errors="replace"))
+    if code == 1 and started:
+        # runc's own exit code; Docker says 127 and 126 for the same.
+        if "no such file" in started[1] or "not found" in started[1]:
+            return NOT_FOUND
+        if "permission denied" in started[1] or "is a directory" in started[1]:
+            return NOT_EXECUTABLE
+    return code
+
+
+def _subject(step: Step | None) -> str:
+    return "The build" if step is None else shorten(step.text, STEP_CHARACTERS)
+
+
+def shorten(text: str, most: int) -> str:
+    """Cut out of the middle: the beginning names the command, the end often the culprit."""
+    if len(text) <= most:
+        return text
+    front = (most - 3) * 2 // 3
+    return f"{text[:front]} … {text[-(most - 3 - front):]}"
