@@ -5,6 +5,14 @@ from pathlib import Path
 
 HOSTNAME = "build"
 BUNDLE = "ssl/certs/ca-certificates.crt"
+CONTAINERD = """\
+version = 2
+root = "/b/owner/data/containerd/daemon"
+state = "/run/exec/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "/run/containerd.sock"
+"""
 FILES = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "group": "root:x:0:\nnogroup:x:65534:\n",
@@ -15,6 +23,7 @@ FILES = {
     "hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n",
     "nsswitch.conf": "hosts: files dns\n",
     "resolv.conf": "nameserver 10.0.2.3\n",
+    "containerd/config.toml": CONTAINERD,
     "docker/daemon.json": json.dumps({"features": {"containerd-snapshotter": True}}),
 }
 

@@ -41,11 +41,24 @@ NEST = (
     "--mount",
     "--",
 )
+# dockerd looks for a containerd of its own only once a second. Where either ends, all ends.
+DOCKERD_SCRIPT = """\
+containerd --config /etc/containerd/config.toml --log-level warn &
+containerd=$!
+until [ -S /run/containerd.sock ]; do
+  kill -0 $containerd || exit 1
+  sleep 0.005
+done
+LISTEN_FDS=1 bash -c 'LISTEN_PID=$$ exec "$@"' bash "$@" &
+exec 3<&-
+wait -n
+"""
 DOCKERD = (
-    *("bash", "-c", 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', "bash"),
+    *("bash", "-c", DOCKERD_SCRIPT, "bash"),
     *("dockerd", "--rootless", "--config-file=/etc/docker/daemon.json", "--host=fd://"),
     *("--data-root=/b/owner/data", "--exec-root=/run/exec", "--pidfile=/run/dockerd.pid"),
-    *("--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none"),
+    *("--containerd=/run/containerd.sock", "--bridge=none"),
+    *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
 )
 EMPTY_CACHE = (
     "find",
