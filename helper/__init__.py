@@ -1,0 +1,1 @@
+"""Privileged helper: starts builder sandboxes for unprivileged workers. Standard library only."""

@@ -1,0 +1,45 @@
+"""Entry point: `python3 -I -S helper/__main__.py --data-dir … --engine-root …`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+# Behind the standard library, so that nothing beside this package can stand in for a module of it.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH
+
+from helper import syscalls  # noqa: E402
+from helper.folders import FolderError  # noqa: E402
+from helper.server import Server  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="slipway-helper")
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--engine-root", type=Path, required=True)
+    parser.add_argument("--service-uid", type=int, default=os.getuid())
+    parser.add_argument("--service-gid", type=int, default=os.getgid())
+    parser.add_argument("--lifeline", type=int, help="a pipe; the helper ends when it closes")
+    parser.add_argument("--ready", type=int, help="a pipe; written to when the socket is there")
+    arguments = parser.parse_args()
+    for fd in (arguments.lifeline, arguments.ready):
+        if fd is not None:
+            os.set_inheritable(fd, False)
+    os.umask(0o077)
+    syscalls.become_subreaper()
+    try:
+        server = Server(
+            arguments.data_dir.resolve(),
+            arguments.engine_root,
+            service_uid=arguments.service_uid,
+            service_gid=arguments.service_gid,
+        )
+        server.serve(lifeline=arguments.lifeline, ready=arguments.ready)
+    except FolderError as error:
+        sys.stderr.write(f"slipway-helper: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

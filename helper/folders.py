@@ -1,0 +1,42 @@
+"""Folders below a data directory that the service user owns, opened without following links."""
+
+import fcntl
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+
+class FolderError(Exception):
+    """A folder is not what it must be; the helper does not start."""
+
+
+def open_private_folder(parent: Path, name: str) -> int:
+    """Open (or make) a folder that belongs to this user and nobody else may enter."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    parent_fd = os.open(parent, flags)
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent_fd)
+        fd = os.open(name, flags, dir_fd=parent_fd)
+    except OSError as error:
+        raise FolderError(f"{parent / name}: {error.strerror}") from error
+    finally:
+        os.close(parent_fd)
+    about = os.fstat(fd)
+    if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+        os.close(fd)
+        raise FolderError(f"{parent / name} must be the helper's own, with mode 0700.")
+    return fd
+
+
+def lock_folder(folder_fd: int) -> int:
+    """Hold the folder for this process alone."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open("lock", flags, 0o600, dir_fd=folder_fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise FolderError("A helper of this data directory runs already.") from None
+    return fd

@@ -1,0 +1,113 @@
+"""Ranges of 65,536 kernel ids, one per owner, so that owners share no per-user kernel budget.
+
+A range is assigned for as long as the owner has a cache. Ranges start above everything that
+systemd, adduser and useradd hand out, and skip what the files of accounts and subordinate ids name.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import UUID
+
+from helper.protocol import Refused
+
+SIZE = 1 << 16
+FIRST = 0x7000_0000
+COUNT = 4096
+FILE = "ids.json"
+
+
+class IdRanges:
+    """Persistent assignment of ranges to owners in a folder that only root can write."""
+
+    def __init__(self, folder_fd: int, taken: Iterable[range]) -> None:
+        self._folder_fd = folder_fd
+        self._taken = [r for r in taken if r.stop > FIRST]
+        self._indexes = self._load()
+
+    def owners(self) -> set[UUID]:
+        return set(self._indexes)
+
+    def assign(self, owner: UUID) -> int:
+        """The first id of the owner's range. Raises Refused when all ranges are in use."""
+        if owner not in self._indexes:
+            used = set(self._indexes.values())
+            # Two installations on one host start at different places.
+            wanted = (
+                index % COUNT for index in range(owner.int % COUNT, owner.int % COUNT + COUNT)
+            )
+            index = next((i for i in wanted if i not in used and self._is_free(i)), None)
+            if index is None:
+                raise Refused("no-ids", "Every id range is in use; drop caches of other owners.")
+            self._indexes[owner] = index
+            self._save()
+        return FIRST + self._indexes[owner] * SIZE
+
+    def adopt(self, owner: UUID, first_id: int) -> None:
+        """Take over the range that an owner's cache folder belongs to."""
+        index, rest = divmod(first_id - FIRST, SIZE)
+        if rest == 0 and 0 <= index < COUNT and owner not in self._indexes:
+            self._indexes[owner] = index
+            self._save()
+
+    def release(self, owner: UUID) -> None:
+        """Free the range. Only for owners whose caches are gone."""
+        if self._indexes.pop(owner, None) is not None:
+            self._save()
+
+    def _is_free(self, index: int) -> bool:
+        start = FIRST + index * SIZE
+        return all(r.stop <= start or r.start >= start + SIZE for r in self._taken)
+
+    def _load(self) -> dict[UUID, int]:
+        try:
+            fd = os.open(FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder_fd)
+        except FileNotFoundError:
+            return {}
+        with os.fdopen(fd) as file:
+            try:
+                loaded = {UUID(owner): int(index) for owner, index in json.load(file).items()}
+            except (ValueError, AttributeError, TypeError):
+                return {}  # caches without a range are dropped at start
+        return {owner: index for owner, index in loaded.items() if 0 <= index < COUNT}
+
+    def _save(self) -> None:
+        text = json.dumps({str(owner): index for owner, index in self._indexes.items()})
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(f"{FILE}.new", flags, 0o600, dir_fd=self._folder_fd)
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        os.rename(f"{FILE}.new", FILE, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
+
+
+def taken_ranges(etc: Path = Path("/etc")) -> list[range]:
+    """Ids of accounts, groups and subordinate ranges of this host."""
+    found = []
+    for name in ("subuid", "subgid"):
+        for fields in _rows(etc / name):
+            if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():  # noqa: PLR2004
+                found.append(range(int(fields[1]), int(fields[1]) + int(fields[2])))
+    for name in ("passwd", "group"):
+        for fields in _rows(etc / name):
+            if len(fields) > 2 and fields[2].isdigit():  # noqa: PLR2004
+                found.append(range(int(fields[2]), int(fields[2]) + 1))
+    return found
+
+
+def subordinate_range(name: str, user: str, uid: int, etc: Path = Path("/etc")) -> int | None:
+    """First id of a user's 65,535 or more subordinate ids in `name` (subuid or subgid)."""
+    for fields in _rows(etc / name):
+        if len(fields) == 3 and fields[0] in {user, str(uid)}:  # noqa: PLR2004
+            if fields[1].isdigit() and fields[2].isdigit() and int(fields[2]) >= SIZE - 1:
+                return int(fields[1])
+    return None
+
+
+def _rows(file: Path) -> list[list[str]]:
+    try:
+        return [line.split(":") for line in file.read_text(errors="replace").splitlines()]
+    except OSError:
+        return []

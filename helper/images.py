@@ -1,0 +1,259 @@
+"""Cache images: sparse ext4 files that are mounted through loop devices with autoclear.
+
+An image is locked through the open file that its loop device holds, so the lock tells whether any
+mount of it is left, whoever made it.
+
+Nothing waits for the disk (no journal, no barriers), so after a crash of the machine an image may
+be spoilt without a sign. A mark beside it holds the boot in which it was mounted last, and goes
+when the image has been written out: an image whose mark names another boot is made anew.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from helper import commands, syscalls
+from helper.commands import CommandError, run
+from helper.protocol import Refused
+
+LOCK_SECONDS = 5.0
+MOUNT_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOATIME
+MOUNT_OPTIONS = "errors=remount-ro,nobarrier,noinit_itable,discard"
+BYTES_PER_INODE = 8192
+
+LOOP_CONTROL = "/dev/loop-control"
+LOOP_SET_FD = 0x4C00
+LOOP_CLR_FD = 0x4C01
+LOOP_SET_STATUS64 = 0x4C04
+LOOP_CTL_GET_FREE = 0x4C82
+LO_FLAGS_AUTOCLEAR = 4
+LOOP_INFO64_BYTES = 232
+LOOP_FLAGS_AT = 52
+LOOP_ATTEMPTS = 64
+
+PLACE = "/usr/sbin/mkfs.ext4"
+
+SUPERBLOCK_AT = 1024
+SUPERBLOCK_BYTES = 1024
+MAGIC_AT, STATE_AT = 56, 58
+EXT4_MAGIC = 0xEF53
+VALID, ERRORS = 1, 2
+
+
+class Image:
+    """One owner's cache image in a folder that only root can enter."""
+
+    def __init__(self, folder_fd: int, name: str) -> None:
+        self._folder_fd = folder_fd
+        self.name = f"{name}.img"
+        self.mark = f"{name}.boot"
+        self.fd = -1
+
+    def mount(self, target: str, *, size: int, owner_id: int, mkfs: "Mkfs") -> str:
+        """Mount the image; return "kept", "new" or "recreated". Raises Refused("in-use")."""
+        verdict = "kept"
+        self._open_locked()
+        if self.fd >= 0 and not self._is_sound(size):
+            self.remove()
+            verdict = "recreated"
+        if self.fd >= 0:
+            try:
+                self._mount(target)
+            except OSError:
+                self.remove()
+                verdict = "recreated"
+            else:
+                return verdict
+        elif verdict == "kept":
+            verdict = "new"
+        self._make(size, owner_id, mkfs)
+        self._mount(target)
+        return verdict
+
+    def remove(self) -> None:
+        """Remove the image, which must be locked or unused, and its mark."""
+        for name in (self.name, self.mark):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._folder_fd)
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def is_free(self) -> bool:
+        """Whether no loop device holds the image any more. Never waits."""
+        try:
+            fd = self._open()
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def write_out(self) -> None:
+        """Write the image to the disk. May take long."""
+        fd = self._open()
+        os.fsync(fd)
+        os.close(fd)
+
+    def unmark(self) -> None:
+        """Note that the image was written out after its last use."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.mark, dir_fd=self._folder_fd)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self.name, flags, dir_fd=self._folder_fd)
+
+    def _open_locked(self) -> None:
+        until = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                self.fd = self._open()
+            except FileNotFoundError:
+                return
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.close()
+                if time.monotonic() > until:
+                    raise Refused("in-use", "The cache is still mounted.") from None
+                time.sleep(0.01)
+            else:
+                return
+
+    def _is_sound(self, size: int) -> bool:
+        about = os.fstat(self.fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size != size:
+            return False
+        if self._marked_boot() not in {"", boot_id()}:
+            return False
+        block = os.pread(self.fd, SUPERBLOCK_BYTES, SUPERBLOCK_AT)
+        magic, state = struct.unpack_from("<HH", block, MAGIC_AT)
+        return magic == EXT4_MAGIC and state & VALID != 0 and state & ERRORS == 0
+
+    def _marked_boot(self) -> str:
+        try:
+            fd = os.open(self.mark, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._folder_fd)
+        except FileNotFoundError:
+            return ""
+        with os.fdopen(fd) as file:
+            return file.read(64)
+
+    def _make(self, size: int, owner_id: int, mkfs: "Mkfs") -> None:
+        new = f"{self.name}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=self._folder_fd)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.fd = os.open(new, flags, 0o600, dir_fd=self._folder_fd)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        os.ftruncate(self.fd, size)
+        mkfs.make(self.fd, owner_id)
+        os.rename(new, self.name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
+
+    def _mount(self, target: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.mark, flags, 0o600, dir_fd=self._folder_fd), "w") as file:
+            file.write(boot_id())
+        loop_fd, device = _attach(self.fd)
+        try:
+            syscalls.mount(device, target, "ext4", MOUNT_FLAGS, MOUNT_OPTIONS)
+        finally:
+            os.close(loop_fd)  # from now on the mount alone keeps the device
+
+
+class Mkfs:
+    """mkfs.ext4 of this host, or else of an engine root that only root could have written."""
+
+    def __init__(self, engine_root: str) -> None:
+        self._path = commands.find("mkfs.ext4")
+        self._root = None
+        if self._path is None and _is_roots_own(f"{engine_root}/usr/sbin/mke2fs"):
+            self._root = engine_root
+
+    @property
+    def available(self) -> bool:
+        return self._path is not None or self._root is not None
+
+    def make(self, fd: int, owner_id: int) -> None:
+        """Make a file system in an open file; milliseconds whatever its size."""
+        extended = f"root_owner={owner_id}:{owner_id},lazy_itable_init=1,nodiscard"
+        features = "^has_journal,^resize_inode,^orphan_file"
+        options = ["-q", "-F", "-m", "0", "-i", str(BYTES_PER_INODE), "-O", features]
+        if self._path is not None:
+            argv = [self._path, *options, "-E", extended, f"/proc/self/fd/{fd}"]
+            try:
+                run(argv, keep=[fd])
+            except CommandError:  # before 1.47 there is no orphan_file to leave out
+                argv[argv.index(features)] = features.removesuffix(",^orphan_file")
+                run(argv, keep=[fd])
+            return
+        argv = ["/usr/sbin/mke2fs", "-t", "ext4", *options, "-E", extended, PLACE]
+        run(argv, prepare=lambda: self._enter_root(fd))
+
+    def _enter_root(self, fd: int) -> None:
+        # Its own libraries, and no /proc: show the file in the place of one that is always there.
+        root = str(self._root)
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        # A descriptor cannot be bound in another mount namespace than its own.
+        syscalls.mount(os.readlink(f"/proc/self/fd/{fd}"), root + PLACE, None, syscalls.MS_BIND)
+        if not os.path.samestat(os.stat(root + PLACE), os.fstat(fd)):
+            raise OSError(errno.ESTALE, "the image moved")
+        os.chroot(root)
+        os.chdir("/")
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _attach(fd: int) -> tuple[int, str]:
+    """Attach a file to a free loop device that clears itself after its last use."""
+    info = bytearray(LOOP_INFO64_BYTES)
+    struct.pack_into("=I", info, LOOP_FLAGS_AT, LO_FLAGS_AUTOCLEAR)
+    control = os.open(LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _ in range(LOOP_ATTEMPTS):
+            device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+            loop_fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(loop_fd, LOOP_SET_FD, fd)
+            except OSError as error:
+                os.close(loop_fd)
+                if error.errno != errno.EBUSY:  # another process took it first
+                    raise
+                continue
+            try:
+                fcntl.ioctl(loop_fd, LOOP_SET_STATUS64, bytes(info))
+            except OSError:
+                fcntl.ioctl(loop_fd, LOOP_CLR_FD)
+                os.close(loop_fd)
+                raise
+            return loop_fd, device
+    finally:
+        os.close(control)
+    raise Refused("cache", "No loop device is free.")
+
+
+def _is_roots_own(path: str) -> bool:
+    """Whether nobody but root can change the file or replace a folder on the way to it."""
+    real = Path(os.path.realpath(path))
+    if not real.is_file():
+        return False
+    for part in (real, *real.parents):
+        about = part.stat()
+        if about.st_uid != 0 or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return False
+    return True

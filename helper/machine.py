@@ -1,0 +1,152 @@
+"""What this machine lets the helper do, tried once at start."""
+
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from helper import commands, id_ranges, syscalls
+from helper.control_groups import CONTROLLERS, Hierarchy, find_hierarchies
+from helper.images import LOOP_CONTROL, Image, Mkfs
+
+TUN = Path("/dev/net/tun")
+TRIAL_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    is_root: bool
+    hierarchies: tuple[Hierarchy, ...]
+    cache_images: bool
+    network: bool
+    mkfs: Mkfs
+    problems: tuple[str, ...]
+    """Each a code, a colon and a text."""
+
+    @property
+    def limits(self) -> list[str]:
+        held = {name for hierarchy in self.hierarchies for name in hierarchy.controllers}
+        return [name for name in CONTROLLERS if name in held]
+
+
+def examine(engine_root: Path, folder_fd: int) -> Machine:
+    is_root = os.geteuid() == 0
+    mkfs = Mkfs(str(engine_root))
+    found = find_hierarchies() if is_root else ()
+    problems: list[str] = []
+    for program in ("bwrap", *(() if is_root else ("newuidmap", "newgidmap"))):
+        if commands.find(program) is None:
+            problems.append(f"missing: {program} is not installed.")
+    if (
+        not (engine_root / "usr/bin/dockerd").exists()
+        and not (engine_root / "usr/sbin/dockerd").exists()
+    ):
+        problems.append("engine-root: The engine root has no dockerd.")
+    if not is_root and subordinate_ids() is None:
+        problems.append("subordinate-ids: This user has no 65,535 subordinate ids.")
+    if not _works(_enter_user_namespace):
+        problems.append(f"user-namespaces: {_namespace_hint()}")
+    images = is_root and _can_mount_images(mkfs, folder_fd, problems)
+    network = _can_connect(is_root, problems)
+    held = {name for hierarchy in found for name in hierarchy.controllers}
+    missing = [name for name in CONTROLLERS if name not in held]
+    if is_root and missing:
+        problems.append(f"limits: No control groups for {', '.join(missing)}.")
+    return Machine(
+        is_root=is_root,
+        hierarchies=found,
+        cache_images=images,
+        network=network,
+        mkfs=mkfs,
+        problems=tuple(problems),
+    )
+
+
+def subordinate_ids() -> tuple[int, int] | None:
+    """First subordinate user id and group id of the plain user that runs the helper."""
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = str(uid)
+    users = id_ranges.subordinate_range("subuid", name, uid)
+    groups = id_ranges.subordinate_range("subgid", name, uid)
+    return (users, groups) if users is not None and groups is not None else None
+
+
+def _can_connect(is_root: bool, problems: list[str]) -> bool:
+    if commands.find("slirp4netns") is None:
+        problems.append("network: slirp4netns is not installed.")
+        return False
+    if not TUN.exists() or not stat.S_ISCHR(TUN.stat().st_mode):
+        problems.append("network: There is no /dev/net/tun.")
+        return False
+    if not is_root and not os.access(TUN, os.R_OK | os.W_OK):
+        problems.append("network: /dev/net/tun is not writable for this user.")
+        return False
+    return True
+
+
+def _can_mount_images(mkfs: Mkfs, folder_fd: int, problems: list[str]) -> bool:
+    if not mkfs.available:
+        problems.append("cache-images: mkfs.ext4 is not installed.")
+    elif not os.access(LOOP_CONTROL, os.R_OK | os.W_OK):
+        problems.append("cache-images: There are no loop devices.")
+    elif not _works(lambda: _mount_trial(mkfs, folder_fd)):
+        problems.append("cache-images: A file system image cannot be mounted.")
+    else:
+        return True
+    return False
+
+
+def _mount_trial(mkfs: Mkfs, folder_fd: int) -> None:
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    image = Image(folder_fd, "trial")
+    image.remove()
+    with tempfile.TemporaryDirectory() as target:
+        try:
+            image.mount(target, size=TRIAL_BYTES, owner_id=0, mkfs=mkfs)
+            os.statvfs(target)
+            syscalls.unmount(target)
+        finally:
+            image.remove()
+
+
+def _enter_user_namespace() -> None:
+    if os.geteuid() == 0:  # root may do what is closed to everybody else
+        nobody = id_ranges.FIRST
+        os.setgroups([])
+        os.setresgid(nobody, nobody, nobody)
+        os.setresuid(nobody, nobody, nobody)
+    syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
+    # Where AppArmor restricts user namespaces, they can be made but give no rights.
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+
+
+def _namespace_hint() -> str:
+    for name, bad in (
+        ("kernel/apparmor_restrict_unprivileged_userns", "1"),
+        ("kernel/unprivileged_userns_clone", "0"),
+        ("user/max_user_namespaces", "0"),
+    ):
+        file = Path("/proc/sys", name)
+        if file.exists() and file.read_text().strip() == bad:
+            return f"The setting {name.replace('/', '.')}={bad} forbids user namespaces."
+    return "User namespaces cannot be made."
+
+
+def _works(trial: Callable[[], None]) -> bool:
+    """Whether `trial` passes in a child of its own."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            trial()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0

@@ -1,0 +1,94 @@
+"""Starts the helper from the process that starts Slipway, before anything else is imported."""
+
+import os
+import socket
+import subprocess  # noqa: TID251  (builds/process.py is not there yet)
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MAIN = Path(__file__).with_name("__main__.py")
+STOP_SECONDS = 60.0
+
+
+class HelperError(Exception):
+    """The helper did not start; the text is what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """A running helper. It ends when this process does."""
+
+    socket: Path
+    process: "subprocess.Popen[bytes]"
+    lifeline: int
+
+    def stop(self) -> None:
+        """End all sandboxes and the helper, and wait for it."""
+        os.close(self.lifeline)
+        self.process.wait(STOP_SECONDS)
+
+
+def start_helper(
+    data_dir: Path,
+    engine_root: Path,
+    *,
+    service_uid: int | None = None,
+    service_gid: int | None = None,
+) -> Helper:
+    """Start the helper and wait until its socket is there. Raises HelperError.
+
+    It keeps this process's rights: call it before giving up root. Only the service user (default:
+    this user) and root may connect.
+    """
+    lifeline_read, lifeline = os.pipe()
+    ready, ready_write = os.pipe()
+    uid = os.getuid() if service_uid is None else service_uid
+    gid = os.getgid() if service_gid is None else service_gid
+    fds = (lifeline_read, ready_write)
+    argv = [sys.executable, "-I", "-S", str(MAIN), "--data-dir", str(data_dir)]
+    argv += ["--engine-root", str(engine_root), "--service-uid", str(uid)]
+    argv += ["--service-gid", str(gid), "--lifeline", str(fds[0]), "--ready", str(fds[1])]
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, pass_fds=fds, start_new_session=True, cwd="/", env={}
+    )
+    for fd in fds:
+        os.close(fd)
+    with os.fdopen(ready, "rb") as file:
+        if not file.read(1):
+            os.close(lifeline)
+            raise HelperError(f"The helper ended with {process.wait()}.")
+    return Helper(data_dir / "run/helper.sock", process, lifeline)
+
+
+_started: dict[Path, Helper] = {}
+
+
+def ensure_helper(
+    data_dir: Path, engine_root: Path, service_uid: int | None, service_gid: int | None
+) -> Path:
+    """Path of the socket of a helper of this data directory, started by this process if none runs.
+
+    A helper that is started here ends with this process.
+    """
+    path = data_dir / "run/helper.sock"
+    if not _answers(path):
+        _started[path] = start_helper(
+            data_dir, engine_root, service_uid=service_uid, service_gid=service_gid
+        )
+    return path
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+        try:
+            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            return False
+        try:
+            end.connect(f"/proc/self/fd/{folder}/{path.name}")
+        except OSError:
+            return False
+        finally:
+            os.close(folder)
+    return True
