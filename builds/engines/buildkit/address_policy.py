@@ -28,6 +28,9 @@ Resolve = Callable[[str, int], list[str]]
 MAX_ADDRESSES = 8
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
+# Not for the internet, although the standard library or an address plan says so: protocol
+# assignments, relays of 6to4, local NAT64, and the address where Azure serves its machines.
+SPECIAL = ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "168.63.129.16/32")
 HOST_PORT = re.compile(r"(?P<host>[^:/\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 WEB_PORTS = (443, 80)
 
@@ -101,7 +104,7 @@ def current_policy(
     configured: Iterable[Endpoint] = (), deny: Iterable[str] = (), *, resolve: Resolve = resolve
 ) -> AddressPolicy:
     """The policy with this machine's addresses as they are now: they change."""
-    networks = [*PRIVATE, *deny, *own_addresses(), *own_ipv6_addresses()]
+    networks = [*PRIVATE, *SPECIAL, *deny, *own_addresses(), *own_ipv6_addresses()]
     return AddressPolicy(
         frozenset(configured),
         tuple(ip_network(network, strict=False) for network in networks),

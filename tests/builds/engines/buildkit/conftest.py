@@ -90,9 +90,7 @@ class Fetcher:
 
 
 @pytest.fixture
-def fetcher(
-    tmp_path: Path, engine_root: Path, registry: ScriptedRegistry
-) -> Iterator[Fetcher]:
+def fetcher(tmp_path: Path, engine_root: Path, registry: ScriptedRegistry) -> Iterator[Fetcher]:
     """The scripted registry is named in the settings, as one on a private address without TLS."""
     made = Fetcher(
         EngineSettings(
@@ -105,5 +103,3 @@ def fetcher(
     )
     with made.hold:
         yield made
-
-
