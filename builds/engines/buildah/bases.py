@@ -48,7 +48,7 @@ class Bases:
         self._wall = wall
         self._folders = folders
         self._locks: dict[str, threading.Lock] = {}
-        configured = settings.trusted_registries | settings.insecure_registries
+        configured = settings.private_registries | settings.insecure_registries
         self._trusted = configured | {name.partition("/")[0] for name, _ in settings.mirrors}
         self._shared = Shelf(folders.bases, folders.checked(), settings.auth_file)
 

@@ -449,7 +449,7 @@ def test_a_base_on_a_private_network_is_refused_unless_trusted(
     order = yard.order(f"FROM {reference}\n", bases=(reference,))
     with pytest.raises(BuildFailed, match="private network"):
         yard.build(order)
-    yard.engine = tuned(trusted_registries=frozenset({reference.partition("/")[0]}))
+    yard.engine = tuned(private_registries=frozenset({reference.partition("/")[0]}))
     with pytest.raises(BuildFailed, match="could not be pulled"):
         yard.build(yard.order(f"FROM {reference}\n", bases=(reference,)))
 

@@ -1,0 +1,239 @@
+"""Runs skopeo of the engine root where it reaches registries through our proxy and nothing else.
+
+It sees the engine root, a small generated /etc, one output folder and, where it needs them,
+credentials. It runs as the service user, in namespaces of its own: the network namespace has a
+loopback device only.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from builds.build_spec import StepOutput
+from builds.engines.base import TICK_SECONDS
+from builds.engines.buildkit import fetch_launcher
+from builds.engines.buildkit.address_policy import AddressPolicy, Endpoint
+from builds.engines.buildkit.socks import EgressProxy, Traffic, connect
+from builds.engines.sandbox.programs import Show, command
+from builds.engines.sandbox.settings import EngineSettings
+from builds.process import CLEAN_ENV, start
+
+# An address of its own, so that no forwarder of a configured registry takes its place.
+SOCKS_ADDRESS = ("127.255.255.254", 1080)
+MAX_TAIL_BYTES = 8_192
+AUTH_PLACE = "/auth.json"
+OUT_PLACE = "/out"
+POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+NAMESPACES = (
+    "unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child=KILL", "--",
+)  # fmt: skip
+ENVIRONMENT = {
+    "HOME": "/tmp",  # noqa: S108  (inside the sandbox)
+    "TMPDIR": "/tmp",  # noqa: S108
+    "GOMEMLIMIT": "512MiB",
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"socks5://{SOCKS_ADDRESS[0]}:{SOCKS_ADDRESS[1]}"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """One run of skopeo."""
+
+    arguments: tuple[str, ...]
+    policy: AddressPolicy
+    max_bytes: int
+    """Of traffic, both ways together."""
+    max_output: int
+    """Of standard output, in bytes."""
+    until: float
+    """When it is ended, by the monotonic clock."""
+    auth_file: Path | None = None
+    out: Path | None = None
+    known: Mapping[str, Path] = field(default_factory=dict)
+    """Files to show below the output folder, read-only: what is there already."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """Counted while it runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """How it ended."""
+
+    exit_code: int | None
+    """None where it was ended by us."""
+    output: bytes
+    errors: str
+    """The end of what it wrote to standard error: made by skopeo out of what servers said."""
+    traffic: Traffic
+    timed_out: bool
+    flooded: bool
+    """It wrote more than `max_output`."""
+
+
+class FetchSandbox:
+    """Makes the generated /etc once, and runs skopeo as often as asked."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        etc: Path,
+        *,
+        connect: Callable[[str, int, float], socket.socket] = connect,
+    ) -> None:
+        self._settings = settings
+        self._etc = etc
+        self._connect = connect
+        self._written = False
+
+    def run(self, fetch: Fetch) -> Generator[StepOutput, None, Fetched]:
+        """Tick until it ends. Closing the generator kills it. Raises ProcessError."""
+        self._write_etc()
+        targets = loopback_targets(fetch.policy.configured)
+        output, errors = bytearray(), b""
+        with ExitStack() as stack:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(ours)
+            proxy = EgressProxy(
+                fetch.policy,
+                traffic=fetch.traffic,
+                max_bytes=fetch.max_bytes,
+                connect=self._connect,
+            )
+            stack.callback(proxy.close)
+            with theirs:
+                child = stack.enter_context(
+                    start(
+                        self._command(fetch, theirs.fileno(), targets),
+                        env=CLEAN_ENV,
+                        cwd=Path("/"),
+                        pass_fds=[theirs.fileno()],
+                    )
+                )
+            proxy.serve(ours, [None, *(target for _, target in targets)])
+            timed_out = flooded = False
+            for stream, data in child.read(TICK_SECONDS):
+                if stream == "stdout":
+                    output += data
+                else:
+                    errors = (errors + data)[-MAX_TAIL_BYTES:]
+                yield StepOutput("stderr", b"")
+                timed_out = time.monotonic() > fetch.until
+                flooded = len(output) > fetch.max_output
+                if timed_out or flooded:
+                    break
+            # Whoever takes the output over must be alone with it: `unshare` has waited for all.
+            exit_code = None if timed_out or flooded else child.exit_code
+        return Fetched(
+            exit_code=exit_code,
+            output=bytes(output),
+            errors=errors.decode(errors="replace"),
+            traffic=fetch.traffic,
+            timed_out=timed_out,
+            flooded=flooded,
+        )
+
+    def _command(
+        self, fetch: Fetch, control: int, targets: Sequence[tuple[Endpoint, Endpoint]]
+    ) -> list[str]:
+        root = self._settings.engine_root
+        readable = {"/etc": self._etc}
+        if fetch.auth_file is not None:
+            readable[AUTH_PLACE] = fetch.auth_file
+        options = [
+            *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
+            *("--registries.d", "/etc/containers/registries.d"),
+        ]
+        authentication = ["--authfile", AUTH_PLACE] if fetch.auth_file is not None else []
+        name, *rest = fetch.arguments
+        sandboxed = command(
+            root,
+            ["/usr/bin/skopeo", *options, name, *authentication, *rest],
+            show=Show(readable=readable, writable={OUT_PLACE: fetch.out} if fetch.out else {}),
+            network=True,
+            env=ENVIRONMENT,
+        )
+        # Last of all mounts, so that these lie over the output folder.
+        last = sandboxed.index("--remount-ro")
+        sandboxed[last:last] = ["--cap-drop", "ALL"]
+        for path, shown in fetch.known.items():
+            sandboxed[last:last] = ["--ro-bind", str(shown), f"{OUT_PLACE}/{path}"]
+        listeners = [SOCKS_ADDRESS, *(listener for listener, _ in targets)]
+        return [
+            *NAMESPACES,
+            *(sys.executable, "-I", "-S", fetch_launcher.__file__),
+            *(str(control), str(fetch.max_bytes)),
+            *(f"{address}:{port}" for address, port in listeners),
+            *("--", *sandboxed),
+        ]
+
+    def _write_etc(self) -> None:
+        if self._written:
+            return
+        containers = self._etc / "containers"
+        (containers / "registries.d").mkdir(parents=True, exist_ok=True)
+        (containers / "registries.conf.d").mkdir(exist_ok=True)
+        _write(containers / "policy.json", json.dumps(POLICY).encode())
+        _write(containers / "registries.conf", registries_conf(self._settings).encode())
+        _write(self._etc / "passwd", b"root:x:0:0:root:/:/bin/false\n")
+        _write(self._etc / "group", b"root:x:0:\n")
+        _write(self._etc / "hosts", b"127.0.0.1 localhost\n")
+        _write(self._etc / "nsswitch.conf", b"hosts: files\n")
+        certificates = self._etc / "ssl/certs"
+        certificates.mkdir(parents=True, exist_ok=True)
+        if CERTIFICATES.exists():
+            _write(certificates / "ca-certificates.crt", CERTIFICATES.read_bytes())
+        self._written = True
+
+
+def loopback_targets(configured: Iterable[Endpoint]) -> list[tuple[Endpoint, Endpoint]]:
+    """Where to listen for configured registries on loopback, which no proxy is asked for.
+
+    Pairs of an address in the sandbox and the endpoint that it leads to.
+    """
+    found: dict[Endpoint, Endpoint] = {}
+    for host, port in sorted(configured):
+        address = "127.0.0.1" if host == "localhost" else host
+        try:
+            is_loopback = IPv4Address(address).is_loopback
+        except ValueError:
+            continue
+        if is_loopback and (address, port) != SOCKS_ADDRESS:
+            found.setdefault((address, port), (host, port))
+    return sorted(found.items())
+
+
+def registries_conf(settings: EngineSettings) -> str:
+    """Mirrors, and registries without TLS, as containers-registries.conf(5) says them."""
+    insecure = settings.insecure_registries
+    mirrors: dict[str, list[str]] = {}
+    for name, mirror in settings.mirrors:
+        mirrors.setdefault(name, []).append(mirror)
+    lines = ["unqualified-search-registries = []", 'short-name-mode = "disabled"']
+    for name in sorted(insecure | mirrors.keys()):
+        lines += ["", "[[registry]]", f"prefix = {json.dumps(name)}"]
+        lines += [f"location = {json.dumps(name)}", f"insecure = {_flag(name, insecure)}"]
+        for mirror in mirrors.get(name, []):
+            lines += ["", "[[registry.mirror]]", f"location = {json.dumps(mirror)}"]
+            lines.append(f"insecure = {_flag(mirror, insecure)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flag(location: str, insecure: frozenset[str]) -> str:
+    return json.dumps(location in insecure or location.partition("/")[0] in insecure)
+
+
+def _write(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() == data:
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.write_bytes(data)
+    new.chmod(0o644)
+    new.replace(path)

@@ -1,0 +1,105 @@
+"""Base images fetched for real: skopeo of an engine root, and registries on loopback."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from builds.build_spec import Base
+from builds.engines.buildkit.base_fetch import BaseHold, Events, T
+from builds.engines.buildkit.bases import BaseImages, FetchedBase
+from builds.engines.sandbox.settings import EngineSettings
+from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, scripted_registry
+
+
+@pytest.fixture(scope="session")
+def engine_root() -> Path:
+    named = os.environ.get("SLIPWAY_TEST_ENGINE_ROOT")
+    if not named:
+        pytest.skip("SLIPWAY_TEST_ENGINE_ROOT names no engine root")
+    return Path(named)
+
+
+@pytest.fixture
+def registry() -> Iterator[ScriptedRegistry]:
+    with scripted_registry() as made:
+        yield made
+
+
+@pytest.fixture
+def target() -> Iterator[ScriptedRegistry]:
+    """What stands on a private address and nobody may reach unless the operator says so."""
+    with scripted_registry() as made:
+        yield made
+
+
+def base(reference: str, *, platform: str = "linux/amd64", line: int = 3) -> Base:
+    return Base(context="slipway-base-1", reference=reference, platform=platform, line=line)
+
+
+def finish(events: Events[T]) -> tuple[T, str]:
+    """What a generator returned, and what it said."""
+    said = b""
+    while True:
+        try:
+            said += next(events).data
+        except StopIteration as end:
+            return end.value, said.decode()
+
+
+@dataclass
+class Fetcher:
+    """Fetches with settings of a test."""
+
+    settings: EngineSettings
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """What names resolve to; others stand for themselves."""
+    hold: BaseHold = field(default_factory=BaseHold)
+    said: str = ""
+
+    def __post_init__(self) -> None:
+        self.images = BaseImages(self.settings, resolve=self._resolve)
+
+    def configure(self, **changes: Any) -> None:
+        self.settings = replace(self.settings, **changes)
+        self.images = BaseImages(self.settings, resolve=self._resolve)
+
+    def __call__(self, reference: str, *, pull: bool = False, **values: Any) -> FetchedBase:
+        (found,), self.said = finish(
+            self.images.fetch([base(reference, **values)], self.hold, pull=pull)
+        )
+        return found
+
+    def private(
+        self, reference: str, digest: str, *, owner: UUID, auth_file: Path | None = None
+    ) -> FetchedBase:
+        (found,), self.said = finish(
+            self.images.fetch_private(
+                [(base(reference), digest)], self.hold, owner_id=owner, auth_file=auth_file
+            )
+        )
+        return found
+
+    def _resolve(self, host: str, port: int) -> list[str]:
+        del port
+        return self.names.get(host, [host] if host.replace(".", "").isdigit() else [])
+
+
+@pytest.fixture
+def fetcher(tmp_path: Path, engine_root: Path, registry: ScriptedRegistry) -> Iterator[Fetcher]:
+    """The scripted registry is named in the settings, as one on a private address without TLS."""
+    made = Fetcher(
+        EngineSettings(
+            root=tmp_path / "engine",
+            engine_root=engine_root,
+            insecure_registries=frozenset({registry.address}),
+            reserve_bytes=0,
+            base_timeout_seconds=60,
+        )
+    )
+    with made.hold:
+        yield made
