@@ -3,6 +3,8 @@
 No Django here.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,15 +46,21 @@ class Step:
     number: int
     """Counted from 1 over all needed stages, in the order of the Dockerfile."""
     stage: str
-    """The stage's name as written in lower case, `stage-<index>` for one without a name, and
-    empty where the Dockerfile has a single stage."""
+    """What BuildKit calls the stage: its name in lower case, `stage-<index>` for one without a
+    name, and empty where the Dockerfile has a single stage and neither COPY --from nor
+    RUN --mount."""
     position: int | None
-    """What BuildKit counts within the stage (`[stage position/total]`): FROM of anything but
-    scratch, RUN, COPY, ADD and WORKDIR. None for instructions that do no work (ENV, CMD, LABEL)."""
+    """The number in BuildKit's `[stage position/total]` for RUN, COPY, ADD and WORKDIR; None for
+    the others. FROM has no number, because images come as named contexts, though the total counts
+    it. The numbers of a stage shift by one for each RUN, COPY, ADD and WORKDIR among the ONBUILD
+    triggers of the image that it starts from (`dockerfile.onbuild_positions`), and by minus one
+    after a WORKDIR that only the image's working directory or a variable makes "/"."""
     line: int
     """Where the instruction starts in the Dockerfile, from 1."""
     text: str
     """The instruction in one line, as the user wrote it, at most 300 characters."""
+    base: str = ""
+    """For FROM of an image, its `Base.context`: BuildKit names that work `[context <base>] …`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,39 @@ class Base:
     """`os/arch[/variant]` that was asked for; the platform of the build where none was."""
     line: int
     """The first line that names it."""
+    digest: str = ""
+    """What the reference means now, where that is known before the fetch."""
+    private: bool = False
+    """It stands in Slipway's own registry and may be private to the build's owner: it is fetched
+    with `BuildSpec.auth_file`, and other owners' builds must not find it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dockerfile:
+    """A Dockerfile as the engine gets it, and what had to be known of it before."""
+
+    text: str
+    """What was sent, with a name of ours (`Base.context`) for every image of a needed stage and
+    without a syntax directive. All other bytes and the numbers of lines are the same."""
+    bases: tuple[Base, ...] = ()
+    """The images that needed stages start or copy from, once for each platform."""
+    steps: tuple[Step, ...] = ()
+    """The instructions of needed stages. Empty where BuildKit's parser will refuse the text."""
+    shared: Mapping[int, int]
+    """For every step's number the first step with the same instructions on the same base. BuildKit
+    runs such steps once, under the name of one of them."""
+    stages: tuple[str, ...] = ()
+    """The names of all stages, in lower case."""
+    written: Mapping[str, str]
+    """For every `Base.context` what stood in its place."""
+
+    def original(self, message: str) -> str:
+        """An engine's message, with the images' names as the user wrote them."""
+        if not self.written:
+            return message
+        prefix = re.escape(next(iter(self.written)).rpartition("-")[0])
+        name = rf"(?:docker\.io/library/)?({prefix}-[0-9]+)(?::latest)?"
+        return re.sub(name, lambda found: self.written.get(found[1], found[0]), message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +131,9 @@ class BuildSpec:
     """`owner/name:tag`, for people reading process lists and logs."""
     context: Path
     """The unpacked build context. Only read."""
-    dockerfile: str
-    """The text to build, with a name of ours (`Base.context`) for every base image."""
-    steps: tuple[Step, ...] = ()
-    bases: tuple[str, ...]
-    """Fully qualified references of the images that FROM and COPY --from name, each once."""
-    own_bases: tuple[tuple[str, str], ...] = ()
-    """More of them, with the digest that each has now: those in Slipway's own registry. They may be
-    private to the owner, who may pull them; other owners' builds must not find them."""
+    dockerfile: Dockerfile
     auth_file: Path | None = None
-    """Credentials for `own_bases`, as the owner. Never shown to a sandbox of a build."""
+    """Credentials for private bases, as the owner. Never shown to a sandbox of a build."""
     build_args: tuple[tuple[str, str], ...]
     target: str = ""
     """The stage to build; empty for the last one."""

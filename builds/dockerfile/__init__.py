@@ -1,6 +1,7 @@
-"""The policy that a Dockerfile passes before a build, and the images that it needs."""
+"""Reads Dockerfiles for the worker; BuildKit builds them. `docs/dockerfile.md` says what works."""
 
-from builds.dockerfile.instructions import DockerfileRefused
-from builds.dockerfile.policy import ReadDockerfile, read
+from builds.dockerfile.errors import DockerfileRefused
+from builds.dockerfile.onbuild import onbuild_references
+from builds.dockerfile.reader import onbuild_positions, read
 
-__all__ = ["DockerfileRefused", "ReadDockerfile", "read"]
+__all__ = ["DockerfileRefused", "onbuild_positions", "onbuild_references", "read"]

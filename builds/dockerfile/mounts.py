@@ -1,78 +1,97 @@
-"""`RUN --mount=…`: only options that stay inside the build, put into one plain order.
+"""The value of `RUN --mount=…`: comma-separated fields by the rules of Go's CSV reader."""
 
-Bind mounts whose source led out and cache mounts whose id did were ways to the host's files.
-"""
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import re
-from collections.abc import Callable, Mapping
+from builds.dockerfile.errors import LeftToBuildKit
+from builds.dockerfile.expansion import Budget, Lexer, Unreadable
 
-_ALIASES = {
-    "src": "source",
-    "dst": "target",
-    "destination": "target",
-    "readonly": "ro",
-    "readwrite": "rw",
-}
-_OPTIONS = {
-    "bind": {"target", "source", "from", "ro", "rw"},
-    "cache": {"target", "source", "from", "ro", "rw", "id", "sharing", "mode", "uid", "gid"},
-    "tmpfs": {"target"},  # the engine does not know `size`
-}
-_SWITCHES = {"ro", "rw"}
-_NOTHING_TO_GIVE = {
-    "secret": "a build gets no secrets: pass what is not secret as a build argument",
-    "ssh": "a build gets no SSH agent: fetch over https, or put the files into the build context",
-}
-# Nothing that a builder would expand, unquote or cut at once more.
-_PLAIN = re.compile(r"""[^\s"'\\,`$\x00-\x1f\x7f]*""")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_GIVEN_BY_CLIENT = {"secret", "ssh"}
 
 
-class MountRefused(ValueError):
-    """The mount is not one that a build may have; half a sentence and what to do instead."""
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`key=value`, or `key` alone."""
+
+    key: str
+    value: str | None
+    places: tuple[int, ...]
+    """Where each character of the value stands in the flag's value."""
 
 
-def check_mount(value: str, *, expand: Callable[[str], str], resolve: Callable[[str], str]) -> str:
-    """The mount in plain words: no variables, known options once each, the type first.
+def read_fields(mount: str) -> list[Field]:
+    """Raises LeftToBuildKit for quotes that are not CSV."""
+    if not mount:
+        raise LeftToBuildKit
+    return [_field(text) for text in _split(mount)]
 
-    `resolve` turns what `from` names (a stage, an image) into what the engine is to be told.
+
+def _field(characters: list[tuple[str, int]]) -> Field:
+    text = "".join(char for char, _ in characters)
+    key, equals, value = text.partition("=")
+    if not equals:
+        return Field(key.lower(), None, ())
+    places = tuple(place for _, place in characters[len(key) + 1 :])
+    return Field(key.lower(), value, places)
+
+
+def _split(mount: str) -> Iterator[list[tuple[str, int]]]:
+    """Each field as characters with their places."""
+    at = 0
+    while True:
+        quoted = mount.startswith('"', at)
+        field: list[tuple[str, int]] = []
+        at += quoted
+        while at < len(mount):
+            char = mount[at]
+            if quoted and char == '"':
+                if mount[at + 1 : at + 2] != '"':
+                    at += 1
+                    quoted = False
+                    if mount[at : at + 1] not in {"", ","}:
+                        raise LeftToBuildKit
+                    break
+                at += 1
+            elif not quoted and char in ',"':
+                if char == '"':
+                    raise LeftToBuildKit
+                break
+            field.append((char, at))
+            at += 1
+        if quoted:
+            raise LeftToBuildKit
+        yield field
+        if at >= len(mount):
+            return
+        at += 1
+
+
+def source_of(fields: list[Field]) -> Field | None:
+    """The field that says where the mount comes from; the last one counts."""
+    found = [field for field in fields if field.key == "from" and field.value is not None]
+    return found[-1] if found and found[-1].value else None
+
+
+def required_kind(fields: list[Field], budget: Budget) -> str:
+    """`secret` or `ssh` where the build cannot do without; empty otherwise.
+
+    A type with variables is left to BuildKit, which fails at the step.
     """
-    options = _read(value, expand)
-    kind = options.pop("type", "bind")
-    _check(kind, options)
-    if "from" in options:
-        options["from"] = resolve(options["from"])
-    fields = [
-        key if key in _SWITCHES and not text else f"{key}={text}" for key, text in options.items()
-    ]
-    return ",".join([f"type={kind}", *fields])
+    kind, required = "bind", False
+    for field in fields:
+        value = None if field.value is None else _plain(field.value, budget)
+        if field.key == "type":
+            kind = (value or "").lower()
+        elif field.key == "required" and kind in _GIVEN_BY_CLIENT:
+            required = field.value is None or value in _TRUE
+    return kind if required and kind in _GIVEN_BY_CLIENT else ""
 
 
-def _read(value: str, expand: Callable[[str], str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for field in value.split(","):
-        key, _, text = field.partition("=")
-        key = _ALIASES.get(key.lower(), key.lower())
-        text = expand(text)
-        if key in options:
-            raise MountRefused(f"{key} is given twice: give it once")
-        if not _PLAIN.fullmatch(text):
-            raise MountRefused(f"{key} has characters that a mount cannot hold: use plain ones")
-        options[key] = text
-    return options
-
-
-def _check(kind: str, options: Mapping[str, str]) -> None:
-    if kind in _NOTHING_TO_GIVE:
-        raise MountRefused(_NOTHING_TO_GIVE[kind])
-    if kind not in _OPTIONS:
-        raise MountRefused(f"type={kind} is not known: use bind, cache or tmpfs")
-    if unknown := sorted(options.keys() - _OPTIONS[kind]):
-        raise MountRefused(f"{unknown[0]!r} is not an option of type={kind}: leave it out")
-    for key in ("source", "target"):
-        if ".." in options.get(key, "").split("/"):
-            raise MountRefused(f"{key} leads out through '..': name a place inside")
-    if not options.get("target"):
-        raise MountRefused("there is no target: say where the mount is to appear")
-    if "id" in options and not _ID.fullmatch(options["id"]):
-        raise MountRefused("id may hold letters, digits, '.', '_' and '-' only: choose a plain one")
+def _plain(value: str, budget: Budget) -> str:
+    if "$" in value:
+        return ""
+    try:
+        return Lexer(value, {}, budget).word()
+    except Unreadable:
+        return ""

@@ -7,8 +7,11 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?", re.ASCII)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS = 255
+_MOST_NAME_CHARACTERS = 1024
+"""With tag and digest: 255 and 1 and 128 and 1 and 135 at most."""
 _HUB = "docker.io"
 _HUB_ALIASES = {"index.docker.io", "registry-1.docker.io"}
 # What builders read as places on the machine, or as other ways to fetch. `docker` is not among
@@ -26,11 +29,9 @@ class NotAReference(ValueError):
 def qualify(name: str) -> str:
     """`python` → `docker.io/library/python:latest`; a digest stands in place of the tag."""
     rest, at, digest = name.partition("@")
+    _check_whole(name, rest)
     if at and not _DIGEST.fullmatch(digest):
         raise NotAReference("its digest is not sha256:<64 hex digits>")
-    scheme, colon, _ = rest.partition(":")
-    if colon and scheme.lower() in _TRANSPORTS:
-        raise NotAReference(f"{scheme}: does not lead to an image in a registry")
     first, slash, path = rest.partition("/")
     if slash and (set(first) & {".", ":"} or first == "localhost" or first != first.lower()):
         host = first
@@ -51,3 +52,13 @@ def qualify(name: str) -> str:
     if len(host) + 1 + len(path) > _MOST_CHARACTERS:
         raise NotAReference(f"it is longer than {_MOST_CHARACTERS} characters")
     return f"{host}/{path}@{digest}" if digest else f"{host}/{path}:{tag or 'latest'}"
+
+
+def _check_whole(name: str, rest: str) -> None:
+    if len(name) > _MOST_NAME_CHARACTERS:
+        raise NotAReference(f"it is longer than {_MOST_NAME_CHARACTERS} characters")
+    if _IDENTIFIER.fullmatch(name):
+        raise NotAReference("an image's id names nothing in a registry")
+    scheme, colon, _ = rest.partition(":")
+    if colon and scheme.lower() in _TRANSPORTS:
+        raise NotAReference(f"{scheme}: does not lead to an image in a registry")

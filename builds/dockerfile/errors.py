@@ -1,0 +1,14 @@
+"""What reading a Dockerfile can end in."""
+
+
+class DockerfileRefused(Exception):
+    """A Dockerfile that Slipway does not build. The text names the line and says what to do."""
+
+    def __init__(self, text: str, *, line: int | None = None) -> None:
+        self.line = line
+        self.text = text if line is None else f"Dockerfile line {line}: {text}"
+        super().__init__(self.text)
+
+
+class LeftToBuildKit(Exception):
+    """BuildKit's own parser refuses this Dockerfile, and names the line better than we could."""

@@ -1,0 +1,352 @@
+"""Cuts a Dockerfile into instructions by the rules of BuildKit 0.13's parser.
+
+Every instruction knows where its characters lie in the Dockerfile, so that single words can be
+replaced while all else keeps its bytes and its line.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from builds.dockerfile.errors import DockerfileRefused, LeftToBuildKit
+from builds.dockerfile.expansion import SPACES, Budget, Lexer, TooMuchWork, Unreadable
+
+MAX_BYTES = 1024 * 1024
+MAX_LINE_BYTES = 65_535
+WORDS = {
+    "add", "arg", "cmd", "copy", "entrypoint", "env", "expose", "from", "healthcheck", "label",
+    "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir",
+}  # fmt: skip
+BLANK = "\t\v\f\r "
+"""What BuildKit cuts words at."""
+_BLANKS = re.compile(f"[{BLANK}]+")
+_FLAG_SPACE = "\t\n\v\f\r "
+_FLAG_SPACE_BYTES = {0x85, 0xA0}
+_WITH_HEREDOCS = {"add", "copy", "run"}
+_HEREDOC = re.compile(r"[0-9]*<<(-?)([^<]+)")
+_JSON_SPACE = " \t\n\r"
+_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"')
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A run of an instruction's characters that lie together in the Dockerfile."""
+
+    start: int
+    """Offset in the instruction."""
+    source: int
+    """Offset in the Dockerfile."""
+    length: int
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction, continued lines joined."""
+
+    line: int
+    """Where it starts, from 1."""
+    text: str
+    pieces: tuple[Piece, ...]
+    body: str = ""
+    """The lines of its heredocs."""
+
+    @cached_property
+    def _parts(self) -> tuple[str, int]:
+        start = len(self.text) - len(self.text.lstrip(SPACES))
+        blanks = _BLANKS.search(self.text, start)
+        stripped = len(self.text.rstrip(SPACES))
+        if blanks is None or blanks.end() >= stripped:
+            return lower(self.text[start:stripped]), stripped
+        return lower(self.text[start : blanks.start()]), blanks.end()
+
+    @property
+    def word(self) -> str:
+        """The instruction's name in lower case."""
+        return self._parts[0]
+
+    @property
+    def rest_at(self) -> int:
+        """Where its flags and arguments start in `text`."""
+        return self._parts[1]
+
+    @cached_property
+    def flags(self) -> "Flags":
+        return Flags.read(self.text, self.rest_at)
+
+    @cached_property
+    def arguments(self) -> str:
+        """What follows the flags."""
+        return self.text[self.flags.end :].strip(SPACES)
+
+    def places(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Where `text[start:end]` lies in the Dockerfile, in runs of (start, end)."""
+        for piece in self.pieces:
+            first = max(start, piece.start)
+            last = min(end, piece.start + piece.length)
+            if first < last:
+                offset = piece.source - piece.start
+                yield first + offset, last + offset
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """One character of a flag, as BuildKit's byte-wise reader sees it."""
+
+    value: str
+    start: int
+    end: int
+    """Where it lies in the instruction, with the escape before it."""
+    quote: str
+    """The quote that is open around it, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """`--name=value`; quotes and escapes are gone from the value."""
+
+    name: str
+    value: str
+    has_value: bool
+    characters: tuple[Character, ...]
+    """Those of the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags that stand before an instruction's arguments."""
+
+    all: tuple[Flag, ...]
+    end: int
+    """Where the arguments start in the instruction."""
+
+    def values(self, name: str) -> list[Flag]:
+        return [flag for flag in self.all if flag.name == name]
+
+    @classmethod
+    def read(cls, text: str, at: int) -> "Flags":
+        flags: list[Flag] = []
+        while True:
+            while at < len(text) and text[at] in _FLAG_SPACE:
+                at += 1
+            if not text.startswith("--", at):
+                return cls(tuple(flags), at)
+            characters, at, ended = _flag_characters(text, at)
+            word = "".join(character.value for character in characters)
+            if word == "--":
+                return cls(tuple(flags), at)
+            name, equals, value = word[2:].partition("=")
+            skipped = len(word) - len(value)
+            flags.append(Flag(name, value, bool(equals), tuple(characters[skipped:])))
+            if ended:
+                return cls(tuple(flags), at)
+
+
+def _flag_characters(text: str, at: int) -> tuple[list[Character], int, bool]:
+    """One flag, where it ends, and whether no other can follow.
+
+    BuildKit reads single bytes here, so that 0x85 and 0xA0 within a character are blanks.
+    """
+    characters: list[Character] = []
+    quote = ""
+    while at < len(text):
+        char = text[at]
+        start = at
+        at += 1
+        if char == "\\":
+            if at == len(text):
+                break
+            char = text[at]
+            at += 1
+        elif quote and char == quote:
+            quote = ""
+            continue
+        elif not quote and char in "'\"":
+            quote = char
+            continue
+        elif not quote and char in _FLAG_SPACE:
+            at = start
+            break
+        if char.isascii():
+            characters.append(Character(char, start, at, quote))
+            continue
+        coded = char.encode()
+        for count, byte in enumerate(coded, start=1):
+            if byte in _FLAG_SPACE_BYTES and not quote:
+                return characters, at, count < len(coded)
+            characters.append(Character(chr(byte), start, at, quote))
+    return characters, at, False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A whole Dockerfile."""
+
+    escape: str
+    instructions: tuple[Instruction, ...]
+
+
+def lower(text: str) -> str:
+    """Lower case as Go has it, character by character."""
+    return text.replace("\u0130", "i").lower()
+
+
+def check_size(text: str) -> None:
+    """Refuse what BuildKit reads wrongly, late, or with a wrong line."""
+    if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
+        raise DockerfileRefused(
+            "the Dockerfile is larger than 1 MiB: put data into the build context and COPY it"
+        )
+    check_lines(text)
+
+
+def check_lines(text: str) -> None:
+    """The part of `check_size` that concerns single lines."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if "\0" in line:
+            raise DockerfileRefused("there is a NUL byte in it: save it as plain text", line=number)
+        try:
+            size = len(line.encode())
+        except UnicodeEncodeError as error:
+            raise DockerfileRefused(
+                "it holds half of a surrogate pair: save it as UTF-8", line=number
+            ) from error
+        if size > MAX_LINE_BYTES:
+            raise DockerfileRefused(
+                f"it has {size} bytes, and a line may have {MAX_LINE_BYTES}: "
+                "break it with \\, or put the data into the build context",
+                line=number,
+            )
+
+
+def parse(text: str, escape: str, budget: Budget) -> Source:
+    """Every instruction in order. Raises LeftToBuildKit where BuildKit's parser fails."""
+    return Source(escape, tuple(_Parser(text, escape, budget).read()))
+
+
+class _Parser:
+    def __init__(self, text: str, escape: str, budget: Budget) -> None:
+        self._text = text
+        self._escape = escape
+        self._budget = budget
+        self._at = 1 if text.startswith("\ufeff") else 0
+        self._number = 0
+
+    def read(self) -> Iterator[Instruction]:
+        while (line := self._next_line()) is not None:
+            if instruction := self._instruction(*line):
+                yield instruction
+
+    def _next_line(self) -> tuple[int, str] | None:
+        """Where it starts in the Dockerfile, and the line with its newline."""
+        start = self._at
+        if start >= len(self._text):
+            return None
+        end = self._text.find("\n", start) + 1 or len(self._text)
+        self._at = end
+        self._number += 1
+        return start, self._text[start:end]
+
+    def _instruction(self, start: int, line: str) -> Instruction | None:
+        number = self._number
+        content = line.rstrip("\r\n").lstrip(SPACES)
+        start += len(line.rstrip("\r\n")) - len(content)
+        if content.startswith("#"):
+            content = ""
+        content, continued = self._continued(content)
+        if not content and not continued:
+            return None
+        joined, pieces, length = [content], [Piece(0, start, len(content))], len(content)
+        while continued and (following := self._next_line()) is not None:
+            start, line = following
+            bare = line.rstrip("\r\n")
+            if not (stripped := bare.lstrip(SPACES)) or stripped.startswith("#"):
+                continue  # empty lines and comments do not end a continued instruction
+            content, continued = self._continued(bare)
+            pieces.append(Piece(length, start, len(content)))
+            joined.append(content)
+            length += len(content)
+        instruction = Instruction(number, "".join(joined), tuple(pieces))
+        if instruction.word not in WORDS:
+            raise LeftToBuildKit
+        names = self._heredocs(instruction)
+        if not names:
+            return instruction
+        body = "".join(self._heredoc_lines(names))
+        return Instruction(number, instruction.text, instruction.pieces, body)
+
+    def _continued(self, content: str) -> tuple[str, bool]:
+        bare = content.rstrip(" \t")
+        if not bare.endswith(self._escape) or bare[-2:-1] == self._escape:
+            return content, False
+        return bare[:-1], True
+
+    def _heredocs(self, instruction: Instruction) -> list[tuple[str, bool]]:
+        """The names that end its heredocs, each with whether leading tabs are dropped."""
+        if "<<" not in instruction.text or not _may_have_heredocs(instruction):
+            return []
+        try:
+            return list(self._heredoc_names(instruction.text))
+        except TooMuchWork as error:
+            raise DockerfileRefused(str(error), line=instruction.line) from error
+
+    def _heredoc_names(self, text: str) -> Iterator[tuple[str, bool]]:
+        lexer = Lexer(text, {}, self._budget, raw_quotes=True, raw_escapes=True, keep_unset=True)
+        try:
+            words = lexer.words()
+        except Unreadable:
+            return  # BuildKit takes such a line for one without heredocs
+        for word in words:
+            found = _HEREDOC.fullmatch(word)
+            if found is None:
+                continue
+            try:
+                names = Lexer(found[2], {}, self._budget, keep_unset=True).words()
+            except Unreadable as error:
+                raise LeftToBuildKit from error
+            if len(names) == 1:
+                yield names[0], bool(found[1])
+
+    def _heredoc_lines(self, names: list[tuple[str, bool]]) -> Iterator[str]:
+        for name, chomp in names:
+            while (following := self._next_line()) is not None:
+                _, line = following
+                yield line
+                end = line.rstrip("\r\n")
+                if (end.lstrip("\t") if chomp else end) == name:
+                    break
+            else:
+                raise LeftToBuildKit
+
+
+def _may_have_heredocs(instruction: Instruction) -> bool:
+    if instruction.word == "onbuild":
+        instruction = Instruction(instruction.line, instruction.arguments, ())
+    return instruction.word in _WITH_HEREDOCS and not is_json(instruction.arguments)
+
+
+def is_json(arguments: str) -> bool:
+    """Whether BuildKit takes them for a JSON array of strings, whatever follows it."""
+    at = 0
+
+    def skip() -> str:
+        nonlocal at
+        while arguments[at : at + 1] and arguments[at] in _JSON_SPACE:
+            at += 1
+        return arguments[at : at + 1]
+
+    if not arguments.startswith("["):
+        return False
+    at = 1
+    if skip() == "]":
+        return True
+    while found := _JSON_STRING.match(arguments, at):
+        at = found.end()
+        after = skip()
+        at += 1
+        if after == "]":
+            return True
+        if after != ",":
+            return False
+        skip()
+    return False
