@@ -1,7 +1,7 @@
 """The scripted twin: plays a build from directives in the Dockerfile, for fast tests of the rest.
 
-A step `RUN scripted: <verb> <rest>` plays its directive, and any step those of the comments
-`#scripted: <verb> <rest>` below it:
+A step `RUN scripted: <verb> <rest>` plays its directive, or several with ` ;; ` between them, and
+any step plays those of the comments `#scripted: <verb> <rest>` below it:
 
     echo TEXT       a line on stdout          sleep SECONDS    silence, with ticks
     stderr TEXT     a line on stderr          until PATH       silence until a file exists
@@ -47,7 +47,9 @@ PIPE_BYTES = 4096
 """What a program that writes much into a pipe writes at once."""
 WORKING = {"FROM", "RUN", "COPY", "ADD", "WORKDIR"}
 STAGE_NAMED = re.compile(r"(?:^FROM\s+|--from=)(\S+)", re.IGNORECASE)
-DIRECTIVE = re.compile(r"(?:#|RUN )scripted:\s*(\w+)\s?(.*)")
+SCRIPTED = re.compile(r"(?:#|RUN )scripted:\s*(.*)")
+DIRECTIVE = re.compile(r"(\w+)\s?(.*)")
+BETWEEN = " ;; "
 
 
 Played = Generator[BuildEvent | None, None, None]
@@ -155,8 +157,10 @@ class _Play:
         following = [each.line for each in self._steps if each.line > step.line]
         stop = min(following, default=len(self._lines) + 1)
         for line in self._lines[step.line - 1 : stop - 1]:
-            if directive := DIRECTIVE.fullmatch(line.strip()):
-                yield directive[1], directive[2]
+            if scripted := SCRIPTED.fullmatch(line.strip()):
+                for each in scripted[1].split(BETWEEN):
+                    if directive := DIRECTIVE.fullmatch(each):
+                        yield directive[1], directive[2]
 
 
 def _update(step: Step, state: StepState) -> StepUpdate:

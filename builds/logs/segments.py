@@ -41,11 +41,10 @@ class Segments:
     def take(self) -> list[LogLine]:
         """All of them, step by step."""
         waiting, self._waiting = self._waiting, {}
-        first = waiting.pop(self.current, [])
-        return [
-            *first,
-            *(line for step, lines in waiting.items() for line in self._begun(step, lines)),
-        ]
+        taken = [] if self.current is None else waiting.pop(self.current, [])
+        for step, lines in waiting.items():
+            taken += self._begun(step, lines)
+        return taken
 
     def _begun(self, step: int | None, lines: list[LogLine]) -> Iterator[LogLine]:
         if step is not None and step != self.current:

@@ -237,6 +237,24 @@ class Build(models.Model):
         """The tag that this attempt pushes under, and nothing else ever uses."""
         return f"slipway-{self.pk.hex}"
 
+    @property
+    def step_facts(self) -> list[dict[str, Any]]:
+        """Each step with its state, as clients are told."""
+        return [
+            {
+                "number": number,
+                "stage": stage,
+                "dockerfile_line": line,
+                "text": text,
+                "state": state,
+                "started": started,
+                "ended": ended,
+            }
+            for (number, stage, line, text), (state, started, ended) in zip(
+                self.step_list, self.step_times, strict=False
+            )
+        ]
+
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
         target.current, target.state = self, state_word(self.state)

@@ -11,7 +11,16 @@ from contextlib import closing
 import pytest
 
 from builds.engines.base import TICK_SECONDS, BuildFailed
-from tests.builds.engines.conftest import NOTHING, OWNER, STRANGER, Ran, Yard, drive, listen
+from tests.builds.engines.conftest import (
+    NOTHING,
+    OWNER,
+    STRANGER,
+    Ran,
+    Yard,
+    data_of,
+    drive,
+    listen,
+)
 
 SAYS = """FROM BASE
 #scripted: echo hello
@@ -86,8 +95,8 @@ def test_every_attempt_has_a_digest_of_its_own(any_yard: Yard) -> None:
 
 def test_a_line_arrives_while_the_step_still_runs(any_yard: Yard) -> None:
     seen: dict[bytes, float] = {}
-    for _, data in any_yard.engine.build(any_yard.order(SLEEPS)):
-        for line in data.splitlines():
+    for event in any_yard.engine.build(any_yard.order(SLEEPS)):
+        for line in data_of(event).splitlines():
             seen.setdefault(line, time.monotonic())
     assert 0.8 < seen[b"after"] - seen[b"before"] < 2
 
@@ -96,7 +105,7 @@ def test_silence_ticks(any_yard: Yard) -> None:
     with closing(any_yard.engine.build(any_yard.order(STAYS))) as build:
         listen(build, b"started")
         began = time.monotonic()
-        assert [next(build)[1] for _ in range(3)] == [b""] * 3
+        assert [data_of(next(build)) for _ in range(3)] == [b""] * 3
         assert time.monotonic() - began < 4 * TICK_SECONDS + 0.5
 
 
