@@ -26,8 +26,8 @@ class LinesMessage(TypedDict):
     first: int
     next: str
     lines: list[LineRow]
-    steps: NotRequired[list[StepRow]]
-    """The headings among these lines."""
+    headings: NotRequired[list[StepRow]]
+    """Those among these lines."""
 
 
 class StatusMessage(TypedDict):
@@ -90,7 +90,7 @@ def lines_messages(lines: Lines) -> list[tuple[Cursor, str]]:
             "lines": [row(each) for each in some],
         }
         if any(each.heading for each in some):
-            message["steps"] = [
+            message["headings"] = [
                 (each.step or 0, number, each.text[:STEP_CHARACTERS], microseconds(each))
                 for number, each in enumerate(some, at)
                 if each.heading

@@ -164,3 +164,31 @@ def test_sweeping_spares_the_living(any_yard: Yard) -> None:
     listen(build, b"before")
     any_yard.engine.sweep(frozenset({order.build_id}))
     assert b"after" in drive(build).stdout
+
+
+BESIDE = """FROM scratch AS one
+RUN scripted: echo a ;; sleep {seconds} ;; echo b
+FROM scratch
+RUN scripted: cached
+RUN scripted: echo c ;; sleep 0.3 ;; {last}
+COPY --from=one /a /b
+"""
+
+
+def test_scripted_stages_run_side_by_side_and_wait_for_those_they_name(scripted: Yard) -> None:
+    ran = scripted.build(scripted.order(BESIDE.format(last="echo d", seconds=0.3)))
+    assert sorted(ran.stdout[:4].split()) == [b"a", b"c"]
+    updates = [(update.step, update.state) for update in ran.updates]
+    assert sorted(updates[:3]) == [(2, "started"), (4, "cached"), (5, "started")]
+    assert sorted(updates[3:5]) == [(2, "succeeded"), (5, "succeeded")]
+    assert updates[5:] == [(6, "started"), (6, "succeeded")]
+    assert [update.at for update in ran.updates] == sorted(update.at for update in ran.updates)
+
+
+def test_a_scripted_step_that_fails_stops_its_neighbours(scripted: Yard) -> None:
+    ran = Ran(outcome=NOTHING)
+    with pytest.raises(BuildFailed):
+        drive(scripted.engine.build(scripted.order(BESIDE.format(last="exit 3", seconds=60))), ran)
+    updates = [(update.step, update.state) for update in ran.updates]
+    assert updates[3:] == [(5, "failed"), (2, "cancelled")]
+    assert {number for number, _ in updates} == {2, 4, 5}
