@@ -47,9 +47,9 @@ class Bench:
         gate = self.folder / f"gate-{name}"
         count = SECONDS * PER_SECOND
         talk = (s for n in range(count) for s in (f"echo tick {n}", f"sleep {1 / PER_SECOND}"))
-        steps = ["FROM scratch", *(f"RUN scripted: {s}" for s in (f"until {gate}", *talk)), ""]
+        run = " ;; ".join([f"until {gate}", *talk])
         with self.instance.client() as client:
-            made = send(client, "\n".join(steps), CONTEXT, name=name)
+            made = send(client, f"FROM scratch\nRUN scripted: {run}\n", CONTEXT, name=name)
         return made["image_id"], gate
 
     def watched(self, kind: Kind, image_ids: list[str], gates: list[Path]) -> list[float]:

@@ -44,8 +44,8 @@ BUILD = f"""
     INSERT INTO builds_build (id, image_id, owner_id, label, number, dockerfile, build_args,
         context_key, context_sha256, context_bytes, status, step, steps, front, queued_at,
         started_at, ended_at, worker, fence, restarts, free, failure_fault, failure_code,
-        failure_text, digest, image_bytes, log_chunks, log_lines, log_bytes, log_steps, gap_start,
-        gap_stop, archive_key, lease_until)
+        failure_text, digest, image_bytes, log_chunks, log_lines, log_bytes, log_steps,
+        step_list, step_times, gap_start, gap_stop, archive_key, lease_until)
     SELECT md5('build' || n || '-' || k)::uuid, image_id, owner_id,
         username || '/' || name || ':' || tag, k, 'FROM scratch', '{{}}',
         CASE WHEN k = 3 THEN 'contexts/' || n || '.zip' ELSE '' END,
@@ -58,7 +58,8 @@ BUILD = f"""
         CASE WHEN status = 'succeeded' THEN
             'sha256:' || md5('one' || n || k) || md5('two' || n || k) ELSE '' END,
         CASE WHEN status = 'succeeded' THEN 1000000::bigint * (1 + n % 6000) END,
-        1, 50, 4000, '[]', 0, 0, CASE WHEN ended THEN 'logs/' || n || '-' || k ELSE '' END,
+        1, 50, 4000, '[]', '[]', '[]', 0, 0,
+        CASE WHEN ended THEN 'logs/' || n || '-' || k ELSE '' END,
         CASE WHEN status = 'building' THEN now() + interval '1 day' END
     FROM (
         SELECT *, status NOT IN ('queued', 'building') AS ended FROM (

@@ -100,7 +100,13 @@ def _purge_one(build: Build) -> None:
         default_storage.delete(build.archive_key)
     LogChunk.objects.filter(build=build).delete()
     Build.objects.filter(pk=build.pk).update(
-        purged_at=timezone.now(), context_key="", archive_key="", chunks_due_at=None, log_steps=[]
+        purged_at=timezone.now(),
+        context_key="",
+        archive_key="",
+        chunks_due_at=None,
+        log_steps=[],
+        step_list=[],
+        step_times=[],
     )
 
 

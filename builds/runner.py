@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import context, dockerfile
-from builds.build_spec import BuildOutcome, BuildSpec, Output
+from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
+from builds.engines.scripted import steps_of
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
@@ -116,6 +117,7 @@ class Attempt:
             self._unpack(order.context)
             order = find_own_bases(order, self.settings)
             outcome = self._drive(engine().build(order))
+            self.log.complete()
             self._push(outcome)
         except BuildFailed as problem:
             raise failed("user", problem.code, problem.text) from problem
@@ -135,13 +137,14 @@ class Attempt:
             read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
-        self.log.steps = read.steps
+        self.log.steps = steps = steps_of(read.text)
         return BuildSpec(
             build_id=self.build.pk,
             owner_id=self.build.owner_id,
             label=self.build.label,
             context=work / "context",
             dockerfile=read.text,
+            steps=steps,
             bases=read.bases,
             build_args=tuple(sorted(self.build.build_args.items())),
             network=self.settings.network,
@@ -207,12 +210,15 @@ class Attempt:
                 build, digest=outcome.digest, image_bytes=outcome.size_bytes, line=last
             )
 
-    def _drive(self, work: Generator[Output, None, T]) -> T:
-        """Runs a generator of output to its end, into the log; closes it when the attempt ends."""
+    def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:
+        """Runs an engine or a push to its end, into the log; closes it when the attempt ends."""
         try:
             while True:
-                stream, data = next(work)
-                self.log.write(stream, data)
+                event = next(work)
+                if isinstance(event, StepUpdate):
+                    self.log.update(event)
+                else:
+                    self.log.write(StepOutput(*event))
                 self.look()
         except StopIteration as end:
             result: T = end.value

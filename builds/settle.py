@@ -1,5 +1,6 @@
 """Ends an attempt: final status, last log line and what follows from it, in one transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from builds.logs.bell import ring
 from builds.logs.lines import LogLine
+from builds.logs.steps import settled_times
 from builds.logs.store import seal
 from builds.metrics import DURATION, ENDED, LOG_LINES
 from builds.models import Build, targets
@@ -109,6 +111,7 @@ def _locked(build_id: UUID, *, fence: int | None, to: Status) -> Build | None:
 def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
     head = seal(build, last)
     now = timezone.now()
+    head["step_times"] = settled_times(build.step_times, OUTCOMES.get(to, "cancelled"), now)
     Build.objects.held_by(build).move(
         to, fence=F("fence") + 1, ended_at=now, lease_until=None, **head, **values
     )
@@ -122,6 +125,13 @@ def _count(to: Status, *, fault: str, took: float | None) -> None:
     LOG_LINES.inc()  # the one that says why
     if took is not None:
         DURATION.labels(to).observe(took)
+
+
+OUTCOMES: Mapping[Status, Literal["succeeded", "failed"]] = {
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+}
+"""Of the steps that were still running; all else stops them."""
 
 
 def _successor(build: Build, *, restarts: int) -> Build:

@@ -1,18 +1,21 @@
 """What the websockets say, as docs/websocket.md tells it."""
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import orjson
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.follow import Done, Standing
 from builds.logs.lines import LogLine
+from builds.logs.steps import STEP_CHARACTERS
 from builds.logs.store import microseconds
 from builds.status import Status, state_word
 
 MESSAGE_CHARACTERS = 32 * 1024
 MESSAGE_LINES = 500
 
+StepRow = tuple[int, int, str, int]
+"""Step, line, text, microseconds since 1970: a heading, as Build.log_steps has it."""
 LineRow = tuple[str, str, int, int | None]
 """Stream, text, microseconds since 1970, step."""
 
@@ -23,6 +26,8 @@ class LinesMessage(TypedDict):
     first: int
     next: str
     lines: list[LineRow]
+    headings: NotRequired[list[StepRow]]
+    """Those among these lines."""
 
 
 class StatusMessage(TypedDict):
@@ -32,6 +37,8 @@ class StatusMessage(TypedDict):
     status: str
     step: int
     steps: int
+    step_states: list[list[Any]]
+    """`[number, state, started, ended]` of steps that changed since the last such message."""
 
 
 class DoneMessage(TypedDict):
@@ -82,6 +89,12 @@ def lines_messages(lines: Lines) -> list[tuple[Cursor, str]]:
             "next": str(end),
             "lines": [row(each) for each in some],
         }
+        if any(each.heading for each in some):
+            message["headings"] = [
+                (each.step or 0, number, each.text[:STEP_CHARACTERS], microseconds(each))
+                for number, each in enumerate(some, at)
+                if each.heading
+            ]
         found.append((end, orjson.dumps(message).decode()))
 
     for line in lines.lines:
@@ -103,6 +116,7 @@ def status_message(standing: Standing) -> StatusMessage:
         "status": head.api_status,
         "step": head.step,
         "steps": head.steps,
+        "step_states": standing.steps,
     }
 
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
-from builds.models import Build, BuildQuerySet, Target
+from builds.models import LONG, Build, BuildQuerySet, Target
 from images.naming import Reference, readings
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
         builds = ("current", "good")
-        texts = (
-            f"{build}__{text}"
-            for build in builds
-            for text in ("dockerfile", "build_args", "log_steps")
-        )
+        texts = (f"{build}__{text}" for build in builds for text in LONG)
         return self.select_related("owner", *builds).defer(*texts)
 
     def newest_first(self) -> "ImageQuerySet":

@@ -18,8 +18,9 @@ EVENT = {
         "event": {"type": "string", "enum": ["message", "done"]},
         "data": {
             "type": "string",
-            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`) "
-            "and `offset`, which is the id again. Of `done`, the image's status as a JSON string.",
+            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`, and "
+            "`heading`, true, where a step begins or goes on) and `offset`, which is the id "
+            "again. Of `done`, the image's status as a JSON string.",
         },
     },
     "required": ["id", "data"],
@@ -56,6 +57,8 @@ def _events_of(lines: Lines) -> bytes:
             "ts": timestamp(line.at),
             "step": line.step,
         }
+        if line.heading:
+            log["heading"] = True
         data = orjson.dumps({"log": log, "offset": following})
         batch.append(b"id: %s\ndata: %s\n\n" % (following.encode(), data))
     return b"".join(batch)

@@ -50,13 +50,18 @@ def write(lines: int, name: str, gap: tuple[int, int]) -> UUID:
         started_at=now,
     )
     build.become_current(image)
+
+    def step_of(number: int) -> int:
+        return (number - 1) * STEPS // lines + 1
+
     for first in range(0, lines, CHUNK):
         chunk = [
             LogLine(
                 stream="stdout",
                 text=f"line {number} of a build that has a lot to say about what it does",
                 at=now + timedelta(milliseconds=number),
-                step=(number - 1) * STEPS // lines + 1,
+                step=step_of(number),
+                heading=number == 1 or step_of(number) != step_of(number - 1),
             )
             for number in range(first + 1, min(first + CHUNK, lines) + 1)
         ]

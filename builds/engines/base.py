@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
 
-from builds.build_spec import BuildOutcome, BuildSpec, Output
+from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec
 
 TICK_SECONDS = 0.1
 """Also how often a log that trickles is written down."""
@@ -50,11 +50,17 @@ class BuildEngine(Protocol):
     1. `problems()` at start: what the machine lacks.
     2. `sweep(alive)` at start and now and then: removes what attempts that no longer run left
        (processes, mounts, folders, control groups).
-    3. `build(order)` is a generator of `(stream, bytes)` in the order in which the child wrote,
-       within milliseconds, and at least every TICK_SECONDS one with empty bytes. It returns a
-       BuildOutcome or raises BuildFailed or EngineBroken. Closing the generator at any time kills
-       every process of the build at once and leaves nothing running or mounted. One thread drives
-       one generator; several threads may build at once, also for one owner.
+    3. `build(order)` is a generator of events, within milliseconds of what they tell, and at least
+       every TICK_SECONDS a StepOutput with empty bytes. It returns a BuildOutcome or raises
+       BuildFailed or EngineBroken. Closing the generator at any time kills every process of the
+       build at once and leaves nothing running or mounted. One thread drives one generator;
+       several threads may build at once, also for one owner.
+       * Each of a step's two streams is exact and in order. Between its stdout and stderr only
+         the order of arrival is known. The output of steps that run side by side comes mixed.
+       * A step starts once (or is "cached") before its output, and ends once after it. Steps
+         without a position have no events where the engine knows nothing of them. Steps that run
+         when the build fails end as "failed" or "cancelled" where the engine can tell.
+       * No output makes an event: what looks like progress is output.
     4. `discard(order)` afterwards, whatever happened: removes `order.work`. Safe to call twice.
     5. `make_room(free_bytes)` now and then: where less of the disk is free it drops what is only
        cache, the least recently used first, and nothing that a build uses.
@@ -66,7 +72,7 @@ class BuildEngine(Protocol):
 
     def sweep(self, alive: frozenset[UUID]) -> None: ...
 
-    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]: ...
+    def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]: ...
 
     def discard(self, order: BuildSpec) -> None: ...
 

@@ -1,12 +1,16 @@
 """The scripted twin: plays a build from directives in the Dockerfile, for fast tests of the rest.
 
-`RUN scripted: <verb> <rest>` lines are played in order; other instructions are only announced:
+A step `RUN scripted: <verb> <rest>` plays its directive, or several with ` ;; ` between them, and
+any step plays those of the comments `#scripted: <verb> <rest>` below it:
 
     echo TEXT       a line on stdout          sleep SECONDS    silence, with ticks
     stderr TEXT     a line on stderr          until PATH       silence until a file exists
     raw TEXT        bytes on stdout, with     exit CODE        a RUN step fails with CODE
                     Python's escapes          fail CODE TEXT   BuildFailed with that code
     repeat N TEXT   N numbered lines          broken TEXT      EngineBroken
+    cached          the step is not run: it comes out of the cache
+
+Stages run side by side. A step that names another stage (FROM name, --from=name) waits for its end.
 
 The image at the end is real: one small layer, and a digest of its own for each attempt.
 """
@@ -18,18 +22,39 @@ import re
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from builds.build_spec import BuildOutcome, BuildSpec, Output
+from builds.build_spec import (
+    BuildEvent,
+    BuildOutcome,
+    BuildSpec,
+    Output,
+    Step,
+    StepOutput,
+    StepState,
+    StepUpdate,
+)
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
 
 PIPE_BYTES = 4096
 """What a program that writes much into a pipe writes at once."""
-DIRECTIVE = re.compile(r"(?:#|RUN )scripted:\s*(\w+)\s?(.*)")
+WORKING = {"FROM", "RUN", "COPY", "ADD", "WORKDIR"}
+STAGE_NAMED = re.compile(r"(?:^FROM\s+|--from=)(\S+)", re.IGNORECASE)
+SCRIPTED = re.compile(r"(?:#|RUN )scripted:\s*(.*)")
+DIRECTIVE = re.compile(r"(\w+)\s?(.*)")
+BETWEEN = " ;; "
+
+
+Played = Generator[BuildEvent | None, None, None]
+"""None while there is nothing to do but wait."""
+WAIT_SECONDS = 0.01
 
 
 class ScriptedEngine:
@@ -43,20 +68,12 @@ class ScriptedEngine:
     def sweep(self, alive: frozenset[UUID]) -> None:
         """Nothing outlives this process."""
 
-    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
-        lines = [line.strip() for line in order.dockerfile.splitlines()]
-        steps = sum(1 for line in lines if line and not line.startswith("#"))
+    def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
+        steps = order.steps or steps_of(order.dockerfile)
         if not steps:
             raise BuildFailed("The Dockerfile is wrong: no FROM statement found", code="syntax")
-        step = 0
-        for line in lines:
-            if directive := DIRECTIVE.fullmatch(line):
-                verb, rest = directive.groups()
-                yield from _verb(verb)(rest)
-            elif line and not line.startswith("#"):
-                step += 1
-                yield "stdout", f"STEP {step}/{steps}: {line}\n".encode()
-        yield "stdout", b""
+        yield from _side_by_side(_Play(order.dockerfile, steps).stages())
+        yield StepOutput("stdout", b"")
         return _write_image(order)
 
     def discard(self, order: BuildSpec) -> None:
@@ -66,26 +83,141 @@ class ScriptedEngine:
         """There is no cache to drop."""
 
 
-def _verb(verb: str) -> Callable[[str], Iterable[Output]]:
+def steps_of(dockerfile: str) -> tuple[Step, ...]:
+    """The steps of a Dockerfile that has each instruction on a line."""
+    found: list[Step] = []
+    stages: list[str] = []
+    position = 0
+    several = len(re.findall(r"^\s*FROM\s", dockerfile, re.IGNORECASE | re.MULTILINE)) > 1
+    for number, line in enumerate(dockerfile.split("\n"), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#") or (not stages and words[0].upper() != "FROM"):
+            continue
+        word = words[0].upper()
+        if word == "FROM":
+            name = words[-1].lower() if "AS" in line.upper().split() else f"stage-{len(stages)}"
+            stages.append(name if several else "")
+            position = 0
+        works = word in WORKING and words[:2] != ["FROM", "scratch"]
+        position += works
+        step = Step(
+            number=len(found) + 1,
+            stage=stages[-1],
+            position=position if works else None,
+            line=number,
+            text=line.strip()[:300],
+        )
+        found.append(step)
+    return tuple(found)
+
+
+class _Play:
+    """The steps of one build and what each of them plays."""
+
+    def __init__(self, dockerfile: str, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._lines = dockerfile.split("\n")
+        self._ended: set[str] = set()
+
+    def stages(self) -> list[Played]:
+        return [
+            self._stage(stage, list(steps))
+            for stage, steps in groupby(self._steps, key=attrgetter("stage"))
+        ]
+
+    def _stage(self, stage: str, steps: Sequence[Step]) -> Played:
+        for step in steps:
+            while not self._needed(step) <= self._ended:
+                yield None
+            yield from self._step(step)
+        self._ended.add(stage)
+
+    def _needed(self, step: Step) -> set[str]:
+        stages = {each.stage for each in self._steps} - {step.stage}
+        return stages & {name.lower() for name in STAGE_NAMED.findall(step.text)}
+
+    def _step(self, step: Step) -> Played:
+        directives = list(self._directives(step))
+        if ("cached", "") in directives:
+            yield _update(step, "cached")
+            return
+        if step.position is None and not directives:
+            return
+        yield _update(step, "started")
+        try:
+            for verb, rest in directives:
+                for output in _verb(verb)(rest):
+                    yield StepOutput(*output, step.number) if output else None
+        except BuildFailed:
+            yield _update(step, "failed")
+            raise
+        yield _update(step, "succeeded")
+
+    def _directives(self, step: Step) -> Iterator[tuple[str, str]]:
+        following = [each.line for each in self._steps if each.line > step.line]
+        stop = min(following, default=len(self._lines) + 1)
+        for line in self._lines[step.line - 1 : stop - 1]:
+            if scripted := SCRIPTED.fullmatch(line.strip()):
+                for each in scripted[1].split(BETWEEN):
+                    if directive := DIRECTIVE.fullmatch(each):
+                        yield directive[1], directive[2]
+
+
+def _update(step: Step, state: StepState) -> StepUpdate:
+    return StepUpdate(step.number, state, datetime.now(UTC))
+
+
+def _side_by_side(plays: Sequence[Played]) -> Generator[BuildEvent, None, None]:
+    """Some of each in turn, until all have ended or one has failed."""
+    running: set[int] = set()
+    ticked = time.monotonic()
+    left = list(plays)
+    try:
+        while left:
+            waits = True
+            for play in list(left):
+                try:
+                    event = next(play)
+                except StopIteration:
+                    left.remove(play)
+                    continue
+                if event is None:
+                    continue
+                waits = False
+                if isinstance(event, StepUpdate):
+                    (running.add if event.state == "started" else running.discard)(event.step)
+                yield event
+            if waits and left:
+                time.sleep(WAIT_SECONDS)
+                if time.monotonic() - ticked >= TICK_SECONDS:
+                    ticked = time.monotonic()
+                    yield StepOutput("stdout", b"")
+    except BuildFailed:
+        for number in sorted(running):
+            yield StepUpdate(number, "cancelled", datetime.now(UTC))
+        raise
+
+
+def _verb(verb: str) -> Callable[[str], Iterable[Output | None]]:
     try:
         return VERBS[verb]
     except KeyError:
         raise EngineBroken(f"no such directive: {verb}", code="script") from None
 
 
-def _echo(text: str) -> Iterable[Output]:
+def _echo(text: str) -> Iterable[Output | None]:
     return [("stdout", f"{text}\n".encode())]
 
 
-def _stderr(text: str) -> Iterable[Output]:
+def _stderr(text: str) -> Iterable[Output | None]:
     return [("stderr", f"{text}\n".encode())]
 
 
-def _raw(text: str) -> Iterable[Output]:
+def _raw(text: str) -> Iterable[Output | None]:
     return [("stdout", text.encode().decode("unicode_escape").encode("latin-1"))]
 
 
-def _repeat(rest: str) -> Iterable[Output]:
+def _repeat(rest: str) -> Iterable[Output | None]:
     count, _, text = rest.partition(" ")
     piece = bytearray()
     for number in range(int(count)):
@@ -96,37 +228,35 @@ def _repeat(rest: str) -> Iterable[Output]:
     yield "stdout", bytes(piece)
 
 
-def _sleep(seconds: str) -> Iterable[Output]:
+def _sleep(seconds: str) -> Iterable[Output | None]:
     until = time.monotonic() + float(seconds)
-    while (left := until - time.monotonic()) > 0:
-        time.sleep(min(TICK_SECONDS, left))
-        yield "stdout", b""
+    while time.monotonic() < until:
+        yield None
 
 
-def _until(path: str) -> Iterable[Output]:
+def _until(path: str) -> Iterable[Output | None]:
     while not Path(path).exists():
-        time.sleep(0.01)
-        yield "stdout", b""
+        yield None
 
 
-def _exit(code: str) -> Iterable[Output]:
+def _exit(code: str) -> Iterable[Output | None]:
     text = f"RUN failed with exit code {code}."
     yield "stderr", f"Error: {text}\n".encode()
     raise BuildFailed(text, code="step", exit_code=int(code))
 
 
-def _fail(rest: str) -> Iterable[Output]:
+def _fail(rest: str) -> Iterable[Output | None]:
     code, _, text = rest.partition(" ")
     yield "stderr", f"Error: {text}\n".encode()
     raise BuildFailed(text, code=code)
 
 
-def _broken(text: str) -> Iterable[Output]:
+def _broken(text: str) -> Iterable[Output | None]:
     yield "stderr", f"Error: {text}\n".encode()
     raise EngineBroken(text, code="scripted")
 
 
-VERBS: dict[str, Callable[[str], Iterable[Output]]] = {
+VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
     "echo": _echo,
     "stderr": _stderr,
     "raw": _raw,

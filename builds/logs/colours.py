@@ -29,11 +29,10 @@ _ENDS = {
 
 
 class Colours:
-    """Both streams of one attempt, each with what is on in it. A step begins with nothing."""
+    """Both streams of one step, each with what is on in it."""
 
     def __init__(self) -> None:
         self._on: dict[Stream, dict[str, str]] = {"stdout": {}, "stderr": {}}
-        self._step: int | None = None
 
     def carry(self, lines: Sequence[LogLine]) -> Sequence[LogLine]:
         """The lines, each with what those before it in its stream left on."""
@@ -42,9 +41,6 @@ class Colours:
         return [self._carried(line) for line in lines]
 
     def _carried(self, line: LogLine) -> LogLine:
-        if line.step != self._step:
-            self._step = line.step
-            self._on = {"stdout": {}, "stderr": {}}
         on = self._on[line.stream]
         before = ";".join(on.values())
         for found in _SGR.finditer(line.text):

@@ -6,6 +6,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from logging import getLogger
 from time import monotonic
+from typing import Any
 from uuid import UUID
 
 from api.away import PASSING
@@ -30,6 +31,8 @@ class Standing:
 
     attempt: int
     head: Head
+    steps: list[list[Any]]
+    """`[number, state, began, ended]` of those that changed since the one before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,9 @@ async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGener
             changed = feed.changed
             batches, head, ended = await _next(feed, line)
             if head is not None and (told_head is None or not head.stands_as(told_head)):
+                changed_steps = head.steps_since(told_head)
                 told_head = head
-                yield Standing(attempt, head)
+                yield Standing(attempt, head, changed_steps)
             if ended:
                 status = head.status if head else None
                 end = Cursor(attempt, line, done=True)

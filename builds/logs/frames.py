@@ -2,7 +2,8 @@
 
 Decompressed by any zstd tool it is the log as text: what else is needed stands in skippable frames
 behind it. In order: a frame of whole lines each FRAME_BYTES; one skippable frame with the times,
-streams and steps of each; one with the index, which ends in its own length and MAGIC.
+kinds (as in `lines.kind`) and steps of each; one with the index, which ends in its own length and
+MAGIC.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from zlib import crc32
 import orjson
 import zstandard
 
-from builds.logs.lines import LogLine, moment, since_1970
+from builds.logs.lines import LogLine, kind, moment, since_1970
 
 FRAME_BYTES = 128 * 1024
 MAGIC = b"SLIPWAY1"
@@ -81,8 +82,8 @@ class FrameWriter:
         text = "".join(f"{line.text}\n" for line in lines).encode()
         data = self._compressor.compress(text)
         times = [since_1970(line.at) for line in lines]
-        streams = "".join(line.stream[3] for line in lines)
-        about = orjson.dumps([times, streams, [line.step for line in lines]])
+        kinds = "".join(map(kind, lines))
+        about = orjson.dumps([times, kinds, [line.step for line in lines]])
         self._abouts.append(self._compressor.compress(about))
         frame = Frame(
             first=self._first,
@@ -148,16 +149,17 @@ class Index:
         """Those of a frame, or some, numbered within it. Raises BadArchive."""
         texts = self.text(file, frame).decode().split("\n")
         file.seek(self.size + HEADER.size + frame.about_at)
-        times, streams, steps = orjson.loads(_decompressed(file.read(frame.about_size)))
+        times, kinds, steps = orjson.loads(_decompressed(file.read(frame.about_size)))
         return [
             LogLine(
-                stream="stdout" if stream == "o" else "stderr",
+                stream="stderr" if kind == "e" else "stdout",
                 text=text,
                 at=moment(at),
                 step=step,
+                heading=kind == "h",
             )
-            for text, at, stream, step in islice(
-                zip(texts, times, streams, steps, strict=False), start, stop
+            for text, at, kind, step in islice(
+                zip(texts, times, kinds, steps, strict=False), start, stop
             )
         ]
 

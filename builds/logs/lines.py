@@ -1,4 +1,4 @@
-r"""Turns the bytes of a build's two streams into lines that can be stored once and never changed.
+r"""Turns the bytes of a step's two streams into lines that can be stored once and never changed.
 
 What a line is:
 
@@ -17,7 +17,6 @@ is being redrawn waits REDRAWN_SECONDS instead: it is seen to live, and does not
 """
 
 import codecs
-import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,11 +28,6 @@ CUT = "…"
 PARTIAL_SECONDS = timedelta(seconds=1)
 REDRAWN_SECONDS = timedelta(seconds=10)
 
-# Whatever RUN prints can look like this too, so it is a hint for progress bars and folding, never
-# more; the numbers are bounded because people choose them.
-_HEADING = re.compile(r"(?:\[\d{1,3}/\d{1,3}\] )?STEP (\d{1,3})/(\d{1,3}): ")
-_MOST_STEPS = 9_999
-
 
 class LogLine(NamedTuple):
     """One line, without its newline. Its number is its place in the attempt's log."""
@@ -43,7 +37,9 @@ class LogLine(NamedTuple):
     at: datetime
     """When its end was read."""
     step: int | None = None
-    """The step it belongs to, counted over all stages from 1; None before the first."""
+    """The number of the step that it belongs to; None where it belongs to none."""
+    heading: bool = False
+    """Slipway wrote it to say that the lines which follow are of `step`."""
 
 
 @lru_cache(maxsize=64)
@@ -58,14 +54,17 @@ def moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 
 
-class LineSplitter:
-    """The lines of one attempt. One thread drives it; time only ever comes from `feed`."""
+def kind(line: LogLine) -> str:
+    """In one letter, as it is stored: "h" for a heading, else "o" or "e" for the stream."""
+    return "h" if line.heading else line.stream[3]
 
-    def __init__(self) -> None:
-        self.step: int | None = None
-        """Of the last heading; as in LogLine."""
-        self.steps = 0
-        """How many there will be at least: stages that did not begin yet are not known."""
+
+class LineSplitter:
+    """The lines of one step. One thread drives it; time only ever comes from `feed`."""
+
+    def __init__(self, step: int | None = None) -> None:
+        self.step = step
+        """As in LogLine."""
         self._partials: dict[Stream, _Partial] = {
             "stdout": _Partial("stdout"),
             "stderr": _Partial("stderr"),
@@ -102,8 +101,6 @@ class LineSplitter:
         if "\r" in text or len(max(ended, key=len, default="")) > LINE_CHARACTERS:
             for each in ended:
                 lines += self._end(partial, each, at)
-        elif "STEP " in text:
-            lines += [self._line(partial.stream, each, at) for each in ended]
         else:
             stream, step = partial.stream, self.step
             lines += [LogLine(stream=stream, text=each, at=at, step=step) for each in ended]
@@ -122,11 +119,6 @@ class LineSplitter:
         return [self._line(partial.stream, piece + CUT, at) for piece in partial.draw(text)]
 
     def _line(self, stream: Stream, text: str, at: datetime) -> LogLine:
-        if stream == "stdout" and (heading := _HEADING.match(text)):
-            done, total = int(heading[1]), int(heading[2])
-            self.step = min((self.step or 0) + 1, _MOST_STEPS)
-            # A stage counts its own steps from 1; the sum only ever grows.
-            self.steps = max(self.steps, self.step, self.step - done + total)
         return LogLine(stream=stream, text=text, at=at, step=self.step)
 
 

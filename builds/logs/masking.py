@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from urllib.parse import quote, quote_plus
 
 MASK = b"***"
@@ -36,6 +37,17 @@ class Masker:
         self._kept = b""
         self._masked = 0
         """How much of the beginning of `_kept` belongs to a mask that was already put out."""
+
+    def fresh(self) -> "Masker":
+        """One for another stream, with the same secrets."""
+        made = copy(self)
+        made.flush()
+        return made
+
+    def whole(self, text: str) -> str:
+        """A complete text, masked."""
+        masker = self.fresh()
+        return (masker.feed(text.encode()) + masker.flush()).decode(errors="replace")
 
     def feed(self, data: bytes) -> bytes:
         """The next bytes of the stream in, those that are safe to show out."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -12,6 +12,7 @@ from django.db.models import QuerySet, Subquery
 
 from builds.logs.frames import Index
 from builds.logs.lines import LogLine
+from builds.logs.steps import WAITING
 from builds.logs.store import KEY, decode
 from builds.models import Build, LogChunk
 from builds.status import FINAL, Status
@@ -32,6 +33,8 @@ class Head:
     api_status: str
     step: int
     steps: int
+    step_times: list[list[Any]]
+    """As Build.step_times."""
     chunks: int
     lines: int
 
@@ -41,11 +44,24 @@ class Head:
 
     def stands_as(self, other: "Head") -> bool:
         """Whether people would see no difference, the number of lines aside."""
-        return (self.api_status, self.step, self.steps) == (
+        return (self.api_status, self.step, self.steps, self.step_times) == (
             other.api_status,
             other.step,
             other.steps,
+            other.step_times,
         )
+
+    def steps_since(self, other: "Head | None") -> list[list[Any]]:
+        """`[number, state, began, ended]` of steps that changed; before the first, all waited."""
+        before = (
+            other.step_times if other and other.step_times else [WAITING] * len(self.step_times)
+        )
+        pairs = zip(self.step_times, before, strict=False)
+        return [
+            [number, *now]
+            for number, (now, then) in enumerate(pairs, 1)
+            if tuple(now) != tuple(then)
+        ]
 
     @classmethod
     def of(cls, build: Build) -> "Head":
@@ -55,6 +71,7 @@ class Head:
             api_status=build.api_status,
             step=build.step,
             steps=build.steps,
+            step_times=build.step_times,
             chunks=build.log_chunks,
             lines=build.log_lines,
         )
@@ -102,7 +119,7 @@ def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) ->
     There are none where nothing more is there yet, or where what is there was just moved: then ask
     again. The status is read before the lines: a final one means that all lines were there.
     """
-    build = Build.objects.light().filter(image_id=image_id, number=attempt).first()
+    build = Build.objects.with_step_times().filter(image_id=image_id, number=attempt).first()
     if build is None:
         return None
     head = Head.of(build)
@@ -174,7 +191,7 @@ class Seen(NamedTuple):
 def look(asked: Sequence[Asked]) -> dict[tuple[UUID, int], Seen]:
     """What is new of many attempts, at most LOOK_CHUNKS of each, in two queries. Heads come first:
     a final status means that all lines were there. What is missing here is not there."""
-    builds = Build.objects.light().filter(
+    builds = Build.objects.with_step_times().filter(
         image_id__in={each.image_id for each in asked}, number__in={each.attempt for each in asked}
     )
     heads = {(build.image_id, build.number): Head.of(build) for build in builds}

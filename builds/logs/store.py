@@ -1,9 +1,10 @@
 """The log as the database has it: insert-only chunks of compressed lines behind a fence.
 
-A chunk is zstd over a JSON array of `[microseconds since the epoch, "o" or "e", step, text]`.
+A chunk is zstd over a JSON array of `[microseconds since the epoch, kind, step, text]`, where the
+kind is "o" for stdout, "e" for stderr and "h" for a heading.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import local
 from typing import Any
@@ -13,7 +14,9 @@ import zstandard
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, UUIDField
 
-from builds.logs.lines import LogLine, moment, since_1970
+from builds.logs.lines import LogLine, kind, moment, since_1970
+from builds.logs.segments import SEGMENTS
+from builds.logs.steps import STEP_CHARACTERS
 from builds.logs.together import Together
 from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, BuildQuerySet, LogChunk
@@ -21,10 +24,6 @@ from builds.status import RUNNING
 
 CHUNK_LINES = 2_000
 """No chunk holds more, so the one that contains a line is found by a range of the index."""
-
-
-STEPS_KEPT = 1_000
-STEP_CHARACTERS = 300
 
 
 class _Own(local):
@@ -56,8 +55,7 @@ class FenceLost(Exception):
 
 def encode(lines: Sequence[LogLine]) -> bytes:
     rows = [
-        (microseconds(line), line.stream[3], line.step, line.text.replace("\n", " "))
-        for line in lines
+        (microseconds(line), kind(line), line.step, line.text.replace("\n", " ")) for line in lines
     ]
     return OWN.compressor.compress(orjson.dumps(rows))
 
@@ -72,12 +70,13 @@ def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine
     rows = orjson.loads(zstandard.decompress(data))
     return [
         LogLine(
-            stream="stdout" if stream == "o" else "stderr",
+            stream="stderr" if kind == "e" else "stdout",
             text=text,
             at=moment(at),
             step=step,
+            heading=kind == "h",
         )
-        for at, stream, step, text in rows[start:stop]
+        for at, kind, step, text in rows[start:stop]
     ]
 
 
@@ -102,9 +101,12 @@ def append(
     *,
     step: int,
     steps: int,
+    facts: Mapping[str, Any] | None = None,
     gap: tuple[int, int] = (0, 0),
 ) -> None:
     """Adds a chunk and moves the head of `build`, both or neither; raises FenceLost.
+
+    `facts` are more fields of the build to set, where they changed.
 
     `build` is its worker's own copy, whose counters say what is already there. Safe to repeat
     after a failure that left it open whether the commit happened. Chunks that begin within a gap
@@ -117,6 +119,7 @@ def append(
         "log_bytes": build.log_bytes + row.raw_bytes,
         "step": step,
         "steps": steps,
+        **(facts or {}),
     }
     if begun := _steps_begun(build, lines):
         values["log_steps"] = build.log_steps + begun
@@ -180,17 +183,20 @@ def _head(build: Build, chunks: int) -> BuildQuerySet:
 TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))
 
 
+def store_steps(build: Build, *, step: int, steps: int, facts: Mapping[str, Any]) -> None:
+    """Sets what is known of the steps where no line comes with it; raises FenceLost."""
+    if not _head(build, build.log_chunks).update(step=step, steps=steps, **facts):
+        raise FenceLost
+
+
 def _steps_begun(build: Build, lines: Sequence[LogLine]) -> list[list[Any]]:
-    """Where among these lines steps begin, as Build.log_steps has it."""
-    last = build.log_steps[-1][0] if build.log_steps else None
-    if lines[-1].step == last:  # steps only grow
-        return []
-    begun: list[list[Any]] = []
-    for at, line in enumerate(lines, build.log_lines):
-        if line.step is not None and line.step != last:
-            begun.append([line.step, at, line.text[:STEP_CHARACTERS], microseconds(line)])
-            last = line.step
-    return begun[: max(0, STEPS_KEPT - len(build.log_steps))]
+    """Where the headings among these lines are, as Build.log_steps has it."""
+    begun = [
+        [line.step, at, line.text[:STEP_CHARACTERS], microseconds(line)]
+        for at, line in enumerate(lines, build.log_lines)
+        if line.heading
+    ]
+    return begun[: max(0, SEGMENTS - len(build.log_steps))]
 
 
 def _row(build: Build, lines: Sequence[LogLine]) -> LogChunk:

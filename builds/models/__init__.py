@@ -1,12 +1,13 @@
 """What building has in the database. Nothing here reaches the images."""
 
-from builds.models.builds import STATUSES, Build, BuildQuerySet
+from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet
 from builds.models.chunks import LogChunk
 from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
 from builds.models.targets import Target, targets
 
 __all__ = [
+    "LONG",
     "STATUSES",
     "Build",
     "BuildQuerySet",

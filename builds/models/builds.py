@@ -15,6 +15,9 @@ from builds.status import FINAL, RUNNING, Status, api_word, sources, state_word
 
 STATUSES = [(status.value, status.value) for status in Status]
 
+LONG = ("dockerfile", "build_args", "log_steps", "step_list", "step_times")
+"""Fields that only some need, and that may be long."""
+
 
 class BuildQuerySet(models.QuerySet["Build"]):
     def move(self, to: Status, **values: Any) -> int:
@@ -39,7 +42,11 @@ class BuildQuerySet(models.QuerySet["Build"]):
 
     def light(self) -> "BuildQuerySet":
         """Without the texts that only some need, which may be long."""
-        return self.defer("dockerfile", "build_args", "log_steps")
+        return self.defer(*LONG)
+
+    def with_step_times(self) -> "BuildQuerySet":
+        """As `light`, with how its steps stand."""
+        return self.defer(*(each for each in LONG if each != "step_times"))
 
     def running(self) -> "BuildQuerySet":
         return self.filter(status__in=RUNNING)
@@ -129,7 +136,12 @@ class Build(models.Model):
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_steps = models.JSONField(default=list)
-    """Where steps begin: `[step, line, text, microseconds since 1970]`."""
+    """Headings: `[step, line, text, microseconds since 1970]`. A step whose lines were interrupted
+    by those of another has several."""
+    step_list = models.JSONField(default=list)
+    """The steps as the Dockerfile has them: `[number, stage, line in the Dockerfile, text]`."""
+    step_times = models.JSONField(default=list)
+    """How each stands, in the same order: `[state, begin, end]`, in microseconds since 1970."""
     gap_start = models.PositiveIntegerField(default=0)
     gap_stop = models.PositiveIntegerField(default=0)
     """Lines from the one to before the other were left out, as the log was too long."""
@@ -224,6 +236,24 @@ class Build(models.Model):
     def attempt_tag(self) -> str:
         """The tag that this attempt pushes under, and nothing else ever uses."""
         return f"slipway-{self.pk.hex}"
+
+    @property
+    def step_facts(self) -> list[dict[str, Any]]:
+        """Each step with its state, as clients are told."""
+        return [
+            {
+                "number": number,
+                "stage": stage,
+                "dockerfile_line": line,
+                "text": text,
+                "state": state,
+                "started": started,
+                "ended": ended,
+            }
+            for (number, stage, line, text), (state, started, ended) in zip(
+                self.step_list, self.step_times, strict=False
+            )
+        ]
 
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""

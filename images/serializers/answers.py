@@ -109,6 +109,23 @@ class FailureSerializer(serializers.Serializer[Build]):
     text = serializers.CharField(source="failure_text", read_only=True)
 
 
+class StepSerializer(serializers.Serializer[Build]):
+    """One step of a build: an instruction of the Dockerfile."""
+
+    number = serializers.IntegerField(help_text="Counted from 1 over all stages.")
+    stage = serializers.CharField(help_text="Empty where the Dockerfile has a single stage.")
+    dockerfile_line = serializers.IntegerField(help_text="Where it starts, from 1.")
+    text = serializers.CharField(help_text="The instruction, at most 300 characters.")
+    state = serializers.ChoiceField(
+        ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
+        help_text="Of a build that has ended, `waiting` means that it was not reached.",
+    )
+    started = serializers.IntegerField(
+        allow_null=True, help_text="In microseconds since 1970, as in logs."
+    )
+    ended = serializers.IntegerField(allow_null=True)
+
+
 class BuildSerializer(serializers.ModelSerializer[Build]):
     """One attempt."""
 
@@ -116,6 +133,7 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     failure = serializers.SerializerMethodField()
     digest = serializers.SerializerMethodField()
+    step_list = StepSerializer(source="step_facts", many=True, read_only=True)
 
     class Meta:
         model = Build
@@ -125,6 +143,7 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
             "status",
             "step",
             "steps",
+            "step_list",
             "queued_at",
             "started_at",
             "ended_at",

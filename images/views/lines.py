@@ -33,7 +33,7 @@ LINES = {
     "attempt": ATTEMPT,
     "from": FIRST,
     "count": QueryInt(default=500, least=1, most=MOST_LINES, required=False),
-    "steps": QueryBool(required=False, help_text="Whether to tell where steps begin."),
+    "steps": QueryBool(required=False, help_text="Whether to tell of the steps."),
 }
 SEARCH = {
     "q": QueryNeedle(most=1_000, help_text="A text, taken literally."),
@@ -74,7 +74,26 @@ PAGE["properties"]["gap"] = {
     "description": "`[first, following]` of the lines that a log too long has lost; the first of "
     "them says so.",
 }
-PAGE["properties"]["steps"] = rows_of("`[step, line, text, microseconds since 1970]` of each.")
+PAGE["properties"]["steps"] = rows_of(
+    "Headings: `[step, line, text, microseconds since 1970]` of each. A step whose lines were "
+    "interrupted by those of another has several."
+)
+PAGE["properties"]["step_list"] = {
+    "type": "array",
+    "items": body(
+        number=NUMBER,
+        stage={**TEXT, "description": "Empty where the Dockerfile has a single stage."},
+        dockerfile_line=NUMBER,
+        text=TEXT,
+        state={
+            **TEXT,
+            "enum": ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
+        },
+        started={**NUMBER, "nullable": True, "description": "In microseconds since 1970."},
+        ended={**NUMBER, "nullable": True},
+    ),
+    "description": "Every step of the build. `waiting` where it was not reached.",
+}
 HITS = body(
     image_id=TEXT,
     attempt=NUMBER,
@@ -125,6 +144,7 @@ class LinesView(ImageView):
         }
         if given["steps"]:
             answer["steps"] = build.log_steps
+            answer["step_list"] = build.step_facts
         return Response(answer)
 
 

@@ -90,6 +90,63 @@ def test_a_failing_step_ends_with_its_reason_as_the_last_stderr_line(order: Orde
     assert ("stdout", "before") in log_of(build)
 
 
+SIDE_BY_SIDE = """FROM scratch AS build
+ENV A=b
+RUN scripted: echo make begins ;; until {gate} ;; echo make ends
+FROM scratch
+RUN scripted: cached
+RUN scripted: echo test begins ;; until {gate} ;; stderr test ends
+COPY --from=build /a /b
+CMD ["x"]
+"""
+
+
+def test_stages_that_run_side_by_side_have_steps_of_their_own(order: Order, tmp_path: Path) -> None:
+    gate = tmp_path / "go"
+    running = Running(order(dockerfile=SIDE_BY_SIDE.format(gate=gate)))
+    running.until(lambda build: [each[0] for each in build.step_times].count("running") == 2)
+    assert [each[0] for each in running.build.step_times] == [
+        *("succeeded", "succeeded", "running"),
+        *("succeeded", "cached", "running", "waiting", "waiting"),
+    ]
+    assert (running.build.step, running.build.steps) == (6, 8)
+    gate.touch()
+    build = running.finish()
+    assert build.state is Status.SUCCEEDED
+    assert [each[0] for each in build.step_times] == [
+        *["succeeded"] * 4, "cached", *["succeeded"] * 3
+    ]  # fmt: skip
+    assert (build.step, build.steps) == (8, 8)
+    assert [each[1] for each in build.step_list] == ["build"] * 3 + ["stage-1"] * 5
+    log = [text for _, text in log_of(build)]
+    for begins, ends in (("make begins", "make ends"), ("test begins", "test ends")):
+        assert log.index(begins) < log.index(ends)
+    assert "STEP 2/8: [build] ENV A=b" in log
+    assert "STEP 5/8 (cached): [stage-1] RUN scripted: cached" in log
+    assert log.index("STEP 7/8: [stage-1] COPY --from=build /a /b") > log.index("make ends")
+    [pushing] = [at for at, text in enumerate(log) if text.startswith("Pushing ")]
+    assert log.index('STEP 8/8: [stage-1] CMD ["x"]') < pushing
+
+
+def test_the_step_that_failed_is_told_from_the_one_that_was_stopped(
+    order: Order, tmp_path: Path
+) -> None:
+    text = SIDE_BY_SIDE.replace("stderr test ends", "exit 3").replace(
+        "until {gate} ;; echo make", "sleep 60 ;; echo make"
+    )
+    gate = tmp_path / "go"
+    running = Running(order(dockerfile=text.format(gate=gate)))
+    running.until(lambda build: [each[0] for each in build.step_times].count("running") == 2)
+    gate.touch()
+    build = running.finish()
+    assert build.state is Status.FAILED
+    assert [each[0] for each in build.step_times] == [
+        *("succeeded", "succeeded", "cancelled"),
+        *("succeeded", "cached", "failed", "waiting", "waiting"),
+    ]
+    assert build.step == 6
+
+
 def test_a_build_is_taken_once_however_often_its_message_comes(order: Order) -> None:
     build = order("echo hello")
     run(build)

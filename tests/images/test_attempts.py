@@ -16,7 +16,28 @@ def test_an_image_tells_the_step_that_its_build_came_to(api: APIClient, send: Se
     steps = "FROM scratch\nCOPY a.txt /\nRUN scripted: exit 1\nCOPY a.txt /b.txt\n"
     built(send(dockerfile=steps))
     build = api.get("/images/my-app:1.0").json()["build"]
-    assert (build["status"], build["step"], build["steps"]) == ("failed", 2, 4)
+    assert (build["status"], build["step"], build["steps"]) == ("failed", 3, 4)
+
+
+def test_builds_are_listed_with_their_steps(api: APIClient, send: Send) -> None:
+    steps = "FROM scratch\nENV A=b\nRUN scripted: cached\nRUN scripted: exit 1\nCOPY a.txt /\n"
+    built(send(dockerfile=steps))
+    [build] = api.get("/images/my-app:1.0/builds").json()["items"]
+    told = build["step_list"]
+    assert [(each["number"], each["dockerfile_line"]) for each in told] == [
+        (number, number) for number in range(1, 6)
+    ]
+    assert [each["text"] for each in told] == steps.splitlines()
+    assert [each["state"] for each in told] == [
+        "succeeded",
+        "succeeded",
+        "cached",
+        "failed",
+        "waiting",
+    ]
+    assert {each["stage"] for each in told} == {""}
+    assert told[3]["started"] <= told[3]["ended"]
+    assert (told[4]["started"], told[4]["ended"]) == (None, None)
 
 
 def test_a_queued_build_is_cancelled_at_once_and_only_once(api: APIClient, send: Send) -> None:

@@ -118,7 +118,14 @@ async def test_a_finished_log_comes_whole_and_ends_with_done(path: str, owner: U
         "status": "built and pushed",
         "step": stored.step,
         "steps": stored.steps,
+        "step_states": [
+            [number, state, started, ended]
+            for number, (state, started, ended) in enumerate(stored.step_times, 1)
+        ],
     }
+    assert stored.step_times
+    headings = [row for each in messages for row in each.get("headings", [])]
+    assert headings == stored.log_steps
     assert len(texts(messages)) == stored.log_lines
     assert {"one", "two"} <= set(texts(messages))
     assert done == {
@@ -150,6 +157,22 @@ async def test_a_line_says_stream_text_time_and_step(path: str, owner: User) -> 
     assert two[0] == "stderr"
     assert 1.7e15 < two[2] < 5e15
     assert isinstance(two[3], int)
+
+
+async def test_states_of_steps_are_told_as_they_change(live: Build, owner: User) -> None:
+    path = f"/ws/images/{live.image_id}/logs"
+    async with viewing(path, await sync_to_async(key_of)(owner)) as viewer:
+        messages = await viewer.until("done")
+    told = [each["step_states"] for each in messages if each["type"] == "status"]
+    assert len(told) >= 3
+    seen: dict[int, list[Any]] = {}
+    for rows in told:
+        for number, *now in rows:
+            assert seen.get(number) != now
+            seen[number] = now
+    stored = await Build.objects.aget()
+    assert [seen[number] for number in sorted(seen)] == stored.step_times
+    assert any(row[1] == "running" for rows in told for row in rows)
 
 
 @pytest.fixture

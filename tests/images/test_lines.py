@@ -54,13 +54,26 @@ def test_steps_are_told_with_their_first_lines(api: APIClient, image: Image) -> 
         assert answer.json()["lines"][line] == ["stdout", text, at, step]
 
 
+def test_steps_are_told_with_their_states_and_times(api: APIClient, image: Image) -> None:
+    path = f"/images/{image.pk}/logs/lines"
+    answer = api.get(path, {"count": 2000, "steps": "true"}).json()
+    told = answer["step_list"]
+    assert [each["number"] for each in told] == [1, 2, 3]
+    assert {each["state"] for each in told} == {"succeeded"}
+    times = [line[2] for line in answer["lines"] if line[3] == 2]
+    assert told[1]["started"] <= min(times) <= max(times)
+    assert told[1]["started"] <= told[1]["ended"] <= told[2]["started"]
+    assert "step_list" not in api.get(path).json()
+
+
 def test_a_search_finds_all_lines_and_counts_them(api: APIClient, image: Image) -> None:
     path = f"/images/{image.pk}/logs/search"
     found = api.get(path, {"q": "of them"}).json()
-    assert (found["total"], len(found["hits"])) == (1200, 1000)
+    assert (found["total"], len(found["hits"])) == (1201, 1000)
     rest = api.get(path, {"q": "of them", "from": found["next"]}).json()
-    assert (rest["total"], len(rest["hits"]), rest["next"]) == (1200, 200, None)
-    [(number, text)] = api.get(path, {"q": "strange (", "ignore_case": "true"}).json()["hits"]
+    assert (rest["total"], len(rest["hits"]), rest["next"]) == (1201, 201, None)
+    hits = api.get(path, {"q": "strange (", "ignore_case": "true"}).json()["hits"]
+    _heading, (number, text) = hits
     [line] = api.get(f"/images/{image.pk}/logs/lines", {"from": number, "count": 1}).json()["lines"]
     assert line[:2] == ["stderr", text] == ["stderr", "Strange (thing)"]
 

@@ -16,7 +16,7 @@ from tests.images.conftest import Send, built
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LINES = "FROM scratch\nRUN scripted: echo one\nRUN scripted: echo two\nRUN scripted: stderr three\n"
+LINES = "FROM scratch\nRUN scripted: echo one ;; echo two ;; stderr three\n"
 
 
 def body(answer: Any) -> str:
@@ -61,12 +61,17 @@ def test_a_finished_log_as_events_ends_with_done(api: APIClient, send: Send) -> 
     assert text.endswith(
         f'id: 1:{image.build.log_lines}:done\nevent: done\ndata: "built and pushed"\n\nDONE\n\n'
     )
-    first, *_ = [event for event in events(text) if "one" in event["data"]]
+    [first] = [event for event in events(text) if '"log":"one"' in event["data"]]
     data = json.loads(first["data"])
     assert data["log"]["log_type"] == "stdout"
     assert data["offset"] == first["id"] == f"1:{data['log']['line'] + 1}"
     assert data["log"]["ts"].endswith("Z")
-    assert data["log"]["step"] == 1
+    assert data["log"]["step"] == 2
+    headings = [event["data"] for event in events(text) if '"heading":true' in event["data"]]
+    assert [json.loads(each)["log"]["log"] for each in headings] == [
+        "STEP 1/2: FROM scratch",
+        f"STEP 2/2: {LINES.splitlines()[1]}",
+    ]
 
 
 def test_a_failed_build_tells_its_reason_as_the_last_stderr_line(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID, uuid4
 
-from builds.build_spec import BuildOutcome, BuildSpec, Output
+from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput
 from builds.engines.base import TICK_SECONDS, EngineBroken, EngineError, Problem
 from builds.engines.buildah.bases import Bases
 from builds.engines.buildah.caches import Caches
@@ -72,7 +72,18 @@ class BuildahEngine:
 
         self._layers.drop_unused()
 
-    def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
+    def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
+        output = self._run(order)
+        try:
+            while True:
+                yield StepOutput(*next(output))
+        except StopIteration as end:
+            outcome: BuildOutcome = end.value
+            return outcome
+        finally:
+            output.close()
+
+    def _run(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
         account = self._ready()
         self._folders.remember(
             Trace(build_id=order.build_id, owner_id=order.owner_id, work=order.work)

@@ -11,7 +11,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from builds.build_spec import BuildOutcome, BuildSpec, Limits, Output
+from builds.build_spec import (
+    BuildEvent,
+    BuildOutcome,
+    BuildSpec,
+    Limits,
+    StepOutput,
+    StepUpdate,
+)
 from builds.engines.base import BuildEngine
 from builds.engines.buildah import BuildahEngine
 from builds.engines.sandbox.settings import EngineSettings
@@ -36,27 +43,34 @@ class Ran:
     outcome: BuildOutcome
     stdout: bytes = b""
     stderr: bytes = b""
+    updates: list[StepUpdate] = field(default_factory=list)
 
 
-def drive(build: Generator[Output, None, BuildOutcome], ran: Ran | None = None) -> Ran:
+def drive(build: Generator[BuildEvent, None, BuildOutcome], ran: Ran | None = None) -> Ran:
     """Run a build to its end; what it wrote is in `ran` even when it raises."""
     ran = ran or Ran(outcome=NOTHING)
     while True:
         try:
-            stream, data = next(build)
+            event = next(build)
         except StopIteration as end:
             ran.outcome = end.value
             return ran
-        if stream == "stdout":
-            ran.stdout += data
+        if isinstance(event, StepUpdate):
+            ran.updates.append(event)
+        elif event.stream == "stdout":
+            ran.stdout += event.data
         else:
-            ran.stderr += data
+            ran.stderr += event.data
 
 
-def listen(build: Generator[Output, None, BuildOutcome], line: bytes) -> None:
+def listen(build: Generator[BuildEvent, None, BuildOutcome], line: bytes) -> None:
     """Drive a build until it has written that line."""
-    while line not in next(build)[1].splitlines():
+    while line not in data_of(next(build)).splitlines():
         pass
+
+
+def data_of(event: BuildEvent) -> bytes:
+    return event.data if isinstance(event, StepOutput) else b""
 
 
 NOTHING = BuildOutcome(layout=Path("/nowhere"), digest="", size_bytes=0)

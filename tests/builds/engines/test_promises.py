@@ -11,7 +11,16 @@ from contextlib import closing
 import pytest
 
 from builds.engines.base import TICK_SECONDS, BuildFailed
-from tests.builds.engines.conftest import NOTHING, OWNER, STRANGER, Ran, Yard, drive, listen
+from tests.builds.engines.conftest import (
+    NOTHING,
+    OWNER,
+    STRANGER,
+    Ran,
+    Yard,
+    data_of,
+    drive,
+    listen,
+)
 
 SAYS = """FROM BASE
 #scripted: echo hello
@@ -86,8 +95,8 @@ def test_every_attempt_has_a_digest_of_its_own(any_yard: Yard) -> None:
 
 def test_a_line_arrives_while_the_step_still_runs(any_yard: Yard) -> None:
     seen: dict[bytes, float] = {}
-    for _, data in any_yard.engine.build(any_yard.order(SLEEPS)):
-        for line in data.splitlines():
+    for event in any_yard.engine.build(any_yard.order(SLEEPS)):
+        for line in data_of(event).splitlines():
             seen.setdefault(line, time.monotonic())
     assert 0.8 < seen[b"after"] - seen[b"before"] < 2
 
@@ -96,7 +105,7 @@ def test_silence_ticks(any_yard: Yard) -> None:
     with closing(any_yard.engine.build(any_yard.order(STAYS))) as build:
         listen(build, b"started")
         began = time.monotonic()
-        assert [next(build)[1] for _ in range(3)] == [b""] * 3
+        assert [data_of(next(build)) for _ in range(3)] == [b""] * 3
         assert time.monotonic() - began < 4 * TICK_SECONDS + 0.5
 
 
@@ -155,3 +164,31 @@ def test_sweeping_spares_the_living(any_yard: Yard) -> None:
     listen(build, b"before")
     any_yard.engine.sweep(frozenset({order.build_id}))
     assert b"after" in drive(build).stdout
+
+
+BESIDE = """FROM scratch AS one
+RUN scripted: echo a ;; sleep {seconds} ;; echo b
+FROM scratch
+RUN scripted: cached
+RUN scripted: echo c ;; sleep 0.3 ;; {last}
+COPY --from=one /a /b
+"""
+
+
+def test_scripted_stages_run_side_by_side_and_wait_for_those_they_name(scripted: Yard) -> None:
+    ran = scripted.build(scripted.order(BESIDE.format(last="echo d", seconds=0.3)))
+    assert sorted(ran.stdout[:4].split()) == [b"a", b"c"]
+    updates = [(update.step, update.state) for update in ran.updates]
+    assert sorted(updates[:3]) == [(2, "started"), (4, "cached"), (5, "started")]
+    assert sorted(updates[3:5]) == [(2, "succeeded"), (5, "succeeded")]
+    assert updates[5:] == [(6, "started"), (6, "succeeded")]
+    assert [update.at for update in ran.updates] == sorted(update.at for update in ran.updates)
+
+
+def test_a_scripted_step_that_fails_stops_its_neighbours(scripted: Yard) -> None:
+    ran = Ran(outcome=NOTHING)
+    with pytest.raises(BuildFailed):
+        drive(scripted.engine.build(scripted.order(BESIDE.format(last="exit 3", seconds=60))), ran)
+    updates = [(update.step, update.state) for update in ran.updates]
+    assert updates[3:] == [(5, "failed"), (2, "cancelled")]
+    assert {number for number, _ in updates} == {2, 4, 5}

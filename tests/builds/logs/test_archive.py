@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from builds import reaper, runner
+from builds.build_spec import StepOutput
 from builds.conf import BuildSettings
 from builds.logs import archive as archive_module
 from builds.logs import frames, kept, pages
@@ -154,7 +155,7 @@ def test_a_log_with_a_gap_is_archived_with_its_numbers(
     build = order("echo hello")
     log = pen(build)
     for n in range(1_000):
-        log.write("stdout", b"line %d\n" % n)
+        log.write(StepOutput("stdout", b"line %d\n" % n))
     log.finish()
     stand(Build.objects.all(), "succeeded")
     build.refresh_from_db()
@@ -216,9 +217,10 @@ def test_a_search_counts_all_and_shows_pages(order: Order, archived: bool) -> No
     rest = search(build, "of them", ignore_case=False, start=found.next, count=1_000)
     assert (rest.hits, rest.next, rest.total) == (expected[200:], None, found.total)
     for text, case, total in (
-        ('A "quoted" \\ T', False, 1),
+        (': echo A "quoted" \\ T', False, 1),
+        ('A "quoted" \\ T', False, 2),
         ('a "QUOTED" \\ t', False, 0),
-        ('a "QUOTED" \\ t', True, 1),
+        ('a "QUOTED" \\ t', True, 2),
         ("o[f]", False, 0),
         (uuid4().hex, True, 0),
     ):

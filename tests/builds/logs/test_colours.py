@@ -54,13 +54,12 @@ def test_colours_last_until_they_are_ended_over_any_chunking() -> None:
     assert texts == ["\x1b[31ma", "\x1b[31mb", "", "\x1b[31mc\x1b[0m", "d"]
 
 
-def test_each_stream_has_its_own_and_a_step_begins_with_none() -> None:
+def test_each_stream_has_its_own() -> None:
     colours = Colours()
     colours.carry(lines("\x1b[31mred"))
     [other] = colours.carry(lines("plain", stream="stderr"))
     [same] = colours.carry(lines("red"))
-    [heading] = colours.carry(lines("STEP 2/2: RUN x", step=2))
-    assert (other.text, same.text, heading.text) == ("plain", "\x1b[31mred", "STEP 2/2: RUN x")
+    assert (other.text, same.text) == ("plain", "\x1b[31mred")
 
 
 def test_lines_without_colours_are_passed_on_as_they_are() -> None:

@@ -148,47 +148,12 @@ def test_half_a_character_is_not_shown_early() -> None:
     assert texts(splitter.feed("stdout", b"\xac\n", after(6))) == ["€"]
 
 
-# Steps.
-
-
-def test_lines_know_their_step() -> None:
-    splitter = LineSplitter()
-    assert (splitter.step, splitter.steps) == (None, 0)
-    found = splitter.feed(
-        "stdout", b"before\nSTEP 1/3: FROM a\n--> x\nSTEP 2/3: RUN b\nhello\n", START
-    )
-    assert [line.step for line in found] == [None, 1, 1, 2, 2]
-    assert splitter.feed("stderr", b"oops\n", START)[0].step == 2
-    assert (splitter.step, splitter.steps) == (2, 3)
-
-
-def test_steps_are_counted_over_stages() -> None:
-    splitter = LineSplitter()
-    found = splitter.feed(
-        "stdout",
-        b"[1/2] STEP 1/2: FROM a\n[1/2] STEP 2/2: RUN b\n[2/2] STEP 1/3: FROM c\n",
-        START,
-    )
-    assert [line.step for line in found] == [1, 2, 3]
-    assert splitter.steps == 5
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"STEP 9999999999/1: x", b"  STEP 1/2: x", b"echo STEP 1/2: x", b"STEP a/b: x", b"STEP 1/2"],
-)
-def test_what_is_no_heading_is_no_step(line: bytes) -> None:
-    splitter = LineSplitter()
-    splitter.feed("stdout", line + b"\n", START)
-    splitter.feed("stderr", b"STEP 1/2: x\n", START)
-    assert (splitter.step, splitter.steps) == (None, 0)
-
-
-def test_forged_headings_cannot_count_without_end() -> None:
-    splitter = LineSplitter()
-    splitter.feed("stdout", b"STEP 1/999: x\n" * 20_000, START)
-    assert splitter.step == 9_999
-    assert splitter.steps < 12_000
+def test_lines_are_of_the_step_that_wrote_them_whatever_they_look_like() -> None:
+    splitter = LineSplitter(3)
+    found = splitter.feed("stdout", b"one\nSTEP 9/9: RUN x\n[1/2] STEP 1/2: y\nhalf", START)
+    found += splitter.flush()
+    assert [line.step for line in found] == [3, 3, 3, 3]
+    assert not any(line.heading for line in found)
 
 
 def test_a_full_line_that_ends_within_a_letter_is_kept() -> None:

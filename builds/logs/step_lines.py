@@ -1,0 +1,37 @@
+"""From the bytes of one step to its lines: secrets masked, lines split, colours carried on."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from builds.build_spec import Stream
+from builds.logs.colours import Colours
+from builds.logs.lines import LineSplitter, LogLine
+from builds.logs.masking import Masker
+
+
+class StepLines:
+    """Both streams of one step, or of what belongs to no step."""
+
+    def __init__(self, step: int | None, masker: Masker) -> None:
+        self._maskers: dict[Stream, Masker] = {
+            "stdout": masker.fresh(),
+            "stderr": masker.fresh(),
+        }
+        self._splitter = LineSplitter(step)
+        self._colours = Colours()
+
+    def feed(self, stream: Stream, data: bytes, at: datetime) -> Sequence[LogLine]:
+        """As LineSplitter.feed."""
+        masked = self._maskers[stream].feed(data) if data else b""
+        return self._colours.carry(self._splitter.feed(stream, masked, at))
+
+    def pause(self) -> Sequence[LogLine]:
+        """Lines that have begun, as far as they are known to hold no secret."""
+        return self._colours.carry(self._splitter.flush())
+
+    def end(self, at: datetime) -> Sequence[LogLine]:
+        """All that is left."""
+        lines: list[LogLine] = []
+        for stream, masker in self._maskers.items():
+            lines += self._splitter.feed(stream, masker.flush(), at)
+        return self._colours.carry([*lines, *self._splitter.flush()])

@@ -1,0 +1,135 @@
+"""What is known of each step of a build: its instruction, its state, when it began and ended.
+
+No Django here.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from builds.build_spec import Step
+from builds.logs.lines import since_1970
+
+STEPS_KEPT = 1_000
+"""More steps are built all the same, but have no facts kept."""
+STEP_CHARACTERS = 300
+State = Literal["waiting", "running", "cached", "succeeded", "failed", "cancelled"]
+StepTimes = tuple[State, int | None, int | None]
+"""State, begin and end in microseconds since 1970."""
+WAITING: StepTimes = ("waiting", None, None)
+_UNPRINTED = re.compile(r"[\r\n\0]+")
+
+
+class StepStates:
+    """The steps of one attempt as they begin and end.
+
+    Instructions that do no work (ENV, CMD, LABEL) have no events of their own: they are done when
+    the next step of their stage begins, or the build ends well.
+    """
+
+    def __init__(self, steps: Iterable[Step] = (), mask: Callable[[str], str] = str) -> None:
+        self._steps = {step.number: step for step in steps}
+        self._texts = {
+            number: _UNPRINTED.sub(" ", mask(step.text))[:STEP_CHARACTERS]
+            for number, step in self._steps.items()
+        }
+        self._times = dict.fromkeys(self._steps, WAITING)
+        self._current = 0
+        self.changed = bool(self._steps)
+        """Whether `facts` has something that was not stored yet."""
+
+    def __contains__(self, number: int | None) -> bool:
+        return number in self._steps
+
+    @property
+    def current(self) -> int:
+        """The highest number of a step that has begun; 0 before the first."""
+        return self._current
+
+    @property
+    def total(self) -> int:
+        return len(self._steps)
+
+    @property
+    def waiting(self) -> int:
+        """How many have not begun."""
+        return sum(times[0] == "waiting" for times in self._times.values())
+
+    def heading(self, number: int, note: str = "") -> str:
+        """`STEP 3/7: [stage] RUN make`, as people read it in the log."""
+        stage = self._steps[number].stage
+        where = f"[{stage}] " if stage else ""
+        mark = f" ({note})" if note else ""
+        return f"STEP {number}/{self.total}{mark}: {where}{self._texts[number]}"
+
+    def begin(self, number: int, at: datetime, *, cached: bool = False) -> list[int]:
+        """Notes that a step runs, or need not; returns the steps that begin with it, in order."""
+        step = self._steps.get(number)
+        if step is None or self._times[number] != WAITING:
+            return []
+        begun = [
+            each.number
+            for each in self._steps.values()
+            if each.stage == step.stage
+            and each.number < number
+            and each.position is None
+            and self._times[each.number] == WAITING
+        ]
+        now = since_1970(at)
+        for each in begun:
+            self._times[each] = ("succeeded", now, now)
+        self._times[number] = ("cached", now, now) if cached else ("running", now, None)
+        self._current = max(self._current, number)
+        self.changed = True
+        return [*begun, number]
+
+    def end(
+        self, number: int, state: Literal["succeeded", "failed", "cancelled"], at: datetime
+    ) -> None:
+        """Notes that a running step ended; nothing where it does not run."""
+        was, began, _ = self._times.get(number, WAITING)
+        if was != "running" or began is None:
+            return
+        self._times[number] = (state, began, max(began, since_1970(at)))
+        self.changed = True
+
+    def complete(self, at: datetime) -> list[int]:
+        """Notes that the build ended well; returns the steps that begin with that, in order."""
+        now = since_1970(at)
+        begun = [number for number, times in self._times.items() if times == WAITING]
+        for number, (state, began, _) in self._times.items():
+            if state in {"waiting", "running"}:
+                self._times[number] = ("succeeded", now if began is None else began, now)
+                self.changed = True
+        self._current = self.total
+        return begun
+
+    def facts(self) -> dict[str, Any]:
+        """`step_list` and `step_times` of a Build."""
+        numbers = list(self._steps)[:STEPS_KEPT]
+        steps = [self._steps[number] for number in numbers]
+        return {
+            "step_list": [
+                [step.number, step.stage, step.line, self._texts[step.number]] for step in steps
+            ],
+            "step_times": [list(self._times[number]) for number in numbers],
+        }
+
+
+def settled_times(
+    times: Sequence[Sequence[Any]],
+    outcome: Literal["succeeded", "failed", "cancelled"],
+    at: datetime,
+) -> list[list[Any]]:
+    """`step_times` of a build that has ended: no step runs any more.
+
+    Where one failed, its neighbours were stopped because of that.
+    """
+    failed = any(state == "failed" for state, *_ in times)
+    state = "cancelled" if outcome == "failed" and failed else outcome
+    now = since_1970(at)
+    return [
+        [state, began, max(began, now)] if was == "running" else [was, began, ended]
+        for was, began, ended in times
+    ]

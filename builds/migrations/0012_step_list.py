@@ -1,0 +1,16 @@
+"""What is known of each step of a build."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("builds", "0010_no_targets")]
+
+    operations = [
+        migrations.AddField(
+            model_name="build", name="step_list", field=models.JSONField(default=list)
+        ),
+        migrations.AddField(
+            model_name="build", name="step_times", field=models.JSONField(default=list)
+        ),
+    ]
