@@ -4,7 +4,7 @@ from functools import cache
 
 from builds.conf import build_settings
 from builds.engines.base import BuildEngine
-from builds.engines.buildah import BuildahEngine
+from builds.engines.buildkit import BuildKitEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.scripted import ScriptedEngine
 
@@ -15,10 +15,12 @@ def engine() -> BuildEngine:
     if settings.engine == "scripted":
         return ScriptedEngine()
     own = {settings.registry} if settings.registry_insecure else set[str]()
-    return BuildahEngine(
+    return BuildKitEngine(
         EngineSettings(
             root=settings.data_dir / "engine",
-            build_user=settings.build_user,
+            engine_root=settings.engine_root,
+            helper_socket=settings.data_dir / "run/helper.sock",
+            slots=settings.workers,
             mirrors=settings.registry_mirrors,
             insecure_registries=frozenset(own),
             auth_file=settings.registry_auth,

@@ -66,7 +66,7 @@ class BuildEngine(Protocol):
        cache, the least recently used first, and nothing that a build uses.
     """
 
-    name: Literal["buildah", "docker", "scripted"]
+    name: Literal["buildkit", "scripted"]
 
     def problems(self) -> list[Problem]: ...
 

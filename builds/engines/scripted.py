@@ -60,7 +60,7 @@ WAIT_SECONDS = 0.01
 class ScriptedEngine:
     """Keeps the promises of BuildEngine without starting anything."""
 
-    name: Literal["buildah", "docker", "scripted"] = "scripted"
+    name: Literal["buildkit", "scripted"] = "scripted"
 
     def problems(self) -> list[Problem]:
         return []

@@ -11,7 +11,6 @@ from typing import Literal
 from uuid import UUID
 
 from builds.build_spec import Base, BuildEvent, BuildOutcome, BuildSpec, StepOutput, StepState, StepUpdate
-from builds.dockerfile import onbuild_references
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, EngineError, Problem
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
@@ -26,7 +25,7 @@ from builds.engines.buildkit.client import (
 from builds.engines.buildkit.machine import find_problems
 from builds.engines.buildkit.progress import ProgressReader
 from builds.engines.buildkit.rawjson import Malformed, RawJson
-from builds.engines.buildkit.stages import stages_of
+from builds.engines.buildkit.stages import alike, stages_of
 from builds.engines.buildkit.verdict import Evidence, verdict
 from builds.engines.sandbox.helper import BuilderUsage, Helper, HelperError
 from builds.engines.sandbox.layout import LayoutError
@@ -119,7 +118,7 @@ class BuildKitEngine:
                 if fetched is None:
                     fetched = yield from self._fetch(spec, hold)
                     progress = ProgressReader(
-                        stages_of(spec.dockerfile, fetched), spec.dockerfile.shared
+                        stages_of(spec.dockerfile, fetched), alike(spec.dockerfile)
                     )
                 try:
                     return (yield from self._build(spec, lease, fetched, progress))
@@ -134,7 +133,7 @@ class BuildKitEngine:
     def _fetch(
         self, spec: BuildSpec, hold: BaseHold
     ) -> Generator[BuildEvent, None, tuple[FetchedBase, ...]]:
-        """Every base that the build needs, and those that ONBUILD triggers of others name."""
+        """Every base that the build needs."""
         fetched: list[FetchedBase] = []
         for base in spec.dockerfile.bases:
             steps = [step.number for step in spec.dockerfile.steps if step.base == base.context]
@@ -145,8 +144,6 @@ class BuildKitEngine:
                 yield from _update(steps, "failed")
                 raise
             yield from _update(steps, "succeeded")
-        for base in self._named_by_triggers(spec, fetched):
-            fetched.append((yield from self._fetch_one(spec, base, hold)))
         return tuple(fetched)
 
     def _fetch_one(
@@ -159,20 +156,6 @@ class BuildKitEngine:
         else:
             (found,) = yield from self._bases.fetch([base], hold, pull=spec.pull)
         return found
-
-    def _named_by_triggers(self, spec: BuildSpec, fetched: Sequence[FetchedBase]) -> list[Base]:
-        """Their text stands in the base's config, so the named context has exactly that name."""
-        known = {each.base.context for each in fetched}
-        named = []
-        for each in fetched:
-            references = onbuild_references(
-                each.config.onbuild, stages=spec.dockerfile.stage_names
-            )
-            for written, qualified in references:
-                if written not in known:
-                    known.add(written)
-                    named.append(replace(each.base, context=written, reference=qualified))
-        return named
 
     def _build(
         self,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from builds.build_spec import Dockerfile, Step
+from builds.dockerfile import onbuild_positions
 from builds.engines.buildkit.bases import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
 
-_WORKING_TRIGGERS = {"ADD", "COPY", "RUN", "WORKDIR"}
 
 
 def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[str, StageSteps]:
@@ -15,7 +15,7 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
 
     A base that comes as a named context takes no number, nor does scratch.
     """
-    triggers = {each.base.context: _working(each.config.onbuild) for each in fetched}
+    triggers = {each.base.context: onbuild_positions(each.config.onbuild) for each in fetched}
 
     def stage(step: Step) -> str:
         return step.stage
@@ -30,5 +30,9 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
     return stages
 
 
-def _working(triggers: Sequence[str]) -> int:
-    return sum(trigger.strip().partition(" ")[0].upper() in _WORKING_TRIGGERS for trigger in triggers)
+def alike(dockerfile: Dockerfile) -> dict[int, tuple[int, ...]]:
+    """For each step all steps that BuildKit runs once together with it."""
+    groups: dict[int, list[int]] = {}
+    for number, first in sorted(dockerfile.shared.items()):
+        groups.setdefault(first, []).append(number)
+    return {number: tuple(group) for group in groups.values() for number in group}
