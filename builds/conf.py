@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builds.build_spec import Limits
+from builds.engine_root import EngineRoot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +15,7 @@ class BuildSettings:
     """Slipway's own."""
     engine: str
     data_dir: Path
+    engine_root: EngineRoot
     build_user: str
     network: bool
     limits: Limits

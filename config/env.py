@@ -49,6 +49,10 @@ def folder(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
+def optional_folder(value: str) -> Path | None:
+    return folder(value) if value else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketPlace:
     """A bucket of S3, and how to come to it."""
@@ -127,6 +131,19 @@ class Environment:
     )
     engine: str = variable(
         "SLIPWAY_ENGINE", one_of("buildah", "scripted"), "buildah", "What builds the images"
+    )
+    engine_root: Path | None = variable(
+        "SLIPWAY_ENGINE_ROOT",
+        optional_folder,
+        "",
+        "An engine root that several data directories share; without it each has its own",
+    )
+    debian_mirror: str = variable(
+        "SLIPWAY_DEBIAN_MIRROR",
+        text,
+        "",
+        "Where the engine root's packages come from; without it, as the host's own, else "
+        "http://deb.debian.org/debian. The same address with -security at its end is used too",
     )
     build_user: str = variable(
         "SLIPWAY_BUILD_USER", text, "slipway-build", "Whom builds run as when Slipway is root"

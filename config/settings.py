@@ -9,6 +9,7 @@ import django_stubs_ext
 
 from builds.build_spec import Limits
 from builds.conf import BuildSettings
+from builds.engine_root import EngineRoot
 from config.env import environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
@@ -206,6 +207,7 @@ BUILDS = BuildSettings(
     version=VERSION,
     engine=ENV.engine,
     data_dir=DATA_DIR,
+    engine_root=EngineRoot(ENV.engine_root or DATA_DIR / "engine-root" / "current"),
     build_user=ENV.build_user,
     network=ENV.build_network,
     limits=Limits(
