@@ -16,7 +16,6 @@ class BuildSettings:
     engine: str
     data_dir: Path
     engine_root: EngineRoot
-    build_user: str
     network: bool
     limits: Limits
     disk_budget_bytes: int

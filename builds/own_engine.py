@@ -18,7 +18,6 @@ def engine() -> BuildEngine:
     return BuildahEngine(
         EngineSettings(
             root=settings.data_dir / "engine",
-            build_user=settings.build_user,
             mirrors=settings.registry_mirrors,
             insecure_registries=frozenset(own),
             auth_file=settings.registry_auth,

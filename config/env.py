@@ -145,8 +145,8 @@ class Environment:
         "Where the engine root's packages come from; without it, as the host's own, else "
         "http://deb.debian.org/debian. The same address with -security at its end is used too",
     )
-    build_user: str = variable(
-        "SLIPWAY_BUILD_USER", text, "slipway-build", "Whom builds run as when Slipway is root"
+    user: str = variable(
+        "SLIPWAY_USER", text, "slipway", "User that Slipway runs as when it is started as root"
     )
     build_network: bool = variable(
         "SLIPWAY_BUILD_NETWORK", flag, "yes", "Whether RUN may reach the internet"

@@ -208,7 +208,6 @@ BUILDS = BuildSettings(
     engine=ENV.engine,
     data_dir=DATA_DIR,
     engine_root=EngineRoot(ENV.engine_root or DATA_DIR / "engine-root" / "current"),
-    build_user=ENV.build_user,
     network=ENV.build_network,
     limits=Limits(
         memory_bytes=ENV.memory_mb * 1024 * 1024,
