@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
+ENGINE_ROOT = Path("engine-root", "current")
+"""In the data directory."""
 
 
 class BadEnvironment(Exception):

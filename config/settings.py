@@ -10,7 +10,7 @@ import django_stubs_ext
 from builds.build_spec import Limits
 from builds.conf import BuildSettings
 from builds.engine_root import EngineRoot
-from config.env import environment, private_folder, secret_key
+from config.env import ENGINE_ROOT, environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
 ENV = environment()
@@ -207,7 +207,7 @@ BUILDS = BuildSettings(
     version=VERSION,
     engine=ENV.engine,
     data_dir=DATA_DIR,
-    engine_root=EngineRoot(ENV.engine_root or DATA_DIR / "engine-root" / "current"),
+    engine_root=EngineRoot(ENV.engine_root or DATA_DIR / ENGINE_ROOT),
     network=ENV.build_network,
     limits=Limits(
         memory_bytes=ENV.memory_mb * 1024 * 1024,
