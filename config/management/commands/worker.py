@@ -22,5 +22,6 @@ class Command(BaseCommand):
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
         given = [each for each in options["options"] if each != "--"]
         # In this process: it keeps the helper alive.
-        parser = cli.make_argument_parser()
-        sys.exit(cli.main(parser.parse_args(["config.worker", "--processes", "1", *given])))
+        parser = cli.make_argument_parser()  # type: ignore[no-untyped-call]
+        parsed = parser.parse_args(["config.worker", "--processes", "1", *given])
+        sys.exit(cli.main(parsed))  # type: ignore[no-untyped-call]
