@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev format lint test test-sdk test-all bench pictures lock clean
+.PHONY: help up setup setup-dev engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,9 +16,18 @@ up: setup ## set up where needed and serve until interrupted
 
 setup: .venv/base.stamp
 	@deploy/machine.sh engine
+	@deploy/engine-root.sh
 
 setup-dev: .venv/dev.stamp
 	@deploy/machine.sh engine test
+	@deploy/engine-root.sh
+
+engine: ## make the engine root anew, with the release's present packages
+	@deploy/machine.sh engine
+	@deploy/engine-root.sh --renew
+
+engine-check: ## say which packages of the engine root the release has in newer versions
+	@deploy/engine-root.sh --check
 
 .venv/bin/python:
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || deploy/machine.sh python
@@ -65,7 +74,11 @@ test: lint ## every check, within ten minutes
 test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
 	$(PYTEST) -m sdk
 
-test-all: test test-sdk tests/node/node_modules/.package-lock.json ## the long runs too
+test-distros: ## the first start on bare trees of Debian 12 and 13
+	@deploy/machine.sh engine
+	tests/distros/run.sh
+
+test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
 	@deploy/machine.sh monitor
 	$(PYTEST) -m "long and not sdk" --timeout 3600
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builds.build_spec import Limits
+from builds.engine_root import EngineRoot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +15,7 @@ class BuildSettings:
     """Slipway's own."""
     engine: str
     data_dir: Path
-    build_user: str
+    engine_root: EngineRoot
     network: bool
     limits: Limits
     disk_budget_bytes: int

@@ -16,14 +16,15 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from builds.conf import BuildSettings, build_settings
+from builds.engine_root import NoEngineRoot
 from builds.models.fleet import Worker
-from builds.process import ProcessError, run
 from builds.worker import WORKER
 
 REST_SECONDS = 60.0
 SHARE = 20
 """The rest after a measurement is at least so many times what it took."""
 BLOCK = 512
+PROGRAMS = ("docker.io", "docker-buildx", "runc", "skopeo", "docker-registry")
 logger = getLogger(__name__)
 
 
@@ -97,18 +98,9 @@ def database_bytes() -> int:
 
 
 def programs(settings: BuildSettings) -> Mapping[str, str]:
-    """Versions by name, as each tells its own; without those that are not installed."""
+    """Versions by name: Python's, and those of packages of the engine root where there is one."""
     asked = {"python": python_version()}
-    if settings.engine == "buildah":
-        asked |= {name: _version(name) for name in ("buildah", "runc", "skopeo")}
-    if settings.registry_guarded:
-        asked["docker-registry"] = _version("docker-registry")
-    return {name: version for name, version in asked.items() if version}
-
-
-def _version(program: str) -> str:
-    with suppress(ProcessError):
-        said = run([program, "--version"], deadline=5, check=False).stdout.decode(errors="replace")
-        words = said.split("\n", 1)[0].split()
-        return next((word for word in words if word[:1].isdigit() or word[:2] == "v2"), "")
-    return ""
+    with suppress(NoEngineRoot):
+        found = settings.engine_root.packages()
+        asked |= {name: found[name] for name in PROGRAMS if name in found}
+    return asked

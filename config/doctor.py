@@ -87,8 +87,7 @@ def _kernel() -> Iterator[Finding]:
 
 def _user(config: BuildSettings) -> Iterator[Finding]:
     me = pwd.getpwuid(os.geteuid()).pw_name
-    saw = f"Slipway runs as {me}, builds as {config.build_user if me == 'root' else me}"
-    yield Finding(part="user", saw=saw)
+    yield Finding(part="user", saw=f"Slipway runs as {me}")
 
 
 def _disk(config: BuildSettings) -> Iterator[Finding]:

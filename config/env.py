@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
+ENGINE_ROOT = Path("engine-root", "current")
+"""In the data directory."""
 
 
 class BadEnvironment(Exception):
@@ -47,6 +49,10 @@ def words(value: str) -> tuple[str, ...]:
 
 def folder(value: str) -> Path:
     return Path(value).expanduser().absolute()
+
+
+def optional_folder(value: str) -> Path | None:
+    return folder(value) if value else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +134,21 @@ class Environment:
     engine: str = variable(
         "SLIPWAY_ENGINE", one_of("buildah", "scripted"), "buildah", "What builds the images"
     )
-    build_user: str = variable(
-        "SLIPWAY_BUILD_USER", text, "slipway-build", "Whom builds run as when Slipway is root"
+    engine_root: Path | None = variable(
+        "SLIPWAY_ENGINE_ROOT",
+        optional_folder,
+        "",
+        "An engine root that several data directories share; without it each has its own",
+    )
+    debian_mirror: str = variable(
+        "SLIPWAY_DEBIAN_MIRROR",
+        text,
+        "",
+        "Where the engine root's packages come from; without it, as the host's own, else "
+        "http://deb.debian.org/debian. The same address with -security at its end is used too",
+    )
+    user: str = variable(
+        "SLIPWAY_USER", text, "slipway", "User that Slipway runs as when it is started as root"
     )
     build_network: bool = variable(
         "SLIPWAY_BUILD_NETWORK", flag, "yes", "Whether RUN may reach the internet"

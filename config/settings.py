@@ -9,7 +9,8 @@ import django_stubs_ext
 
 from builds.build_spec import Limits
 from builds.conf import BuildSettings
-from config.env import environment, private_folder, secret_key
+from builds.engine_root import EngineRoot
+from config.env import ENGINE_ROOT, environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
 ENV = environment()
@@ -206,7 +207,7 @@ BUILDS = BuildSettings(
     version=VERSION,
     engine=ENV.engine,
     data_dir=DATA_DIR,
-    build_user=ENV.build_user,
+    engine_root=EngineRoot(ENV.engine_root or DATA_DIR / ENGINE_ROOT),
     network=ENV.build_network,
     limits=Limits(
         memory_bytes=ENV.memory_mb * 1024 * 1024,

@@ -18,12 +18,12 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from accounts.models import ApiKey, User
+from builds.conf import build_settings
+from builds.engine_root import BUSYBOX
 from config.env import private_folder
 from images import catalog
 
 EXAMPLE = settings.BASE_DIR / "examples" / "hello"
-BUSYBOX = Path("/bin/busybox")
-"""Debian's static one: a base for the example without any registry."""
 
 
 class InUse(Exception):
@@ -118,7 +118,8 @@ def example_context(data_dir: Path) -> Path:
     path = private_folder(data_dir / "examples") / "hello.zip"
     if not path.exists():
         with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-            archive.write(BUSYBOX, "busybox")
+            # Debian's static one: a base for the example without any registry.
+            archive.write(build_settings().engine_root.find() / BUSYBOX, "busybox")
             for each in sorted(EXAMPLE.iterdir()):
                 if each.name != "Dockerfile":
                     archive.write(each, each.name)

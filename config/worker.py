@@ -1,6 +1,6 @@
 """The build workers: threads that take builds, and some that look after what was taken.
 
-Embedded, `start` runs them beside daphne. On other machines `dramatiq config.worker` does.
+Embedded, `start` runs them beside daphne. On other machines `manage.py worker` does.
 """
 
 import os
@@ -9,10 +9,21 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID
 
+from config.env import BadEnvironment
+from config.privileges import enter
+from config.service_user import StartError
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
+if "dramatiq" in Path(sys.argv[0]).parts[-2:]:
+    # Its own command line was started, maybe by root, and imports this in each worker process.
+    try:
+        enter(building=True)
+    except (BadEnvironment, StartError) as problem:
+        sys.exit(str(problem))
 
 import django
 from django.apps import apps

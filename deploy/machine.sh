@@ -1,13 +1,13 @@
 #!/bin/bash
-# Makes a Debian machine fit for Slipway: packages and, as root, the user that builds run as.
+# Makes a Debian machine fit for Slipway: packages and, as root, the user that Slipway runs as.
 # Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node, monitor.
 # Safe to run again: when nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 
-user=slipway-build
+user=${SLIPWAY_USER:-slipway}
 ids=65536
 declare -A packages=(
-  [engine]="buildah runc skopeo docker-registry slirp4netns uidmap bubblewrap iproute2 ca-certificates busybox-static"
+  [engine]="bubblewrap uidmap slirp4netns mmdebstrap debian-archive-keyring iproute2 ca-certificates e2fsprogs"
   [python]="python3 python3-venv"
   [test]="postgresql redis-server curl procps chromium"
   [compiler]="gcc libc6-dev python3-dev"
@@ -76,12 +76,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 fi
 
-if ! getent passwd $user >/dev/null; then
+# Builds get their ids from the helper, which is root: this user needs no subordinate ones.
+if ! getent passwd "$user" >/dev/null; then
   say "creating the user $user"
-  useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin $user
-fi
-if short_of_ids $user; then
-  start=$(free_start)
-  say "giving $user the subordinate ids from $start"
-  usermod --add-subuids "$start-$((start + ids - 1))" --add-subgids "$start-$((start + ids - 1))" $user
+  useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$user"
 fi

@@ -44,7 +44,7 @@ class Cluster(Instance):
         return worker
 
     def run_worker(self) -> subprocess.Popen[bytes]:
-        return self.run("-m", "dramatiq", "config.worker", "--processes", "1")
+        return self.run("manage.py", "worker")
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
         for worker in self.workers:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.engine_root  # noqa: F401  (sets its variable)
 from tests.seed import SEED
 
 DATA_DIR = tempfile.mkdtemp(prefix="slipway-test-")

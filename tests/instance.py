@@ -17,6 +17,7 @@ import httpx
 from builds.registry import Registry
 from builds.registry.auth import Identity
 from builds.registry.tokens import WORKER, Signer
+from tests.engine_root import ENGINE_ROOT, VARIABLE
 from tests.seed import plant
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +44,7 @@ class Instance:
             "SLIPWAY_PORT": str(self.port),
             "SLIPWAY_REGISTRY_PORT": str(self.registry_port),
             "SLIPWAY_ENGINE": engine,
+            VARIABLE: str(ENGINE_ROOT.path),
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
@@ -130,7 +132,10 @@ class Instance:
     def registry_as_worker(self) -> Registry:
         """The started registry, with all the rights that only workers have."""
         return Registry(
-            self.registry, insecure=True, identity=Identity(self.signer(), WORKER, seconds=60)
+            self.registry,
+            engine_root=ENGINE_ROOT,
+            insecure=True,
+            identity=Identity(self.signer(), WORKER, seconds=60),
         )
 
     def manage(self, *command: str) -> str:

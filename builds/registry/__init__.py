@@ -27,11 +27,13 @@ def make_registry(settings: BuildSettings, *, owner_id: UUID | None = None) -> R
         subject = f"owner:{owner_id}"
         return Registry(
             settings.registry,
+            engine_root=settings.engine_root,
             insecure=settings.registry_insecure,
             identity=Identity(signer, subject, settings.deadline_seconds),
         )
     return Registry(
         settings.registry,
+        engine_root=settings.engine_root,
         insecure=settings.registry_insecure,
         auth_file=settings.registry_auth,
         credentials=read_credentials(settings.registry_auth),

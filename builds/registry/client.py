@@ -15,6 +15,7 @@ from uuid import uuid4
 import httpx
 
 from builds.build_spec import Output
+from builds.engine_root import EngineRoot
 from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
 from builds.registry.push import push_layout
 
@@ -38,12 +39,14 @@ class Registry:
         self,
         host: str,
         *,
+        engine_root: EngineRoot,
         insecure: bool = False,
         auth_file: Path | None = None,
         credentials: Mapping[str, Credentials] | None = None,
         identity: Identity | None = None,
     ) -> None:
         self.host = host
+        self._engine_root = engine_root
         self._insecure = insecure
         self._auth_file = auth_file
         known = credentials or {}
@@ -59,6 +62,7 @@ class Registry:
         """Pushes the one image of an OCI layout; see push_layout. PushFailed says why not."""
         return push_layout(
             layout,
+            engine_root=self._engine_root,
             reference=f"{self.host}/{repository}:{tag}",
             insecure=self._insecure,
             auth=self._auth_for_skopeo,

@@ -4,11 +4,13 @@ import re
 import stat
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
 from builds import process
 from builds.build_spec import Output
+from builds.engine_root import EngineRoot, NoEngineRoot
 from builds.registry.auth import RegistryError
 
 TICK_SECONDS = 0.25
@@ -36,6 +38,7 @@ class PushFailed(RegistryError):
 def push_layout(
     layout: Path,
     *,
+    engine_root: EngineRoot,
     reference: str,
     insecure: bool,
     auth: Auth,
@@ -46,15 +49,9 @@ def push_layout(
     password is in a file, which skopeo reads itself, and never in an argument.
     """
     check_layout(layout)
-    command: list[str | Path] = [
-        "skopeo", "copy", "--insecure-policy", "--preserve-digests",
-        f"--dest-tls-verify={str(not insecure).lower()}",
-        # A colon in the path would begin a tag, so the path is only a name.
-        f"oci:{layout.name}",
-        f"docker://{reference}",
-    ]  # fmt: skip
+    copy = _Copy(engine_root, layout.absolute(), reference, insecure)
     for wait in (*RETRY_SECONDS, None):
-        problem = yield from _try(command, layout.parent, auth)
+        problem = yield from _try(copy, auth)
         if problem is None:
             return
         if wait is None or _LASTING.search(problem):
@@ -66,21 +63,41 @@ def push_layout(
             yield "stdout", b""
 
 
-def _try(
-    command: list[str | Path], folder: Path, auth: Auth
-) -> Generator[Output, None, str | None]:
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One image on its way: all but the credentials."""
+
+    engine_root: EngineRoot
+    layout: Path
+    reference: str
+    insecure: bool
+
+    def command(self, auth_file: Path | None) -> list[str | Path]:
+        arguments = [
+            *("copy", "--insecure-policy", "--preserve-digests"),
+            f"--dest-tls-verify={str(not self.insecure).lower()}",
+            *(["--dest-authfile", auth_file] if auth_file else ["--dest-no-creds"]),
+            # A colon in the path would begin a tag, so the path is only a name.
+            f"oci:{self.layout.name}",
+            f"docker://{self.reference}",
+        ]
+        # A descriptor's file is in /proc, which is there anyway.
+        shown = [auth_file] if auth_file and not auth_file.is_relative_to("/proc") else []
+        return self.engine_root.command(
+            "skopeo",
+            *arguments,
+            readable=[self.layout, *shown],
+            cwd=self.layout.parent,
+            network=True,
+        )
+
+
+def _try(copy: _Copy, auth: Auth) -> Generator[Output, None, str | None]:
     said = b""
     try:
         with (
             auth() as (file, fds),
-            process.start(
-                [
-                    *command,
-                    *(["--dest-authfile", file.absolute()] if file else ["--dest-no-creds"]),
-                ],
-                cwd=folder,
-                pass_fds=fds,
-            ) as child,
+            process.start(copy.command(file.absolute() if file else None), pass_fds=fds) as child,
         ):
             output = child.read(TICK_SECONDS)
             while True:
@@ -91,7 +108,7 @@ def _try(
                 yield stream, data
     except StopIteration as end:
         return _reason(said.decode(errors="replace")) if end.value else None
-    except process.ProcessError as error:
+    except (process.ProcessError, NoEngineRoot) as error:
         raise PushFailed(str(error)) from error
     except RegistryError as error:
         return str(error)  # it did not say whose credentials it wants

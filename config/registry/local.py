@@ -9,6 +9,7 @@ from time import monotonic, sleep
 import httpx
 
 from builds import process
+from builds.engine_root import EngineRoot, NoEngineRoot
 from builds.registry.tokens import ISSUER, SERVICE, Signer
 from builds.worker import WORKER
 from config.registry.guard import RegistryGuard
@@ -38,7 +39,10 @@ logger = getLogger(__name__)
 class LocalRegistry:
     """A `docker-registry` child behind its guard on loopback, started again should it die."""
 
-    def __init__(self, *, address: str, folder: Path, signer: Signer) -> None:
+    def __init__(
+        self, *, engine_root: EngineRoot, address: str, folder: Path, signer: Signer
+    ) -> None:
+        self._engine_root = engine_root
         self.address = address
         self.folder = folder
         self._signer = signer
@@ -50,6 +54,10 @@ class LocalRegistry:
 
     def start(self) -> None:
         """Returns when it answers; raises ProcessError or OSError when it does not come up."""
+        try:
+            self._engine_root.find()
+        except NoEngineRoot as problem:
+            raise process.ProcessError(str(problem)) from problem
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / CERTIFICATE).write_text(self._signer.certificate)
         (self.folder / "config.yml").write_text(
@@ -79,8 +87,7 @@ class LocalRegistry:
         with WORKER.rest() as alone:
             if alone:
                 self._guard.deletions = 0
-                command = ["docker-registry", "garbage-collect", "config.yml"]
-                process.run(command, cwd=self.folder, deadline=COLLECT_SECONDS)
+                process.run(self._command("garbage-collect"), deadline=COLLECT_SECONDS)
         return alone
 
     def stop(self) -> None:
@@ -88,6 +95,14 @@ class LocalRegistry:
         if self._child is not None:
             self._child.stop(2.0)
         self._guard.stop()
+
+    def _command(self, verb: str) -> list[str | Path]:
+        # The paths in the configuration begin in its folder. It listens on a socket in there and
+        # reaches nothing else.
+        folder = self.folder.absolute()
+        return self._engine_root.command(
+            "docker-registry", verb, "config.yml", writable=[folder], cwd=folder
+        )
 
     def _answers(self) -> bool:
         try:
@@ -100,9 +115,8 @@ class LocalRegistry:
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
-            # The paths in there begin in its folder.
-            command = ["docker-registry", "serve", "config.yml"]
-            with process.start(command, cwd=self.folder, log=self.folder / "log") as self._child:
+            command = self._command("serve")
+            with process.start(command, log=self.folder / "log") as self._child:
                 for _tick in self._child.read():
                     pass
             if not self._stopping.wait(1.0):

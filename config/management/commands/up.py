@@ -48,6 +48,7 @@ class Command(BaseCommand):
         registry = None
         if not env.registry:
             registry = LocalRegistry(
+                engine_root=build_settings().engine_root,
                 address=build_settings().registry,
                 folder=data_dir / "registry",
                 signer=make_signer(build_settings()),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from builds.build_spec import Output
 from builds.process import start
 from builds.registry import PushFailed, Registry, RegistryError, client, make_registry, push
 from builds.registry.auth import AuthFileError, Credentials, RegistryAuth, read_credentials
+from tests.engine_root import ENGINE_ROOT
 from tests.registry import CONFIG, free_port, running_registry
+
+make = partial(Registry, engine_root=ENGINE_ROOT, insecure=True)
 
 PASSWORD = "correct-horse"
 # bcrypt of PASSWORD, of the lowest cost.
@@ -38,7 +42,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def registry(host: str) -> Registry:
-    return Registry(host, insecure=True)
+    return make(host)
 
 
 @pytest.fixture
@@ -185,7 +189,7 @@ def test_a_push_ticks_while_nothing_moves(layout: tuple[Path, str], repository: 
 def pushing_to(
     host: str, layout: Path, repository: str
 ) -> "closing[Generator[Output, None, None]]":
-    registry = Registry(host, insecure=True)
+    registry = make(host)
     return closing(registry.push(layout, repository=repository, tag="1"))
 
 
@@ -245,7 +249,7 @@ def test_a_broken_image_is_tried_once_and_the_reason_is_one_line(
 
 
 def test_a_registry_that_is_away_is_asked_again_and_then_named(layout: tuple[Path, str]) -> None:
-    registry = Registry(f"127.0.0.1:{free_port()}", insecure=True)
+    registry = make(f"127.0.0.1:{free_port()}")
     pushing = registry.push(layout[0], repository="a/b", tag="1")
     output: list[bytes] = []
     with pytest.raises(PushFailed, match="connection refused"):
@@ -291,8 +295,10 @@ def locked_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_credentials_open_a_locked_registry_for_pushes_and_calls(
     locked_host: str, auth_file: Path, repository: str, layout: tuple[Path, str]
 ) -> None:
-    registry = Registry(
-        locked_host, insecure=True, auth_file=auth_file, credentials=read_credentials(auth_file)
+    registry = make(
+        locked_host,
+        auth_file=auth_file,
+        credentials=read_credentials(auth_file),
     )
     assert registry.secrets == (PASSWORD,)
     pushed(registry, layout[0], repository)
@@ -321,7 +327,7 @@ def test_a_password_is_never_in_an_argument(
     auth_file: Path, layout: tuple[Path, str], repository: str
 ) -> None:
     with silent_registry() as host, ExitStack() as stack:
-        registry = Registry(host, insecure=True, auth_file=auth_file)
+        registry = make(host, auth_file=auth_file)
         pushing = stack.enter_context(
             closing(registry.push(layout[0], repository=repository, tag="1"))
         )
@@ -335,7 +341,7 @@ def test_a_password_is_never_in_an_argument(
 def test_without_credentials_a_locked_registry_refuses_at_once(
     locked_host: str, layout: tuple[Path, str]
 ) -> None:
-    registry = Registry(locked_host, insecure=True)
+    registry = make(locked_host)
     output: list[bytes] = []
     pushing = registry.push(layout[0], repository="a/b", tag="1")
     with pytest.raises(PushFailed, match="authentication required"):
@@ -458,13 +464,13 @@ def credentials(host: str, password: str = PASSWORD) -> dict[str, Any]:
 
 def test_a_token_is_fetched_where_the_registry_asks_for_one() -> None:
     with http_server(token_registry()) as host:
-        registry = Registry(host, insecure=True, credentials=credentials(host))
+        registry = make(host, credentials=credentials(host))
         assert registry.digest_of("a/b", "1") == "sha256:1"
 
 
 def test_a_token_that_is_refused_is_a_401_and_no_circle() -> None:
     with http_server(token_registry()) as host:
-        registry = Registry(host, insecure=True, credentials=credentials(host, "wrong"))
+        registry = make(host, credentials=credentials(host, "wrong"))
         with pytest.raises(RegistryError, match="answered 401"):
             registry.digest_of("a/b", "1")
 
@@ -489,13 +495,13 @@ def test_a_password_sent_encrypted_is_not_passed_on_in_the_clear() -> None:
 def test_a_challenge_that_cannot_be_met_is_a_401(challenge: str) -> None:
     refused = pytest.raises(RegistryError, match="answered 401")
     with http_server(lambda asked: asked.say(401, WWW_Authenticate=challenge)) as host, refused:
-        Registry(host, insecure=True).ping()
+        make(host).ping()
 
 
 def test_a_request_that_failed_on_the_way_is_repeated() -> None:
     answers = iter([503, 429, 200])
     with http_server(lambda asked: asked.say(next(answers))) as host:
-        Registry(host, insecure=True).ping()
+        make(host).ping()
     assert not list(answers)
 
 
@@ -504,13 +510,13 @@ def test_an_answer_that_will_not_change_is_not_asked_for_again() -> None:
     body = b'{"errors": [{"code": "UNSUPPORTED", "message": "deleting is off"}]}'
     refused = pytest.raises(RegistryError, match=r"answered 405 .* deleting is off")
     with http_server(lambda asked: asked.say(next(answers), body)) as host, refused:
-        Registry(host, insecure=True).delete("a/b", "sha256:1")
+        make(host).delete("a/b", "sha256:1")
     assert list(answers) == [202]
 
 
 def test_a_digest_is_computed_where_the_registry_does_not_name_it() -> None:
     with http_server(lambda asked: asked.say(200, b"manifest")) as host:
-        found = Registry(host, insecure=True).digest_of("a/b", "1")
+        found = make(host).digest_of("a/b", "1")
     assert found == f"sha256:{hashlib.sha256(b'manifest').hexdigest()}"
 
 
@@ -522,7 +528,7 @@ def test_a_tag_is_not_moved_to_a_manifest_that_is_another() -> None:
         asked.say(200, b"something else")
 
     with http_server(answer) as host, pytest.raises(RegistryError, match="another manifest"):
-        Registry(host, insecure=True).move_tag("a/b", digest=f"sha256:{'0' * 64}", tag="1")
+        make(host).move_tag("a/b", digest=f"sha256:{'0' * 64}", tag="1")
     assert seen == ["GET"]
 
 
@@ -541,10 +547,10 @@ def test_many_tags_are_listed_page_by_page_and_from_nowhere_else() -> None:
             request.say(200, b'{"tags": ["c"]}', Link='</v2/a/b/tags/list?last=c>; rel="next"')
 
     with http_server(answer) as host:
-        assert Registry(host, insecure=True).tags("a/b") == ["a", "b", "c"]
+        assert make(host).tags("a/b") == ["a", "b", "c"]
     assert asked == ["/v2/a/b/tags/list?n=1000", "/v2/a/b/tags/list?last=c", "/v2/x/y?last=b"]
 
 
 def test_a_repository_without_tags_has_none() -> None:
     with http_server(lambda asked: asked.say(200, b'{"name": "a/b", "tags": null}')) as host:
-        assert Registry(host, insecure=True).tags("a/b") == []
+        assert make(host).tags("a/b") == []

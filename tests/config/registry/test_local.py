@@ -15,6 +15,7 @@ from builds.worker import WORKER
 from config.registry.local import LocalRegistry
 from tests.builds.registry.test_registry import OCI, make_layout
 from tests.conftest import Order
+from tests.engine_root import ENGINE_ROOT
 from tests.registry import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -24,7 +25,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def local(tmp_path: Path) -> Iterator[LocalRegistry]:
     signer = Signer("a secret", "http://127.0.0.1:8000/registry/token")
     started = LocalRegistry(
-        address=f"127.0.0.1:{free_port()}", folder=tmp_path / "registry", signer=signer
+        engine_root=ENGINE_ROOT,
+        address=f"127.0.0.1:{free_port()}",
+        folder=tmp_path / "registry",
+        signer=signer,
     )
     started.start()
     yield started
@@ -50,7 +54,7 @@ def test_what_only_deleted_images_had_is_collected_while_nothing_is_built(
     local: LocalRegistry, tmp_path: Path, order: Order
 ) -> None:
     identity = Identity(local._signer, PUSHER, seconds=60)
-    registry = Registry(local.address, insecure=True, identity=identity)
+    registry = Registry(local.address, engine_root=ENGINE_ROOT, insecure=True, identity=identity)
     kept = make_layout(tmp_path / "kept", layer=b"kept")
     gone = make_layout(tmp_path / "gone", layer=b"gone", label="gone")
     push(registry, "owner/kept", *kept)

@@ -1,0 +1,27 @@
+"""`manage.py worker`: runs builds, beside web processes elsewhere."""
+
+import sys
+from argparse import REMAINDER, ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from dramatiq import cli
+
+from config.env import environment
+
+
+class Command(BaseCommand):
+    help = "Runs builds: the command line of dramatiq, with one process unless told otherwise."
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("options", nargs=REMAINDER, help="after `--`: options for dramatiq")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not environment().redis_url:
+            raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
+        given = [each for each in options["options"] if each != "--"]
+        # In this process: it keeps the helper alive.
+        parser = cli.make_argument_parser()  # type: ignore[no-untyped-call]
+        parsed = parser.parse_args(["config.worker", "--processes", "1", *given])
+        sys.exit(cli.main(parsed))  # type: ignore[no-untyped-call]
