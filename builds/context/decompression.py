@@ -13,9 +13,9 @@ MOST_FRAMES = 100_000
 ZSTD_WINDOW_BYTES = 128 * 1024**2
 """What a decoder keeps in memory: as much as `zstd --ultra -22` and `--long` ask for."""
 
-_ZSTD_FEED_BYTES = 1024
+_ZSTD_FEED_BYTES = 256
 # A block of 128 KiB takes 4 bytes at least, and the decoder returns all that its input gives: so
-# this bounds a piece to 32 MiB.
+# this bounds a piece to 8 MiB.
 _GZIP = 31
 """zlib's number for a gzip header and trailer, with their check."""
 

@@ -79,9 +79,10 @@ def _read(name: str, folder: int) -> bytes | None:
         descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise DockerignoreError(f"{name} is larger than {MOST_BYTES:,} bytes")
