@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import context, dockerfile
+from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildOutcome, BuildSpec, Output
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
@@ -132,9 +133,12 @@ class Attempt:
 
     def _order(self, work: Path) -> BuildSpec:
         try:
+            check_build_args(self.build.build_args)
             read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
+        except OptionRefused as problem:
+            raise failed("user", "build-args", str(problem)) from problem
         self.log.steps = read.steps
         return BuildSpec(
             build_id=self.build.pk,
@@ -144,6 +148,10 @@ class Attempt:
             dockerfile=read.text,
             bases=read.bases,
             build_args=tuple(sorted(self.build.build_args.items())),
+            target=self.build.target,
+            no_cache=self.build.no_cache,
+            pull=self.build.pull,
+            labels=tuple(sorted(self.build.labels.items())),
             network=self.settings.network,
             limits=self.settings.limits,
             work=work,

@@ -56,7 +56,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
         texts = (
             f"{build}__{text}"
             for build in builds
-            for text in ("dockerfile", "build_args", "log_steps")
+            for text in ("dockerfile", "build_args", "labels", "log_steps")
         )
         return self.select_related("owner", *builds).defer(*texts)
 

@@ -38,6 +38,9 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "lease": left,
         "worker": Worker.objects.filter(pk=build.worker).first() if running else None,
         "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
+        # Pairs, as templates would take a label named "items" for the method.
+        "build_args": sorted(build.build_args.items()),
+        "labels": sorted(build.labels.items()),
         "timeline": timeline(build),
         "others": [
             (each, state_word(each.state)) for each in others.order_by("-number")[:ATTEMPTS]

@@ -39,7 +39,7 @@ class BuildQuerySet(models.QuerySet["Build"]):
 
     def light(self) -> "BuildQuerySet":
         """Without the texts that only some need, which may be long."""
-        return self.defer("dockerfile", "build_args", "log_steps")
+        return self.defer("dockerfile", "build_args", "labels", "log_steps")
 
     def running(self) -> "BuildQuerySet":
         return self.filter(status__in=RUNNING)
@@ -92,6 +92,11 @@ class Build(models.Model):
 
     dockerfile = models.TextField()
     build_args = models.JSONField(default=dict)
+    target = models.CharField(max_length=128, blank=True, default="")
+    """The stage to build; blank for the last one."""
+    no_cache = models.BooleanField(default=False)
+    pull = models.BooleanField(default=False)
+    labels = models.JSONField(default=dict)
     context_key = models.CharField(max_length=200, blank=True)
     """In the default storage; blank once it has been removed."""
     context_sha256 = models.CharField(max_length=64)
@@ -239,6 +244,10 @@ class Build(models.Model):
             number=Build.objects.next_number(self.image_id),
             dockerfile=self.dockerfile,
             build_args=self.build_args,
+            target=self.target,
+            no_cache=self.no_cache,
+            pull=self.pull,
+            labels=self.labels,
             context_key=self.context_key,
             context_sha256=self.context_sha256,
             context_bytes=self.context_bytes,
