@@ -17,6 +17,7 @@ ATTEMPTS = 25
 
 
 def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
+    build.refresh_from_db(fields=["dockerfile", "build_args", "labels"])  # left out of lists
     target = targets().filter(pk=build.image_id).first()
     running = build.state in RUNNING
     sees_images = request.user.has_perm("images.view_image")
