@@ -42,12 +42,13 @@ STANDING = f"""CASE
 """
 BUILD = f"""
     INSERT INTO builds_build (id, image_id, owner_id, label, number, dockerfile, build_args,
-        context_key, context_sha256, context_bytes, status, step, steps, front, queued_at,
+        target, no_cache, pull, labels, context_key, context_sha256, context_bytes, status, step,
+        steps, front, queued_at,
         started_at, ended_at, worker, fence, restarts, free, failure_fault, failure_code,
         failure_text, digest, image_bytes, log_chunks, log_lines, log_bytes, log_steps,
         step_list, step_times, gap_start, gap_stop, archive_key, lease_until)
     SELECT md5('build' || n || '-' || k)::uuid, image_id, owner_id,
-        username || '/' || name || ':' || tag, k, 'FROM scratch', '{{}}',
+        username || '/' || name || ':' || tag, k, 'FROM scratch', '{{}}', '', false, false, '{{}}',
         CASE WHEN k = 3 THEN 'contexts/' || n || '.zip' ELSE '' END,
         md5('context' || n) || md5('context' || k), 1000, status, 3, 3, 0, queued_at,
         CASE WHEN status <> 'queued' THEN queued_at + interval '5 s' END,

@@ -1,7 +1,7 @@
 """What may be asked of builds and of those who run them: the only door. Enqueues on commit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
@@ -38,6 +38,10 @@ class BuildRequest:
     label: str
     dockerfile: str
     build_args: dict[str, str]
+    target: str = ""
+    no_cache: bool = False
+    pull: bool = False
+    labels: dict[str, str] = field(default_factory=dict)
     context_key: str
     context_sha256: str
     context_bytes: int
@@ -54,6 +58,10 @@ def request_build(request: BuildRequest) -> Build:
         number=Build.objects.next_number(request.image_id),
         dockerfile=request.dockerfile,
         build_args=request.build_args,
+        target=request.target,
+        no_cache=request.no_cache,
+        pull=request.pull,
+        labels=request.labels,
         context_key=request.context_key,
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,

@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import context, dockerfile
+from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, EngineBroken
-from builds.engines.scripted import steps_of
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
@@ -134,19 +134,28 @@ class Attempt:
 
     def _order(self, work: Path) -> BuildSpec:
         try:
-            read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
+            check_build_args(self.build.build_args)
+            read = dockerfile.read(
+                self.build.dockerfile,
+                build_args=self.build.build_args,
+                target=self.build.target,
+            )
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
-        self.log.steps = steps = steps_of(read.text)
+        except OptionRefused as problem:
+            raise failed("user", "build-args", str(problem)) from problem
+        self.log.steps = read.steps
         return BuildSpec(
             build_id=self.build.pk,
             owner_id=self.build.owner_id,
             label=self.build.label,
             context=work / "context",
-            dockerfile=read.text,
-            steps=steps,
-            bases=read.bases,
+            dockerfile=read,
             build_args=tuple(sorted(self.build.build_args.items())),
+            target=self.build.target,
+            no_cache=self.build.no_cache,
+            pull=self.build.pull,
+            labels=tuple(sorted(self.build.labels.items())),
             network=self.settings.network,
             limits=self.settings.limits,
             work=work,

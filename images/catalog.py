@@ -55,7 +55,7 @@ class Protected(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What an owner sent: names already checked by `images.naming`."""
+    """What an owner sent, checked by `images.naming` and `builds.build_options`."""
 
     name: str
     tag: str
@@ -65,6 +65,10 @@ class Wanted:
     logo: Logo | None = None
     chutes_version: str = ""
     build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    no_cache: bool = False
+    pull: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def daily_limit(owner: User) -> int | None:
@@ -96,7 +100,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
     _check_free(identity)
-    key = f"contexts/{uuid4().hex}.zip"
+    key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
     key = default_storage.save(key, context)
     try:
@@ -109,6 +113,10 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
                     label=str(image),
                     dockerfile=wanted.dockerfile,
                     build_args=dict(wanted.build_args),
+                    target=wanted.target,
+                    no_cache=wanted.no_cache,
+                    pull=wanted.pull,
+                    labels=dict(wanted.labels),
                     context_key=key,
                     context_sha256=digest,
                     context_bytes=size,

@@ -129,6 +129,7 @@ def described(examples: int) -> Any:
     order["username"]["enum"] = ["fuzzer"]
     order["logo_id"] = {"type": "string", "enum": ["", "__none__"]}
     order["build_args"]["enum"] = ["", "{}", '{"A": "1", "_b": "ü"}']
+    order["labels"]["enum"] = ["", "{}", '{"com.example.team": "ü"}']
     for path, operations in found["paths"].items():
         refs = ["kept"] if path.startswith("/api_keys/") else REFS
         known = {"ref": refs, "offset": CURSORS, "Last-Event-ID": CURSORS}

@@ -17,6 +17,7 @@ ATTEMPTS = 25
 
 
 def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
+    build.refresh_from_db(fields=["dockerfile", "build_args", "labels"])  # left out of lists
     target = targets().filter(pk=build.image_id).first()
     running = build.state in RUNNING
     sees_images = request.user.has_perm("images.view_image")
@@ -38,6 +39,9 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "lease": left,
         "worker": Worker.objects.filter(pk=build.worker).first() if running else None,
         "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
+        # Pairs, as templates would take a label named "items" for the method.
+        "build_args": sorted(build.build_args.items()),
+        "labels": sorted(build.labels.items()),
         "timeline": timeline(build),
         "others": [
             (each, state_word(each.state)) for each in others.order_by("-number")[:ATTEMPTS]

@@ -2,6 +2,7 @@
 
 HINTS = {
     "base": "A base image was not found or could not be pulled.",
+    "build-args": "A build argument would configure the builder, which is not allowed.",
     "build-user": "This machine has no such user to build as: run the setup again.",
     "context": "What was sent as the context is no proper archive.",
     "deadline": "It took longer than SLIPWAY_DEADLINE allows.",

@@ -1,6 +1,15 @@
-"""An uploaded zip becomes a folder that a build may read, or is refused in one clear sentence."""
+"""Unpacks an uploaded build context (zip, tar, tar.gz, tar.zst) or refuses it in one sentence."""
 
-from builds.context.archive import ContextLimits, ContextRefused
+from builds.context.dockerignore import Dockerignore, DockerignoreError, load_dockerignore
+from builds.context.limits import ContextLimits, ContextRefused
 from builds.context.unpacking import ContextSummary, unpack
 
-__all__ = ["ContextLimits", "ContextRefused", "ContextSummary", "unpack"]
+__all__ = [
+    "ContextLimits",
+    "ContextRefused",
+    "ContextSummary",
+    "Dockerignore",
+    "DockerignoreError",
+    "load_dockerignore",
+    "unpack",
+]

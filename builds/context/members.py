@@ -1,104 +1,65 @@
-"""What a zip says it holds, checked as a whole before the first byte of it is written.
-
-Every name and number in an archive is a claim by a stranger. This module believes none that
-could do harm; the bytes themselves are counted in `builds.context.unpacking`.
-"""
+"""Members of an archive: names that are safe to create, and the tree that they form."""
 
 import re
-import stat
-import struct
-import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from builds.context.archive import (
-    CONTROL,
-    ContextLimits,
-    ContextRefused,
-    GuardedFile,
-    archive_errors,
-    member_too_large,
-    shown,
-    too_large,
-    too_many,
-)
+from builds.context.limits import CONTROL, ContextLimits, ContextRefused, shown, too_many
 
 COMPONENT_BYTES = 255
 """What Linux file systems take for one name."""
 PATH_BYTES = 1024
 """Well under PATH_MAX, so that every tool can still name the file below the work folder."""
+DEPTH = 128
+"""Folders are opened one by one, so this bounds the system calls per member."""
 
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_ENCRYPTED = 0x1 | 0x40
-_UTF8_NAME = 0x800
-# Deflate is what every zip tool writes. zipfile cannot inflate bzip2 and LZMA in bounded pieces.
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_LATEST_SECOND = 2**33 - 1
+"""What a layer's tar header holds without an extension; file systems end later."""
 
-Kind = Literal["file", "folder", "link"]
+Kind = Literal["file", "folder", "link", "hard link"]
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One entry that may be written: its place below the context, and what it is."""
+    """One entry that may be written below the context."""
 
-    info: zipfile.ZipInfo
+    name: str
+    """As the archive spells it, for messages."""
     parts: Parts
     kind: Kind
+    mode: int
+    """Permission bits with set-user-id, set-group-id and sticky."""
+    mtime_ns: int
+    size: int = 0
+    """Bytes of content that the archive declares."""
+    target: str = ""
+    """Text of a symbolic link."""
+    source: Parts = ()
+    """The earlier file that a hard link is another name of."""
 
     @property
     def shown(self) -> str:
-        return shown(self.info.orig_filename)
-
-    @property
-    def executable(self) -> bool:
-        return bool(self.info.external_attr >> 16 & 0o111)
+        return shown(self.name)
 
 
-def read_members(
-    archive: zipfile.ZipFile, file: GuardedFile, *, limits: ContextLimits, tick: Callable[[], None]
-) -> list[Member]:
-    """Every member, in archive order, or ContextRefused naming the first one that is wrong."""
-    infos = archive.infolist()
-    if len(infos) > limits.members:
-        raise too_many(limits.members)
-    members: list[Member] = []
-    kinds: dict[Parts, Kind] = {}
-    total = 0
-    for info in infos:
-        tick()
-        parts = _parts(info)
-        kind = _kind(info)
-        _check_storage(info, limits)
-        total += info.file_size
-        if total > limits.total_bytes:
-            raise too_large(limits)
-        if not parts and kind == "folder":
-            continue  # `./`, the context itself
-        if not parts:
-            raise ContextRefused(f"{shown(info.orig_filename)} is not a file's name: zip it again")
-        member = Member(info, parts, kind)
-        if parts in kinds:
-            raise ContextRefused(
-                f"{member.shown} is in the archive twice: zip the build context again"
-            )
-        kinds[parts] = kind
-        members.append(member)
-    _check_folders(members, kinds)
-    _check_overlaps(file, infos, archive.start_dir, tick)
-    return members
+Entry = tuple[Member, Iterator[bytes]]
+"""A member and its content, which must be read before the next entry is asked for."""
 
 
-def _parts(info: zipfile.ZipInfo) -> Parts:
-    name = info.orig_filename
-    if not info.flag_bits & _UTF8_NAME:
-        name = _as_utf8(name)
+def read_name(name: str, *, windows: bool) -> Parts:
+    """The components of a member's name; empty for the context itself. Raises ContextRefused.
+
+    `windows` refuses names with backslashes and drive letters, which zips from Windows have.
+    """
     complaint = None
     if CONTROL.search(name):
         complaint = "has control characters in its name"
-    elif "\\" in name or _DRIVE.match(name):
+    elif "\ufffd" in name:
+        complaint = "has a name that is not UTF-8"
+    elif windows and ("\\" in name or _DRIVE.match(name)):
         complaint = "is a Windows path"
     elif name.startswith("/"):
         complaint = "is an absolute path"
@@ -106,90 +67,117 @@ def _parts(info: zipfile.ZipInfo) -> Parts:
         complaint = "has no name"
     elif len(name.encode()) > PATH_BYTES:
         complaint = f"has a path of more than {PATH_BYTES} bytes"
+    if complaint:
+        raise _bad_name(name, complaint)
+    return _components(name)
+
+
+def _components(name: str) -> Parts:
     parts = tuple(part for part in name.split("/") if part not in {"", "."})
     if ".." in parts:
-        complaint = complaint or "leads out of the build context"
-    elif any(len(part.encode()) > COMPONENT_BYTES for part in parts):
-        complaint = complaint or f"has a name of more than {COMPONENT_BYTES} bytes"
-    if complaint:
-        raise ContextRefused(
-            f"{shown(name)} {complaint}: zip the folder with plain, relative names"
-        )
+        raise _bad_name(name, "leads out of the build context")
+    if any(len(part.encode()) > COMPONENT_BYTES for part in parts):
+        raise _bad_name(name, f"has a name of more than {COMPONENT_BYTES} bytes")
+    if len(parts) > DEPTH:
+        raise _bad_name(name, f"lies more than {DEPTH} folders deep")
     return parts
 
 
-def _as_utf8(name: str) -> str:
-    """Many tools write UTF-8 without the flag that says so; zipfile then assumes cp437."""
+def _bad_name(name: str, complaint: str) -> ContextRefused:
+    return ContextRefused(f"{shown(name)} {complaint}: pack the folder with plain, relative names")
+
+
+def read_target(name: str, content: bytes) -> str:
+    """The text of a symbolic link. It may point anywhere: nothing of ours follows it."""
     try:
-        return name.encode("cp437").decode()
-    except UnicodeError:
-        return name
+        target = content.decode()
+    except UnicodeDecodeError:
+        target = ""
+    if not target or "\0" in target:
+        raise _bad_link(name, "has no readable target")
+    if len(content) > PATH_BYTES:
+        raise _bad_link(name, f"has a target of more than {PATH_BYTES} bytes")
+    return target
 
 
-def _kind(info: zipfile.ZipInfo) -> Kind:
-    form = stat.S_IFMT(info.external_attr >> 16)
-    if form == stat.S_IFLNK:
-        if info.file_size > PATH_BYTES:
+def _bad_link(name: str, complaint: str) -> ContextRefused:
+    return ContextRefused(f"the link {shown(name)} {complaint}: put the file itself there")
+
+
+def is_device(name: str) -> ContextRefused:
+    return ContextRefused(
+        f"{shown(name)} is a device, pipe or socket: "
+        "a build context holds files, folders and links only"
+    )
+
+
+def clamp_time(nanoseconds: int) -> int:
+    """A modification time that every file system and image takes."""
+    return min(max(nanoseconds, 0), _LATEST_SECOND * 10**9)
+
+
+class _Node:
+    __slots__ = ("children", "described", "kind")
+
+    def __init__(self, kind: Kind, *, described: bool) -> None:
+        self.kind = kind
+        self.described = described
+        self.children: dict[str, _Node] = {}
+
+
+class Tree:
+    """All members so far, with the folders that lie above them. Costs O(depth) per member."""
+
+    def __init__(self, limits: ContextLimits) -> None:
+        self._limits = limits
+        self._root = _Node("folder", described=True)
+        self._size = 0
+
+    def add(self, member: Member) -> None:
+        """Raises ContextRefused where the member cannot stand beside the others."""
+        node = self._root
+        for depth, part in enumerate(member.parts[:-1], start=1):
+            below = node.children.get(part)
+            if below is None:
+                below = self._grow(node, part, "folder", described=False)
+            elif below.kind != "folder":
+                raise self._below(member, member.parts[:depth])
+            node = below
+        name = member.parts[-1]
+        known = node.children.get(name)
+        if known is None:
+            self._grow(node, name, member.kind, described=True)
+        elif known.described:
             raise ContextRefused(
-                f"the link {shown(info.orig_filename)} has a target of more than {PATH_BYTES} "
-                "bytes: put the file itself there"
+                f"{member.shown} is in the archive twice: pack the build context again"
             )
-        return "link"
-    if form not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise ContextRefused(
-            f"{shown(info.orig_filename)} is a device, pipe or socket: "
-            "a build context holds files, folders and links only"
-        )
-    if form != stat.S_IFDIR and not info.orig_filename.endswith("/"):
-        return "file"
-    if info.file_size:
-        raise ContextRefused(
-            f"{shown(info.orig_filename)} is a folder with content of its own: "
-            "zip the build context again"
-        )
-    return "folder"
-
-
-def _check_storage(info: zipfile.ZipInfo, limits: ContextLimits) -> None:
-    name = shown(info.orig_filename)
-    if info.flag_bits & _ENCRYPTED:
-        raise ContextRefused(f"{name} is encrypted: zip the build context without a password")
-    if info.compress_type not in _METHODS:
-        raise ContextRefused(
-            f"{name} is compressed in a way other than deflate: zip it with the usual settings"
-        )
-    if info.file_size > limits.member_bytes:
-        raise member_too_large(name, limits)
-
-
-def _check_folders(members: list[Member], kinds: dict[Parts, Kind]) -> None:
-    for member in members:
-        for length in range(1, len(member.parts)):
-            parent = member.parts[:length]
-            if kinds.get(parent, "folder") != "folder":
-                raise ContextRefused(
-                    f"{member.shown} lies below {shown('/'.join(parent))}, which is not a folder: "
-                    "zip the build context again"
-                )
-
-
-def _check_overlaps(
-    file: GuardedFile,
-    infos: list[zipfile.ZipInfo],
-    directory_offset: int,
-    tick: Callable[[], None],
-) -> None:
-    """Members that share bytes are how a small archive unpacks to petabytes."""
-    ordered = sorted(infos, key=lambda info: info.header_offset)
-    ends = [*(info.header_offset for info in ordered[1:]), directory_offset]
-    for info, end in zip(ordered, ends, strict=False):  # one end too many when it is empty
-        tick()
-        with archive_errors(shown(info.orig_filename)):
-            file.seek(info.header_offset)
-            _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
-        if start + info.compress_size > end:
+        elif member.kind != "folder":
             raise ContextRefused(
-                f"{shown(info.orig_filename)} overlaps another part of the archive: "
-                "zip the build context again"
+                f"{member.shown} is a folder with members, and then it is not a folder: "
+                "pack the build context again"
             )
+        else:
+            known.described = True
+
+    def kind(self, parts: Parts) -> Kind | None:
+        """What stands there; None for nothing."""
+        node = self._root
+        for part in parts:
+            below = node.children.get(part)
+            if below is None:
+                return None
+            node = below
+        return node.kind
+
+    def _grow(self, node: _Node, name: str, kind: Kind, *, described: bool) -> _Node:
+        self._size += 1
+        if self._size > self._limits.members:
+            raise too_many(self._limits)
+        node.children[name] = below = _Node(kind, described=described)
+        return below
+
+    def _below(self, member: Member, parent: Parts) -> ContextRefused:
+        return ContextRefused(
+            f"{member.shown} lies below {shown('/'.join(parent))}, which is not a folder: "
+            "pack the build context again"
+        )

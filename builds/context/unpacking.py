@@ -1,35 +1,33 @@
 """Writes a checked archive below one folder, and nowhere else whatever happens around it.
 
-Folders are entered one component at a time through descriptors that refuse links, and files are
-made, never opened: a name swapped for a link under our feet ends the unpacking, not the wall.
+Folders are entered one component at a time through descriptors that refuse links, files are made
+and never opened, and links come last. A name swapped for a link meanwhile ends the unpacking.
 """
 
 import os
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from builds.context.archive import (
-    CHUNK_BYTES,
-    ContextLimits,
-    ContextRefused,
-    GuardedFile,
-    archive_errors,
-    member_too_large,
-    too_large,
-)
-from builds.context.links import check_links, read_target
-from builds.context.members import Member, Parts, read_members
+from builds.context.decompression import read_gzip, read_plain, read_zstd
+from builds.context.formats import detect
+from builds.context.limits import CHUNK_BYTES, ContextLimits, expands_too_much, too_large
+from builds.context.members import Entry, Member, Parts
+from builds.context.tar_reader import read_tar
+from builds.context.zip_reader import read_zip
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SOURCE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
+# Without these the service user could neither read the context nor remove it.
+_FILE_MINIMUM, _FOLDER_MINIMUM = 0o400, 0o700
 LIMITS = ContextLimits()
-_EARLIEST = datetime(1980, 1, 1, tzinfo=UTC).timestamp()
+_EARLIEST_NS = 315_532_800 * 10**9
+"""1980, where zip's times begin: of folders that no member describes."""
+_READERS = {"tar": read_plain, "tar.gz": read_gzip, "tar.zst": read_zstd}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,31 +48,41 @@ def unpack(
     tick: Callable[[], None],
     limits: ContextLimits = LIMITS,
 ) -> ContextSummary:
-    """Unpacks a zip into an existing empty folder.
+    """Unpacks a zip, tar, tar.gz or tar.zst into an existing empty folder.
 
     Raises ContextRefused with one sentence for the sender; what was written so far stays for the
     caller to remove with the folder. `tick` is called for each member and each 64 KiB, so it must
     be cheap; what it raises (a cancel, a deadline) passes through. Memory grows with the number of
-    members, which is limited, and not with sizes.
+    members, which is limited, and not with sizes; a zstd window adds at most 128 MiB.
 
-    Files are 0644 or 0755 as their executable bits say, folders 0755, times the archive's own, so
-    that the same archive gives the same context and layers stay cached. A member named
+    Modes and times are the archive's own, so that the same archive gives the same context and
+    layers stay cached. Files are readable and folders writable for their owner in any case.
+    Symbolic links are kept wherever they point, as `docker build` does: they are for readers who
+    do not follow them, or do so in a sandbox. Hard links become files of their own. A member named
     `Dockerfile` is an ordinary file: the Dockerfile to build never comes from here.
     """
     with ExitStack() as stack:
         file = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
         archived_bytes = file.seek(0, os.SEEK_END)
-        guarded = GuardedFile(file, limits)
-        with archive_errors("the build context"):
-            opened = stack.enter_context(zipfile.ZipFile(guarded))
-        members = read_members(opened, guarded, limits=limits, tick=tick)
         root = stack.enter_context(_descriptor(into))
         if os.listdir(root):  # noqa: PTH208 - pathlib knows no descriptors
             raise ValueError(f"{into} is not empty")
-        most = max(limits.ratio_floor_bytes, archived_bytes * limits.ratio)
-        writer = _Writer(opened, root, limits=limits, most_bytes=most, tick=tick)
+        writer = _Writer(root, limits=limits, archived_bytes=archived_bytes, tick=tick)
         stack.callback(writer.close)
-        return writer.write(members)
+        entries = _entries(file, archived_bytes, limits, tick)
+        stack.enter_context(closing(entries))
+        return writer.write(entries)
+
+
+def _entries(
+    file: IO[bytes], archived_bytes: int, limits: ContextLimits, tick: Callable[[], None]
+) -> Generator[Entry, None, None]:
+    found = detect(file)
+    if found == "zip":
+        yield from read_zip(file, limits=limits, tick=tick)
+    else:
+        pieces = _READERS[found](file, tick)
+        yield from read_tar(pieces, archived_bytes=archived_bytes, limits=limits, tick=tick)
 
 
 @contextmanager
@@ -88,21 +96,17 @@ def _descriptor(path: Path | str, *, within: int | None = None) -> Iterator[int]
 
 class _Writer:
     def __init__(
-        self,
-        archive: zipfile.ZipFile,
-        root: int,
-        *,
-        limits: ContextLimits,
-        most_bytes: int,
-        tick: Callable[[], None],
+        self, root: int, *, limits: ContextLimits, archived_bytes: int, tick: Callable[[], None]
     ) -> None:
-        self._archive = archive
         self._root = root
         self._limits = limits
-        self._most_bytes = most_bytes
+        self._most_bytes = limits.most_bytes(archived_bytes)
         self._tick = tick
         self._written = 0
-        self._folder_times: dict[Parts, float] = {}
+        self._files = 0
+        self._folders: dict[Parts, tuple[int, int]] = {}
+        """Mode and time of each folder made, given to it at the end."""
+        self._links: list[Member] = []
         # Members come folder by folder, so the last folder is nearly always the next one too.
         self._open_parts: Parts = ()
         self._open_folder = os.dup(root)
@@ -110,65 +114,56 @@ class _Writer:
     def close(self) -> None:
         os.close(self._open_folder)
 
-    def write(self, members: list[Member]) -> ContextSummary:
-        links = {
-            member.parts: read_target(member.parts, b"".join(self._content(member)))
-            for member in members
-            if member.kind == "link"
-        }
-        for link in links:
+    def write(self, entries: Iterator[Entry]) -> ContextSummary:
+        for member, content in entries:
             self._tick()
-            check_links(links, link=link)
-        for member in members:
-            self._tick()
-            if member.kind == "folder":
-                self._folder(member.parts)
-                self._folder_times[member.parts] = _time(member)
-            elif member.kind == "file":
-                self._file(member)
+            match member.kind:
+                case "folder":
+                    self._folder(member.parts)
+                    self._folders[member.parts] = (member.mode, member.mtime_ns)
+                case "file":
+                    self._file(member, content)
+                case "hard link":
+                    self._copy(member)
+                case "link":
+                    self._links.append(member)
         # Links come last: nothing is ever written through one.
-        for link, target in links.items():
+        for link in self._links:
             self._tick()
-            os.symlink(target, link[-1], dir_fd=self._folder(link[:-1]))
-        self._settle_folder_times()
+            folder = self._folder(link.parts[:-1])
+            os.symlink(link.target, link.parts[-1], dir_fd=folder)
+            os.utime(link.parts[-1], ns=(link.mtime_ns,) * 2, dir_fd=folder, follow_symlinks=False)
+        self._settle_folders()
         return ContextSummary(
-            files=sum(member.kind == "file" for member in members),
-            folders=len(self._folder_times),
-            links=len(links),
+            files=self._files,
+            folders=len(self._folders),
+            links=len(self._links),
             bytes=self._written,
         )
 
-    def _file(self, member: Member) -> None:
+    def _file(self, member: Member, content: Iterator[bytes]) -> None:
         folder = self._folder(member.parts[:-1])
         descriptor = os.open(member.parts[-1], _FILE_FLAGS, 0o600, dir_fd=folder)
         with os.fdopen(descriptor, "wb") as file:
-            for piece in self._content(member):
+            for piece in content:
                 self._written += len(piece)
                 if self._written > self._limits.total_bytes:
                     raise too_large(self._limits)
                 if self._written > self._most_bytes:
-                    raise ContextRefused(
-                        f"{member.shown} makes the build context unpack to more than "
-                        f"{self._limits.ratio} times its size: leave out such files, "
-                        "or make them in a RUN step"
-                    )
+                    raise expands_too_much(member.shown, self._limits)
                 file.write(piece)
                 self._tick()
             file.flush()  # or closing would set the time anew
-            os.fchmod(descriptor, 0o755 if member.executable else 0o644)
-            os.utime(descriptor, times=(_time(member),) * 2)
+            os.fchmod(descriptor, member.mode | _FILE_MINIMUM)
+            os.utime(descriptor, ns=(member.mtime_ns,) * 2)
+        self._files += 1
 
-    def _content(self, member: Member) -> Iterator[bytes]:
-        """The member's bytes as they really are; the size that the archive declares is a claim."""
-        size = 0
-        with archive_errors(member.shown), self._archive.open(member.info) as source:
-            while piece := source.read(CHUNK_BYTES):
-                size += len(piece)
-                if size > self._limits.member_bytes:
-                    raise member_too_large(member.shown, self._limits)
-                yield piece
-            if size != member.info.file_size:
-                raise zipfile.BadZipFile("its size is not the one declared")
+    def _copy(self, member: Member) -> None:
+        """Another name of a file becomes a file of its own, and counts in full."""
+        folder = self._folder(member.source[:-1])
+        descriptor = os.open(member.source[-1], _SOURCE_FLAGS, dir_fd=folder)
+        with os.fdopen(descriptor, "rb") as file:
+            self._file(member, iter(lambda: file.read(CHUNK_BYTES), b""))
 
     def _folder(self, parts: Parts) -> int:
         """A descriptor of the folder, made where missing. Valid until the next call."""
@@ -187,25 +182,15 @@ class _Writer:
         return self._open_folder
 
     def _enter(self, folder: int, name: str, parts: Parts) -> int:
-        made = parts not in self._folder_times
-        if made:
+        if parts not in self._folders:
             os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
-            self._folder_times[parts] = _EARLIEST
-        descriptor = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
-        if made:
-            os.fchmod(descriptor, _FOLDER_MODE)  # whatever the umask is
-        return descriptor
+            self._folders[parts] = (_FOLDER_MODE, _EARLIEST_NS)
+        return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
 
-    def _settle_folder_times(self) -> None:
-        """Last of all, as each new entry touches its folder."""
-        for parts, time in self._folder_times.items():
+    def _settle_folders(self) -> None:
+        """Last of all, as each new entry touches its folder; whatever the umask is."""
+        for parts, (mode, mtime_ns) in self._folders.items():
             self._tick()
-            os.utime(self._folder(parts), times=(time, time))
-
-
-def _time(member: Member) -> float:
-    """Zip times have no zone and may be no date at all; read as UTC they are at least stable."""
-    try:
-        return datetime(*member.info.date_time, tzinfo=UTC).timestamp()
-    except ValueError:
-        return _EARLIEST
+            folder = self._folder(parts)
+            os.fchmod(folder, mode | _FOLDER_MINIMUM)
+            os.utime(folder, ns=(mtime_ns,) * 2)

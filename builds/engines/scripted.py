@@ -34,6 +34,7 @@ from builds.build_spec import (
     BuildEvent,
     BuildOutcome,
     BuildSpec,
+    Dockerfile,
     Output,
     Step,
     StepOutput,
@@ -45,7 +46,6 @@ from builds.engines.sandbox.layout import write_layout
 
 PIPE_BYTES = 4096
 """What a program that writes much into a pipe writes at once."""
-WORKING = {"FROM", "RUN", "COPY", "ADD", "WORKDIR"}
 STAGE_NAMED = re.compile(r"(?:^FROM\s+|--from=)(\S+)", re.IGNORECASE)
 SCRIPTED = re.compile(r"(?:#|RUN )scripted:\s*(.*)")
 DIRECTIVE = re.compile(r"(\w+)\s?(.*)")
@@ -69,10 +69,9 @@ class ScriptedEngine:
         """Nothing outlives this process."""
 
     def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
-        steps = order.steps or steps_of(order.dockerfile)
-        if not steps:
+        if not order.dockerfile.steps:
             raise BuildFailed("The Dockerfile is wrong: no FROM statement found", code="syntax")
-        yield from _side_by_side(_Play(order.dockerfile, steps).stages())
+        yield from _side_by_side(_Play(order.dockerfile).stages())
         yield StepOutput("stdout", b"")
         return _write_image(order)
 
@@ -83,40 +82,12 @@ class ScriptedEngine:
         """There is no cache to drop."""
 
 
-def steps_of(dockerfile: str) -> tuple[Step, ...]:
-    """The steps of a Dockerfile that has each instruction on a line."""
-    found: list[Step] = []
-    stages: list[str] = []
-    position = 0
-    several = len(re.findall(r"^\s*FROM\s", dockerfile, re.IGNORECASE | re.MULTILINE)) > 1
-    for number, line in enumerate(dockerfile.split("\n"), start=1):
-        words = line.split()
-        if not words or words[0].startswith("#") or (not stages and words[0].upper() != "FROM"):
-            continue
-        word = words[0].upper()
-        if word == "FROM":
-            name = words[-1].lower() if "AS" in line.upper().split() else f"stage-{len(stages)}"
-            stages.append(name if several else "")
-            position = 0
-        works = word in WORKING and words[:2] != ["FROM", "scratch"]
-        position += works
-        step = Step(
-            number=len(found) + 1,
-            stage=stages[-1],
-            position=position if works else None,
-            line=number,
-            text=line.strip()[:300],
-        )
-        found.append(step)
-    return tuple(found)
-
-
 class _Play:
     """The steps of one build and what each of them plays."""
 
-    def __init__(self, dockerfile: str, steps: Sequence[Step]) -> None:
-        self._steps = steps
-        self._lines = dockerfile.split("\n")
+    def __init__(self, dockerfile: Dockerfile) -> None:
+        self._steps = dockerfile.steps
+        self._lines = dockerfile.text.split("\n")
         self._ended: set[str] = set()
 
     def stages(self) -> list[Played]:
@@ -141,7 +112,7 @@ class _Play:
         if ("cached", "") in directives:
             yield _update(step, "cached")
             return
-        if step.position is None and not directives:
+        if step.position is None and not step.base and not directives:
             return
         yield _update(step, "started")
         try:
@@ -272,7 +243,7 @@ VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
 def _write_image(order: BuildSpec) -> BuildOutcome:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        content = order.dockerfile.encode()
+        content = order.dockerfile.text.encode()
         member = tarfile.TarInfo("Dockerfile")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("builds", "0010_no_targets")]
+    dependencies = [("builds", "0011_build_options")]
 
     operations = [
         migrations.AddField(

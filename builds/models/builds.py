@@ -15,7 +15,7 @@ from builds.status import FINAL, RUNNING, Status, api_word, sources, state_word
 
 STATUSES = [(status.value, status.value) for status in Status]
 
-LONG = ("dockerfile", "build_args", "log_steps", "step_list", "step_times")
+LONG = ("dockerfile", "build_args", "labels", "log_steps", "step_list", "step_times")
 """Fields that only some need, and that may be long."""
 
 
@@ -99,6 +99,11 @@ class Build(models.Model):
 
     dockerfile = models.TextField()
     build_args = models.JSONField(default=dict)
+    target = models.CharField(max_length=128, blank=True, default="")
+    """The stage to build; blank for the last one."""
+    no_cache = models.BooleanField(default=False)
+    pull = models.BooleanField(default=False)
+    labels = models.JSONField(default=dict)
     context_key = models.CharField(max_length=200, blank=True)
     """In the default storage; blank once it has been removed."""
     context_sha256 = models.CharField(max_length=64)
@@ -269,6 +274,10 @@ class Build(models.Model):
             number=Build.objects.next_number(self.image_id),
             dockerfile=self.dockerfile,
             build_args=self.build_args,
+            target=self.target,
+            no_cache=self.no_cache,
+            pull=self.pull,
+            labels=self.labels,
             context_key=self.context_key,
             context_sha256=self.context_sha256,
             context_bytes=self.context_bytes,

@@ -13,21 +13,26 @@ class BaseRefused(Exception):
     """The build's owner may not pull it, or it does not exist. The text names it."""
 
 
-def find_own_bases(order: BuildSpec, settings: BuildSettings) -> BuildSpec:
-    """The order with such bases told apart, and the rights of its owner to pull them.
+def find_own_bases(spec: BuildSpec, settings: BuildSettings) -> BuildSpec:
+    """The spec with such bases marked private, and the rights of its owner to pull them.
 
     They are asked for each time: what turned private is refused to the next build. Raises
     BaseRefused, or RegistryError where the registry cannot say.
     """
-    own = [base for base in order.bases if _is_own(base, settings.registry)]
-    if not own:
-        return order
-    registry = make_registry(settings, owner_id=order.owner_id)
+    bases = spec.dockerfile.bases
+    if not any(_is_own(base.reference, settings.registry) for base in bases):
+        return spec
+    registry = make_registry(settings, owner_id=spec.owner_id)
+    marked = tuple(
+        replace(base, private=True, digest=_digest_of(registry, base.reference))
+        if _is_own(base.reference, settings.registry)
+        else base
+        for base in bases
+    )
     return replace(
-        order,
-        bases=tuple(base for base in order.bases if base not in own),
-        own_bases=tuple((base, _digest_of(registry, base)) for base in own),
-        auth_file=registry.write_auth_file(order.work / "auth.json"),
+        spec,
+        dockerfile=replace(spec.dockerfile, bases=marked),
+        auth_file=registry.write_auth_file(spec.work / "auth.json"),
     )
 
 

@@ -130,6 +130,14 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
     """One attempt."""
 
     build_id = serializers.UUIDField(source="id", read_only=True)
+    target = serializers.CharField(
+        read_only=True, help_text="The stage that was asked for; empty for the last one."
+    )
+    labels = serializers.DictField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Those that were sent, without the Dockerfile's own.",
+    )
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     failure = serializers.SerializerMethodField()
     digest = serializers.SerializerMethodField()
@@ -144,6 +152,10 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
             "step",
             "steps",
             "step_list",
+            "target",
+            "no_cache",
+            "pull",
+            "labels",
             "queued_at",
             "started_at",
             "ended_at",

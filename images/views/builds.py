@@ -55,7 +55,7 @@ class RebuildView(ImageView):
         },
     )
     def create(self, request: Request, ref: str) -> Response:
-        """A new attempt with the Dockerfile, context and arguments of the last one."""
+        """A new attempt with the Dockerfile, context and options of the last one."""
         try:
             image = catalog.rebuild(self.owned(ref))
         except catalog.QuotaExceeded as problem:

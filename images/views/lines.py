@@ -182,7 +182,7 @@ class SearchView(ImageView):
 
 def attempt_of(image: Image, number: int) -> Build:
     """That attempt, the current one for 0. Raises NotFound."""
-    attempts = image.attempts.defer("dockerfile", "build_args")
+    attempts = image.attempts.defer("dockerfile", "build_args", "labels")
     build = attempts.filter(number=number or image.build.number).first()
     if build is None:
         raise NotFound(f"There is no attempt {number} of this image")

@@ -151,6 +151,29 @@ def test_a_build_that_runs_says_where_how_far_and_how_long_still(
     assert "(silent)" in counter.get(f"{LIST}{build.pk}/change/").content.decode()
 
 
+def test_the_options_of_a_build_are_shown(counter: Client, order: Order) -> None:
+    build = order(
+        build_args={"items": "<b>1</b>"},
+        target="tests",
+        no_cache=True,
+        pull=True,
+        labels={"items": "blue", "com.example.team": "green"},
+    )
+    page = counter.get(f"{LIST}{build.pk}/change/").content.decode()
+    for told in (
+        "<dt>Target</dt><dd><code>tests</code></dd>",
+        "<dt>Cache</dt><dd>not used</dd>",
+        "<dt>Bases</dt><dd>pulled anew</dd>",
+        "<dt>items</dt><dd><code>&lt;b&gt;1&lt;/b&gt;</code></dd>",
+        "<dt>items</dt><dd><code>blue</code></dd>",
+        "<dt>com.example.team</dt><dd><code>green</code></dd>",
+    ):
+        assert told in page
+    plain = counter.get(f"{LIST}{order().pk}/change/").content.decode()
+    for untold in ("<dt>Target</dt>", "<dt>Cache</dt>", "<dt>Bases</dt>", "<h2>Labels</h2>"):
+        assert untold not in plain
+
+
 def test_the_log_of_a_deleted_image_is_told_to_be_gone(counter: Client, order: Order) -> None:
     build = failed(order(name="gone"))
     assert 'id="scroller"' in counter.get(f"{LIST}{build.pk}/change/").content.decode()

@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from api.away import StorageAway
 from builds import reaper, runner
-from builds.build_spec import BuildOutcome
+from builds.build_spec import BuildOutcome, BuildSpec
 from builds.conf import BuildSettings
+from builds.engines.scripted import ScriptedEngine
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
 from builds.registry import make_registry
@@ -192,6 +193,38 @@ def test_a_dockerfile_without_a_from_is_refused_before_anything_runs(order: Orde
     assert build.failure_code == "dockerfile"
 
 
+def test_a_stored_build_argument_that_would_configure_the_builder_is_refused(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a build that was stored before the API refused it."""
+    monkeypatch.setattr(runner, "engine", lambda: pytest.fail("it went on to the engine"))
+    build = run(order("echo never", build_args={"A": "1", "BUILDKIT_SYNTAX": "evil/frontend"}))
+    assert build.state is Status.FAILED
+    assert (build.failure_fault, build.failure_code) == ("user", "build-args")
+    assert "BUILDKIT_SYNTAX" in build.failure_text
+    assert log_of(build)[-1] == ("stderr", build.failure_text)
+
+
+def test_the_options_of_a_build_are_in_its_spec(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs: list[BuildSpec] = []
+    build_by = ScriptedEngine.build
+
+    def seen(self: ScriptedEngine, spec: BuildSpec) -> Any:
+        specs.append(spec)
+        return build_by(self, spec)
+
+    monkeypatch.setattr(ScriptedEngine, "build", seen)
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
+    run(order("echo hello", **options))
+    run(order("echo hello"))
+    [chosen, plain] = specs
+    assert (chosen.target, chosen.no_cache, chosen.pull) == ("tests", True, True)
+    assert chosen.labels == (("a", "1"), ("b", "2"))
+    assert (plain.target, plain.no_cache, plain.pull, plain.labels) == ("", False, False, ())
+
+
 def test_a_build_past_its_deadline_is_ended(
     order: Order, deployment: BuildSettings, settings: Any
 ) -> None:
@@ -275,7 +308,8 @@ def test_an_attempt_that_is_overtaken_after_its_push_moves_no_tag(
 def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     order: Order,
 ) -> None:
-    running = Running(order("echo begun", "sleep 60"))
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"a": "1"}}
+    running = Running(order("echo begun", "sleep 60", **options))
     running.until(lambda build: build.log_lines > 1)
     WORKER.stopping.set()
     build = running.finish()
@@ -285,6 +319,7 @@ def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     assert successor.state is Status.QUEUED
     assert successor.free
     assert successor.queued_at == build.queued_at
+    assert {name: getattr(successor, name) for name in options} == options
     assert Image.objects.get(pk=build.image_id).current_id == successor.pk
 
 

@@ -86,7 +86,9 @@ def test_the_form_of_an_order_has_every_field_in_its_order() -> None:
     assert form["schema"] == {"$ref": "#/components/schemas/OrderRequest"}
     order = description()["components"]["schemas"]["OrderRequest"]
     expected = "wait build_context username name readme logo_id tag dockerfile image public"
-    assert list(order["properties"]) == [*expected.split(), "build_args"]
+    assert list(order["properties"]) == [
+        *expected.split(), "build_args", "target", "no_cache", "pull", "labels",
+    ]  # fmt: skip
     assert set(order["required"]) == set(expected.split())
 
 

@@ -1,12 +1,17 @@
+import io
+import json
+import tarfile
 from dataclasses import replace
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 import pytest
 from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from accounts.models import User
+from builds.build_options import HARMLESS_BUILDER_ARGS
 from builds.conf import BuildSettings
 from builds.models import Build
 from images.models import Image
@@ -157,6 +162,128 @@ def test_build_args_must_be_an_object_of_strings(send: Send) -> None:
         assert send(build_args=wrong).json()["detail"][0]["loc"] == ["body", "build_args"]
     assert send(build_args='{"A": "1"}').status_code == 202
     assert Build.objects.get().build_args == {"A": "1"}
+
+
+@pytest.mark.parametrize(
+    "name", ["BUILDKIT_SYNTAX", "BUILDKIT_MULTI_PLATFORM", "BUILDKIT_", "BUILDKIT_X"]
+)
+def test_a_build_argument_that_would_configure_the_builder_is_refused_by_name(
+    send: Send, name: str
+) -> None:
+    answer = send(build_args=json.dumps({"A": "1", name: "x"}))
+    assert answer.status_code == 422
+    [entry] = answer.json()["detail"]
+    assert (entry["loc"], entry["type"]) == (["body", "build_args"], "value_error")
+    assert f"the build argument {name} would" in entry["msg"]
+    assert not Build.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(HARMLESS_BUILDER_ARGS), "buildkit_syntax", "MY_BUILDKIT_"]
+)
+def test_a_build_argument_that_configures_nothing_outside_the_build_is_taken(
+    send: Send, name: str
+) -> None:
+    assert send(build_args=json.dumps({name: "1"})).status_code == 202
+
+
+def test_options_are_stored_and_shown_with_the_build(send: Send, api: APIClient) -> None:
+    labels = {"org.opencontainers.image.source": "https://example.com/ü", "items": "a\nb", "x": ""}
+    sent = {"target": "Build-1", "no_cache": "yes", "pull": "1", "labels": json.dumps(labels)}
+    assert send(**sent).status_code == 202
+    build = Build.objects.get()
+    stored = {"target": "Build-1", "no_cache": True, "pull": True, "labels": labels}
+    assert {name: getattr(build, name) for name in stored} == stored
+    [shown] = api.get("/images/my-app:1.0/builds").json()["items"]
+    assert {name: shown[name] for name in stored} == stored
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"target": "", "labels": "", "no_cache": "", "pull": ""}, {"labels": "{}"}]
+)
+def test_without_options_a_build_is_the_plain_one(
+    send: Send, api: APIClient, values: dict[str, str]
+) -> None:
+    assert send(**values).status_code == 202
+    [shown] = api.get("/images/my-app:1.0/builds").json()["items"]
+    assert (shown["target"], shown["no_cache"], shown["pull"], shown["labels"]) == (
+        "", False, False, {},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["builder", "A.b_c-1", "0", "12", "a" * 128])
+def test_a_stage_that_a_dockerfile_may_have_is_taken(send: Send, target: str) -> None:
+    assert send(target=target).status_code == 202
+    assert Build.objects.get().target == target
+
+
+@pytest.mark.parametrize(
+    "target", ["a" * 129, "-a", "1a", "a b", "a\n", "é", "a/b", "--no-cache", "٣", "a,b=c"]
+)
+def test_a_stage_that_no_dockerfile_has_is_refused(send: Send, target: str) -> None:
+    answer = send(target=target)
+    assert answer.status_code == 422
+    assert [entry["loc"] for entry in answer.json()["detail"]] == [["body", "target"]]
+
+
+@pytest.mark.parametrize("field", ["no_cache", "pull"])
+@pytest.mark.parametrize("value", ["perhaps", "2", "null"])
+def test_an_option_that_is_no_boolean_is_refused(send: Send, field: str, value: str) -> None:
+    [entry] = send(**{field: value}).json()["detail"]
+    assert (entry["loc"], entry["type"]) == (["body", field], "bool_parsing")
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ("[]", "JSON object"),
+        ("{", "JSON object"),
+        ('"x"', "JSON object"),
+        ('{"a": 1}', "JSON object"),
+        ('{"a": null}', "JSON object"),
+        ('{"": "x"}', "no name of a label"),
+        ('{"a=b": "x"}', "no name of a label"),
+        ('{"a b": "x"}', "no name of a label"),
+        ('{"-a": "x"}', "no name of a label"),
+        ('{"a.": "x"}', "no name of a label"),
+        ('{"a\\n": "x"}', "no name of a label"),
+        ('{"ü": "x"}', "no name of a label"),
+        (json.dumps({"a" * 256: "x"}), "no name of a label"),
+        ('{"slipway.owner": "x"}', "reserved"),
+        ('{"Slipway.Owner": "x"}', "reserved"),
+        ('{"a": "\\u0000"}', "NUL"),
+        (json.dumps({f"a{n}": "" for n in range(101)}), "at most 100 labels"),
+        (json.dumps({"a": "x" * 65_536}), "65,536 bytes"),
+        (json.dumps({"a": "ü" * 32_768}, ensure_ascii=False), "65,536 bytes"),
+        (json.dumps({"a": "x" * 140_000}), "131072 characters"),
+    ],
+)
+def test_labels_that_no_image_should_have_are_refused(
+    send: Send, labels: str, complaint: str
+) -> None:
+    answer = send(labels=labels)
+    assert answer.status_code == 422
+    [entry] = answer.json()["detail"]
+    assert entry["loc"] == ["body", "labels"]
+    assert complaint in entry["msg"]
+    assert not Build.objects.exists()
+
+
+def test_as_many_and_as_long_labels_as_there_may_be_are_taken(send: Send) -> None:
+    many = {f"a{n}": "" for n in range(100)}
+    assert send(labels=json.dumps(many)).status_code == 202
+    long = {"slipwayed": "x", "a": "x" * (65_536 - 11)}
+    assert send(labels=json.dumps(long), tag="2").status_code == 202
+
+
+def test_a_context_of_any_format_is_built_whatever_its_name(send: Send) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as made:
+        info = tarfile.TarInfo("a.txt")
+        info.size = 1
+        made.addfile(info, io.BytesIO(b"a"))
+    answer = send(build_context=SimpleUploadedFile("chute.zip", file.getvalue()))
+    assert built(answer).build.api_status == "built and pushed"
 
 
 def test_a_body_that_is_not_a_form_is_refused(api: APIClient, deployment: BuildSettings) -> None:

@@ -2,10 +2,12 @@
 
 import io
 import os
+import shutil
 import stat
 import struct
 import tracemalloc
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,8 +21,9 @@ from builds.context import (
     ContextLimits,
     ContextRefused,
     ContextSummary,
+    load_dockerignore,
     unpack,
-    unpacking,
+    zip_reader,
 )
 
 SMALL = ContextLimits(
@@ -96,21 +99,68 @@ def test_a_dockerfile_in_the_archive_is_an_ordinary_file(into: Path) -> None:
     assert (into / "Dockerfile").read_bytes() == b"FROM x"
 
 
-def test_executable_bits_stay_and_special_bits_go(into: Path) -> None:
+def modes(into: Path) -> dict[str, int]:
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in into.iterdir()}
+
+
+def test_modes_are_kept_as_docker_build_keeps_them(into: Path) -> None:
     unpacked(
         archive(
             (entry("run.sh", 0o100700), b""),
             (entry("root", 0o106755), b""),
-            (entry("plain", 0o100600), b""),
+            (entry("plain", 0o100640), b""),
+            (entry("private", 0o100600), b""),
+            (entry("untyped", 0o750), b""),
             (entry("open/", 0o041777), b""),
-            (entry("no-mode", 0), b""),
         ),
         into,
     )
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in into.iterdir()}
-    assert modes == {
-        "run.sh": 0o755, "root": 0o755, "plain": 0o644, "open": 0o755, "no-mode": 0o644,
+    assert modes(into) == {
+        "run.sh": 0o700, "root": 0o6755, "plain": 0o640, "private": 0o600, "untyped": 0o750,
+        "open": 0o1777,
     }  # fmt: skip
+
+
+def test_what_the_service_could_not_read_or_remove_again_is_opened_for_its_owner(
+    into: Path,
+) -> None:
+    file = archive((entry("locked", 0o100002), b""), (entry("d/", 0o040555), b""), ("d/f", b"1"))
+    unpacked(file, into)
+    assert modes(into) == {"locked": 0o402, "d": 0o755}
+    assert (into / "d/f").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(("system", "attributes"), [(0, 0), (3, 0), (0, 0o100644 << 16), (10, 32)])
+def test_a_zip_without_unix_modes_gives_what_can_be_run(
+    into: Path, system: int, attributes: int
+) -> None:
+    file = windows(archive(("run.sh", b""), ("d/", b"")), system, attributes)
+    unpacked(file, into)
+    assert modes(into) == {"run.sh": 0o755, "d": 0o755}
+
+
+def test_content_that_pythons_zipfile_was_given_no_mode_for_can_be_read_by_all(into: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as made:
+        made.writestr("a", b"")
+    unpacked(file, into)
+    assert modes(into) == {"a": 0o755}
+
+
+def test_a_type_of_file_without_a_unix_system_is_not_believed(into: Path) -> None:
+    file = windows(archive(("link", b"/etc/passwd")), 0, 0o120777 << 16)
+    assert unpacked(file, into).links == 0
+    assert (into / "link").read_bytes() == b"/etc/passwd"
+
+
+def windows(file: io.BytesIO, system: int, attributes: int) -> io.BytesIO:
+    """The same zip with another maker and other attributes in each record of its list."""
+    data = bytearray(file.getvalue())
+    at = -1
+    while (at := data.find(b"PK\x01\x02", at + 1)) >= 0:
+        data[at + 5] = system
+        data[at + 38 : at + 42] = struct.pack("<L", attributes)
+    return io.BytesIO(data)
 
 
 def test_modes_do_not_depend_on_the_umask(into: Path) -> None:
@@ -131,6 +181,53 @@ def test_times_are_the_archives_own_and_the_same_each_time(into: Path, tmp_path:
     assert (into / "dated").stat().st_mtime == 1_715_949_002
     assert (into / "broken-date").stat().st_mtime == 315_532_800
     assert (into / "made").stat().st_mtime == 315_532_800
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1_700_000_001, 1_700_000_001), (-5, 0)])
+def test_the_extended_timestamp_outranks_the_local_time(
+    into: Path, seconds: int, kept: int
+) -> None:
+    info = entry("a")
+    info.extra = struct.pack("<HHBl", 0x5455, 5, 1, seconds)
+    unpacked(archive((info, b"")), into)
+    assert (into / "a").stat().st_mtime == kept
+
+
+def test_a_timestamp_field_without_a_modification_time_is_passed_over(into: Path) -> None:
+    info = entry("a")
+    info.extra = struct.pack("<HHBl", 0x5455, 5, 2, 99) + b"\x55\x54\xff"
+    unpacked(archive((info, b"")), into)
+    assert (into / "a").stat().st_mtime == 1_715_949_002
+
+
+def unicode_path(plain: bytes, name: bytes) -> bytes:
+    return struct.pack("<HHBL", 0x7075, 5 + len(name), 1, zlib.crc32(plain)) + name
+
+
+def test_a_unicode_path_field_names_the_member(into: Path) -> None:
+    info = entry("gr__e/x")
+    info.extra = unicode_path(b"gr__e/x", "grüße/x".encode())
+    unpacked(archive((info, b"1")), into)
+    assert (into / "grüße/x").read_bytes() == b"1"
+
+
+def test_a_unicode_path_field_of_another_name_is_passed_over(into: Path) -> None:
+    info = entry("renamed")
+    info.extra = unicode_path(b"before", b"before-renaming")
+    unpacked(archive((info, b"1")), into)
+    assert [path.name for path in into.iterdir()] == ["renamed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [(b"../evil", "leads out"), (b"/etc/x", "absolute"), (b"a\0b", "control"), (b"\xff", "UTF-8")],
+)
+def test_a_unicode_path_field_is_checked_like_any_name(
+    into: Path, name: bytes, complaint: str
+) -> None:
+    info = entry("harmless")
+    info.extra = unicode_path(b"harmless", name)
+    assert complaint in refusal(archive((info, b"")), into)
 
 
 def test_names_differing_in_case_are_different_files(into: Path) -> None:
@@ -165,11 +262,35 @@ def test_stored_members_are_read(into: Path) -> None:
     assert (into / "raw").read_bytes() == b"raw"
 
 
-@pytest.mark.parametrize("target", ["sibling", "../other/file", "nowhere-yet", "../a/./sibling"])
-def test_links_that_stay_inside_are_kept(into: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    "target",
+    ["sibling", "../a/./sibling", "nowhere", "link", "/usr/bin/python3", "../../../etc/passwd"],
+)
+def test_links_are_kept_wherever_they_point(into: Path, target: str) -> None:
     summary = unpacked(archive(("a/sibling", b""), link("a/link", target)), into)
-    assert (into / "a/link").readlink() == Path(target)
+    assert os.readlink(into / "a/link") == target  # noqa: PTH115 - Path tidies it
+    assert (into / "a/link").lstat().st_mtime == 1_715_949_002
     assert summary.links == 1
+
+
+def test_nothing_is_written_through_a_link_that_points_outside(into: Path) -> None:
+    outside = _empty(into.parent / "outside")
+    (outside / "file").write_text("untouched")
+    text = refusal(archive(link("out", str(outside)), ("out/file", b"evil")), into)
+    assert "lies below 'out', which is not a folder" in text
+    assert (outside / "file").read_text() == "untouched"
+    unpacked(archive(link("out", str(outside)), ("x", b"")), _empty(into.parent / "second"))
+    shutil.rmtree(into.parent / "second")
+    assert (outside / "file").read_text() == "untouched"
+
+
+def test_an_absolute_link_in_an_ignored_folder_is_no_obstacle(into: Path) -> None:
+    venv = link(".venv/bin/python", "/usr/bin/python3")
+    unpacked(archive(("a.txt", b""), venv, (".dockerignore", b".venv\n")), into)
+    assert (into / ".venv/bin/python").readlink() == Path("/usr/bin/python3")
+    ignored = load_dockerignore(into)
+    assert ignored
+    assert ignored.excludes(".venv/bin/python")
 
 
 def test_a_nested_archive_is_not_taken_for_a_long_list_of_files(into: Path) -> None:
@@ -200,6 +321,7 @@ def test_a_nested_archive_is_not_taken_for_a_long_list_of_files(into: Path) -> N
         ("x" * 256, "more than 255 bytes"),
         ("é" * 128, "more than 255 bytes"),
         ("d/" * 512 + "f", "more than 1024 bytes"),
+        ("d/" * 128 + "f", "128 folders deep"),
         (".", "not a file's name"),
     ],
 )
@@ -231,22 +353,10 @@ def test_devices_pipes_and_sockets_are_refused(into: Path, form: int) -> None:
     assert "device, pipe or socket" in refusal(archive((entry("odd", form | 0o644), b"")), into)
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["/etc/passwd", "..", "../../etc", "a/../../x", "", "a\0b", "x/" * 600],
-)
-def test_a_link_that_leads_out_is_refused(into: Path, target: str) -> None:
+@pytest.mark.parametrize("target", ["", "a\0b", "x/" * 600])
+def test_a_link_without_a_usable_target_is_refused(into: Path, target: str) -> None:
     assert "'link'" in refusal(archive(link("link", target)), into)
     assert not list(into.iterdir())
-
-
-def test_a_link_that_leads_out_through_another_is_refused(into: Path) -> None:
-    file = archive(link("sub/up", ".."), link("innocent", "sub/up/../x"))
-    assert "'innocent' leads out" in refusal(file, into)
-
-
-def test_links_in_a_circle_are_refused(into: Path) -> None:
-    assert "more than 16 links" in refusal(archive(link("a", "b"), link("b", "a")), into)
 
 
 @pytest.mark.parametrize("below", ["link/file", "link/deeper/file", "file/x"])
@@ -271,15 +381,25 @@ def test_too_many_members_are_refused(into: Path) -> None:
     assert "more than 10 files" in refusal(file, into)
 
 
+def test_folders_that_only_names_tell_of_count_as_members(into: Path) -> None:
+    unpacked(archive(("a/b/c/d/e/f/g/h/i/j", b"")), into)
+    file = archive(("a/b/c/d/e/f/g/h/i/j/k", b""))
+    assert "more than 10 files" in refusal(file, _empty(into.parent / "second"))
+
+
+def test_a_file_that_is_a_folder_too_is_refused(into: Path) -> None:
+    assert "not a folder" in refusal(archive(("a/b", b""), ("a", b"")), into)
+
+
 def test_a_huge_list_of_files_is_refused_before_it_is_read(
     into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(unpacking, "read_members")
+    monkeypatch.delattr(zip_reader, "read_members")
     record = b"PK\x01\x02" + bytes(42)
     listed = record * 2_500
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2_500, 2_500, len(listed), 0, 0)
     assert "more than 10 files" in refusal(io.BytesIO(listed + end), into)
-    padded = bytes(10 * 1024 + 200_000)
+    padded = b"x" * (10 * 1024 + 200_000)
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(padded), 0, 0)
     assert "more than 10 files" in refusal(io.BytesIO(padded + end), into)
 
@@ -336,8 +456,8 @@ def test_members_that_share_bytes_are_refused(into: Path) -> None:
     assert "overlaps" in refusal(io.BytesIO(doubled), into)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x05\x06", b"\x1f\x8b\x08gzip"])
-def test_what_is_no_zip_is_refused(into: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"PK\x05\x06", b"PK\x03\x04" + bytes(99), b"x PK\x05\x06 x"])
+def test_what_only_starts_like_a_zip_is_refused(into: Path, content: bytes) -> None:
     assert "the build context is damaged" in refusal(io.BytesIO(content), into)
 
 
@@ -452,13 +572,12 @@ def test_whatever_the_archive_nothing_is_written_outside_or_beyond_the_limits(
             unpacked(io.BytesIO(made), into)
         assert list(Path(base).iterdir()) == [into]
         found = list(into.rglob("*"))
-        assert len(found) <= 60
+        assert len(found) <= SMALL.members
         assert (
             sum(p.lstat().st_size for p in found if p.is_file() and not p.is_symlink()) <= 100_000
         )
         for path in found:
             assert stat.S_IFMT(path.lstat().st_mode) in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
-            assert path.resolve().is_relative_to(into.resolve())
 
 
 def test_memory_does_not_grow_with_the_size_of_a_member(into: Path) -> None:

@@ -1,0 +1,76 @@
+"""Options that the sender of a build chooses, and what each may be. For the API and the runner."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+TARGET_CHARACTERS = 128
+TARGETS = r"^([A-Za-z][A-Za-z0-9_.-]*|[0-9]+)?$"
+"""Names of stages and their numbers, for JSON Schema; empty for the last stage."""
+MOST_LABELS = 100
+LABEL_NAME_CHARACTERS = 255
+LABELS_BYTES = 64 * 1024
+"""All names and values together."""
+
+BUILDER_PREFIX = "BUILDKIT_"
+HARMLESS_BUILDER_ARGS = frozenset(
+    {
+        # Adds a description of the build's own layers to the image's config.
+        "BUILDKIT_INLINE_CACHE",
+        # Keeps .git in contexts that are git repositories; contexts here are archives.
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+        # The host name that RUN sees, in a namespace of its own.
+        "BUILDKIT_SANDBOX_HOSTNAME",
+    }
+)
+"""Build arguments that BuildKit itself reads and that change nothing outside the build.
+
+Among the others, BUILDKIT_SYNTAX runs a program of the sender's choice in place of the Dockerfile
+frontend, and BUILDKIT_MULTI_PLATFORM gives an index where the registry expects one manifest.
+"""
+
+_TARGET = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", re.ASCII)
+_LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?", re.ASCII)
+_RESERVED_LABELS = "slipway."
+
+
+class OptionRefused(ValueError):
+    """The option cannot be what was sent. The text names it and says what can."""
+
+
+def check_build_args(names: Iterable[str]) -> None:
+    """Raises OptionRefused for an argument by which the sender would configure the builder."""
+    for name in names:
+        if name.startswith(BUILDER_PREFIX) and name not in HARMLESS_BUILDER_ARGS:
+            allowed = ", ".join(sorted(HARMLESS_BUILDER_ARGS))
+            raise OptionRefused(
+                f"the build argument {name[:100]} would configure the builder: "
+                f"leave it out (of {BUILDER_PREFIX}* only {allowed} are allowed)"
+            )
+
+
+def check_target(target: str) -> None:
+    """Empty is the last stage."""
+    if target and (len(target) > TARGET_CHARACTERS or not _TARGET.fullmatch(target)):
+        raise OptionRefused(
+            "takes the name of a stage (letters, digits, '_', '.' and '-', starting with a letter, "
+            f"at most {TARGET_CHARACTERS} characters) or its number"
+        )
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    if len(labels) > MOST_LABELS:
+        raise OptionRefused(f"takes at most {MOST_LABELS} labels")
+    for name, value in labels.items():
+        if len(name) > LABEL_NAME_CHARACTERS or not _LABEL_NAME.fullmatch(name):
+            raise OptionRefused(
+                f"{name[:100]!a} is no name of a label: use letters and digits, with '.', "
+                f"'_', '/' and '-' between them, at most {LABEL_NAME_CHARACTERS} characters"
+            )
+        if name.lower().startswith(_RESERVED_LABELS):
+            raise OptionRefused(f"{name[:100]} is reserved: {_RESERVED_LABELS}* are Slipway's own")
+        if "\0" in value:
+            raise OptionRefused(f"the label {name} has a NUL byte in its value")
+    if sum(len(name.encode()) + len(value.encode()) for name, value in labels.items()) > (
+        LABELS_BYTES
+    ):
+        raise OptionRefused(f"takes at most {LABELS_BYTES:,} bytes of names and values together")
