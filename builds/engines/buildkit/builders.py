@@ -117,9 +117,7 @@ class Builders:
             due = [
                 each
                 for at, each in enumerate(self._idle)
-                if at < over
-                or now - each.idle_since > self._settings.warm_seconds
-                or each.ended
+                if at < over or now - each.idle_since > self._settings.warm_seconds or each.ended
             ]
             self._idle = [each for each in self._idle if each not in due]
         for each in due:

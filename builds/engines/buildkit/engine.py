@@ -6,11 +6,18 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
-from builds.build_spec import Base, BuildEvent, BuildOutcome, BuildSpec, StepOutput, StepState, StepUpdate
+from builds.build_spec import (
+    Base,
+    BuildEvent,
+    BuildOutcome,
+    BuildSpec,
+    StepOutput,
+    StepState,
+    StepUpdate,
+)
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, EngineError, Problem
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
@@ -198,7 +205,9 @@ class BuildKitEngine:
             definition=definition,
             context=spec.context,
             output=builder.output.folder,
-            bases=[NamedContext(name=b.base.context, store=b.store, digest=b.digest) for b in fetched],
+            bases=[
+                NamedContext(name=b.base.context, store=b.store, digest=b.digest) for b in fetched
+            ],
         )
         look_at = time.monotonic()
         began = time.time()
@@ -272,7 +281,9 @@ class BuildKitEngine:
 
     def _prune(self, builder: Builder, keep_bytes: int) -> Generator[BuildEvent, None, None]:
         until = time.monotonic() + PRUNE_SECONDS
-        with start_prune(self._settings.engine_root, builder.socket, keep_bytes=keep_bytes) as child:
+        with start_prune(
+            self._settings.engine_root, builder.socket, keep_bytes=keep_bytes
+        ) as child:
             for _ in child.read(TICK_SECONDS):
                 yield StepOutput("stderr", b"")
                 if time.monotonic() > until:

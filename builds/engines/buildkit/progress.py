@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from builds.build_spec import BuildEvent, Step, StepOutput, StepState, StepUpdate, Stream
+from builds.build_spec import BuildEvent, StepOutput, StepState, StepUpdate, Stream
 
 # BuildKit pads the number: `[ 2/10]`, `[build  2/10]`.
 _NAME = re.compile(r"\[(?:([a-z0-9][a-z0-9_.-]*) )? *(\d{1,6})/\d{1,6}\] ")
@@ -53,7 +53,9 @@ class StageSteps:
 class ProgressReader:
     """Turns progress objects into events. One thread drives it."""
 
-    def __init__(self, stages: Mapping[str, StageSteps], shared: Mapping[int, Sequence[int]]) -> None:
+    def __init__(
+        self, stages: Mapping[str, StageSteps], shared: Mapping[int, Sequence[int]]
+    ) -> None:
         """`shared`: for a step, all steps that are one vertex with it."""
         self._stages = stages
         self._shared = shared

@@ -9,7 +9,6 @@ from builds.engines.buildkit.bases import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
 
 
-
 def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[str, StageSteps]:
     """The numbered steps of each stage by the stage's name in BuildKit's progress.
 

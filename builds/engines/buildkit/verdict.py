@@ -34,11 +34,17 @@ _INSIDES = (
     (re.compile(r"/run/\S*buildkit\S*"), "…"),
     (re.compile(r"rpc error: code = \w+ desc = "), ""),
 )
-_IDS = re.compile(r"(?:lchown|chown|unable to find (?:user|group)) .*invalid argument|invalid uid|setgroups.*invalid argument", re.DOTALL)
+_IDS = re.compile(
+    r"(?:lchown|chown|unable to find (?:user|group)) .*invalid argument|invalid uid|setgroups.*invalid argument",
+    re.DOTALL,
+)
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 _DENIED_BASE = re.compile(r'source "docker-image://([^"]+)" (?:denied|not allowed) by policy')
 _MISSING_SOURCE = re.compile(r'"([^"]+)": not found')
-_DAMAGED = re.compile(r"unexpected EOF|gzip: invalid|archive/tar|invalid (?:tar )?header|flate: corrupt", re.IGNORECASE)
+_DAMAGED = re.compile(
+    r"unexpected EOF|gzip: invalid|archive/tar|invalid (?:tar )?header|flate: corrupt",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,4 +207,4 @@ def shorten(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     front = (most - 3) * 2 // 3
-    return f"{text[:front]} … {text[-(most - 3 - front):]}"
+    return f"{text[:front]} … {text[-(most - 3 - front) :]}"

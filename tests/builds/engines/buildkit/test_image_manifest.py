@@ -63,7 +63,7 @@ def test_a_plain_manifest_is_read() -> None:
         (manifest(layers="abc"), "cannot be read"),
         (manifest(Layers=[]), "cannot be read"),
         (manifest()[:-1] + b',"layers":[]}', "cannot be read"),
-        (manifest(**{"layerſ": []}), "cannot be read"),
+        (manifest(layerſ=[]), "cannot be read"),
         (manifest(config=blob("application/vnd.cncf.helm.config.v1+json")), "something else"),
         (manifest(layers=[blob("text/plain")]), "of a kind"),
         (manifest(layers=[blob(urls=["http://127.0.0.1/"])]), "foreign"),

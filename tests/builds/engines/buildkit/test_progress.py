@@ -144,7 +144,12 @@ def test_what_still_ran_when_the_build_failed_was_cancelled() -> None:
 
 
 def test_names_that_are_no_step_are_passed_over() -> None:
-    names = ["[internal] load .dockerignore", "exporting to oci image format", "[9/9] RUN x", "[0/3] x"]
+    names = [
+        "[internal] load .dockerignore",
+        "exporting to oci image format",
+        "[9/9] RUN x",
+        "[0/3] x",
+    ]
     assert states(read([vertex(name, 1, 2) for name in names])) == []
 
 

@@ -8,7 +8,7 @@ from builds.build_spec import Step
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
 from builds.engines.buildkit.verdict import Evidence, shorten, verdict
 
-RUN = 'RUN echo a; exit 7'
+RUN = "RUN echo a; exit 7"
 SNIPPET = "Dockerfile:4\n--------------------\n   3 |     x\n   4 | >>> y\n--------------------\n"
 
 
@@ -56,7 +56,11 @@ def test_a_long_instruction_is_cut_in_its_middle_and_the_code_stays() -> None:
 @pytest.mark.parametrize(
     ("runc", "code", "says"),
     [
-        ('exec: "/no/such": stat /no/such: no such file or directory', 127, "/no/such does not exist"),
+        (
+            'exec: "/no/such": stat /no/such: no such file or directory',
+            127,
+            "/no/such does not exist",
+        ),
         ('exec: "nosuch": executable file not found in $PATH', 127, "nosuch does not exist"),
         ('exec: "/run.sh": permission denied', 126, "/run.sh is not executable"),
     ],
@@ -96,7 +100,10 @@ def test_processes_are_named_where_they_were_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "full"),
     [
-        (f"{SNIPPET}ERROR: failed to solve: failed to copy files: copy: no space left on device", 0),
+        (
+            f"{SNIPPET}ERROR: failed to solve: failed to copy files: copy: no space left on device",
+            0,
+        ),
         ("ERROR: failed to receive status: rpc error: code = Unavailable desc = EOF", 1),
     ],
 )
@@ -123,7 +130,9 @@ def test_a_missing_source_is_named_without_our_insides() -> None:
 
 
 def test_an_excluded_source_names_dockerignore() -> None:
-    failure = judge(f'{SNIPPET}ERROR: failed to solve: "/a": not found', step="COPY a /", excluded="a")
+    failure = judge(
+        f'{SNIPPET}ERROR: failed to solve: "/a": not found', step="COPY a /", excluded="a"
+    )
     assert ".dockerignore leaves it out" in str(failure)
 
 
@@ -142,7 +151,9 @@ def test_ids_above_the_range_are_said_to_be(said: str) -> None:
 
 
 def test_no_path_of_the_sandbox_is_shown() -> None:
-    said = "failed to x /b/owner/data/buildkit/containerd-overlayfs/cachemounts/buildkit31/etc/y: bad"
+    said = (
+        "failed to x /b/owner/data/buildkit/containerd-overlayfs/cachemounts/buildkit31/etc/y: bad"
+    )
     failure = judge(f"{SNIPPET}ERROR: failed to solve: {said}")
     assert "/b/" not in str(failure)
     assert "/etc/y" in str(failure)
