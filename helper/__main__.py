@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Behind the standard library, so that nothing beside this package can stand in for a module of it.
-sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from helper import syscalls
 from helper.folders import FolderError

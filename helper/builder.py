@@ -205,11 +205,8 @@ class Builder:
 
 def session_members(leader: int) -> list[int]:
     """Processes of the session that `leader` made, even after its end."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and _session(int(name)) == leader:
-            found.append(int(name))
-    return found
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if _session(pid) == leader]
 
 
 def _session(pid: int) -> int:

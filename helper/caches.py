@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from helper import syscalls
+from helper.boot_marks import BootMark
 from helper.id_ranges import IdRanges
 from helper.images import Image
 from helper.protocol import Refused
@@ -69,15 +71,31 @@ class Caches:
     def first_id(self, owner: UUID) -> int:
         return self._ids.assign(owner) if self._ids is not None else os.geteuid()
 
-    def make_folder(self, name: str, first_id: int) -> None:
-        with suppress(FileExistsError):
+    def make_folder(self, name: str, first_id: int) -> bool:
+        """Make a cache folder; return whether it was missing."""
+        try:
             os.mkdir(name, 0o700, dir_fd=self.fd)
-            if self._ids is not None:
-                os.chown(name, first_id, first_id, dir_fd=self.fd, follow_symlinks=False)
+        except FileExistsError:
+            return False
+        if self._ids is not None:
+            os.chown(name, first_id, first_id, dir_fd=self.fd, follow_symlinks=False)
+        return True
+
+    def write_out(self, name: str) -> None:
+        """Write a cache to the disk. May take long."""
+        image = Image(self.fd, name)
+        if image.exists():
+            image.write_out()
+            return
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=self.fd)
+        syscalls.sync_file_system(fd)
+        os.close(fd)
 
     def remove_empty(self, name: str) -> None:
         """Remove a folder that a sandbox has emptied. Raises OSError when it has not."""
         os.rmdir(name, dir_fd=self.fd)
+        BootMark(self.fd, name).clear()
 
     def forget(self, owner: UUID) -> None:
         """Free the owner's ids when no cache of theirs is left."""

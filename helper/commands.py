@@ -44,7 +44,7 @@ def run(
                 os.set_inheritable(fd, True)
             if prepare is not None:
                 prepare()
-            os.execve(argv[0], argv, ENV)
+            os.execve(argv[0], list(argv), ENV)
         finally:
             os._exit(127)
     os.close(in_read)
@@ -58,4 +58,4 @@ def run(
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code != 0:
         text = output.decode(errors="replace").strip()
-        raise CommandError(f"{os.path.basename(argv[0])} ended with {code}: {text}")  # noqa: PTH119
+        raise CommandError(f"{os.path.basename(argv[0])} ended with {code}: {text}")

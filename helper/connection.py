@@ -4,13 +4,15 @@ import fcntl
 import os
 import socket
 import stat
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from uuid import UUID
 
+from helper.boot_marks import BootMark
 from helper.builder import Builder
 from helper.caches import cache_name
 from helper.control_groups import ControlGroup
-from helper.images import Image
 from helper.output_log import OutputLog
 from helper.protocol import (
     MAX_DESCRIPTORS,
@@ -27,70 +29,81 @@ from helper.protocol import (
     encode,
     parse,
 )
-from helper.removal import Removal
+from helper.removal import Emptying, Removal
 from helper.sandbox import DOCKERD
-
-if TYPE_CHECKING:
-    from helper.server import Server
+from helper.sandboxes import Sandboxes
 
 BUILDER_DESCRIPTORS = 2
 
 
-class Connection:
-    """One client: short commands, or one builder that lives as long as the connection."""
+@dataclass(slots=True, kw_only=True)
+class Start:
+    """A builder from its request until nothing of it is left."""
 
-    def __init__(self, server: "Server", end: socket.socket) -> None:
-        self._server = server
+    request: StartBuilder
+    name: str
+    listener: int
+    log: OutputLog
+    cache: str = ""
+    """What became of a cache folder; images say it when they are mounted."""
+    group: ControlGroup | None = None
+    builder: Builder | None = None
+
+
+class Connection:
+    def __init__(
+        self,
+        sandboxes: Sandboxes,
+        end: socket.socket,
+        closed: Callable[["Connection"], None],
+    ) -> None:
+        self._sandboxes = sandboxes
         self._end = end
-        self._builder: Builder | None = None
-        self._group: ControlGroup | None = None
-        self._request: StartBuilder | None = None
-        self._name = ""
-        self._closing = self._kill_asked = False
-        self._busy = False
-        server.loop.watch(end.fileno(), self._read)
+        self._closed = closed
+        self._start: Start | None = None
+        self._closing = self._kill_asked = self._removing = False
+        sandboxes.loop.watch(end.fileno(), self._read)
 
     def close(self) -> None:
         """Kill the builder; close the socket when nothing of it is left."""
         if self._closing:
             return
         self._closing = True
-        self._server.loop.unwatch(self._end.fileno())
-        if self._builder is not None:
-            self._builder.kill()
-        elif not self._busy:
-            self._finish()
+        self._sandboxes.loop.unwatch(self._end.fileno())
+        if self._start is not None and self._start.builder is not None:
+            self._start.builder.kill()
+        self._close_if_idle()
 
-    def answer(self, answer: dict[str, object]) -> None:
+    def started(self, pid: int, cache: str) -> None:
+        own = self._start.cache if self._start is not None else ""
+        self._answer({"ok": True, "pid": pid, "cache": own or cache})
+
+    def failed(self, code: str, text: str) -> None:
+        self._answer({"error": code, "text": text})
+
+    def gone(self, exit_code: int) -> None:
+        start = self._start
+        if start is None:
+            return
+        self._release(start)
+        self._write_out(start.name)
+        if self._kill_asked:
+            self._kill_asked = False
+            self._answer({"killed": True})
+        else:
+            self._answer({"exited": exit_code})
+        self._close_if_idle()
+
+    def _answer(self, answer: dict[str, object]) -> None:
         try:
             self._end.send(encode(answer))
         except OSError:  # closed, or a client that does not read
             self.close()
 
-    def started(self, pid: int, cache: str) -> None:
-        self.answer({"ok": True, "pid": pid, "cache": cache})
-
-    def failed(self, code: str, text: str) -> None:
-        self.answer({"error": code, "text": text})
-
-    def gone(self, exit_code: int) -> None:
-        server, request = self._server, self._request
-        assert request is not None  # noqa: S101
-        server.caches.release(self._name)
-        server.caches.forget(request.owner)
-        self._write_out(self._name)
-        self._builder = self._group = self._request = None
-        if self._kill_asked:
-            self._kill_asked = False
-            self.answer({"killed": True})
-        else:
-            self.answer({"exited": exit_code})
-        if self._closing:
-            self._finish()
-
-    def _finish(self) -> None:
-        self._end.close()
-        self._server.forget(self)
+    def _close_if_idle(self) -> None:
+        if self._closing and self._start is None and not self._removing:
+            self._end.close()
+            self._closed(self)
 
     def _read(self) -> None:
         fds: list[int] = []
@@ -106,13 +119,12 @@ class Connection:
             if not data:
                 self.close()
                 return
-            if len(data) > MESSAGE_BYTES or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise Refused("malformed", "The message is too large.")
+            _check_size(data, flags)
             self._handle(data, fds)
         except Refused as refused:
-            self.answer({"error": refused.code, "text": refused.text})
+            self._answer({"error": refused.code, "text": refused.text})
         except OSError as error:
-            self.answer({"error": "helper", "text": str(error)[:500]})
+            self._answer({"error": "helper", "text": str(error)[:500]})
         finally:
             for fd in fds:
                 os.close(fd)
@@ -121,26 +133,26 @@ class Connection:
         request = parse(data)
         if fds and not isinstance(request, StartBuilder):
             raise Refused("malformed", "Descriptors that the request does not take.")
-        if self._busy:
+        if self._removing:
             raise Refused("busy", "The last request is not answered yet.")
         match request:
             case Info():
-                self.answer(self._info())
+                self._answer(self._info())
             case StartBuilder():
-                self._start(request, fds)
+                self._begin(request, fds)
             case SetLimits(limits):
                 self._set_limits(limits)
             case GetUsage():
-                self.answer(self._usage())
+                self._answer(self._usage())
             case Kill():
                 self._kill()
-            case DropCache():
-                self._drop(request)
+            case DropCache(owner):
+                self._remove(owner)
             case ListCaches():
-                self.answer({"caches": self._caches()})
+                self._answer({"caches": self._caches()})
 
     def _info(self) -> dict[str, object]:
-        machine = self._server.machine
+        machine = self._sandboxes.machine
         return {
             "root": machine.is_root,
             "limits": machine.limits,
@@ -149,95 +161,134 @@ class Connection:
             "problems": list(machine.problems),
         }
 
-    def _start(self, request: StartBuilder, fds: list[int]) -> None:
-        server = self._server
-        if self._builder is not None:
+    def _begin(self, request: StartBuilder, fds: list[int]) -> None:
+        caches, machine = self._sandboxes.caches, self._sandboxes.machine
+        if self._start is not None:
             raise Refused("busy", "This connection has a builder.")
         listener, log = _check_descriptors(fds)
-        if request.network and not server.machine.network:
+        if request.network and not machine.network:
             raise Refused("network", "Builds cannot have a network on this machine.")
         name = cache_name(request.owner, request.slot)
-        server.caches.acquire(name)
-        group = None
+        caches.acquire(name)
+        start = Start(
+            request=request, name=name, listener=os.dup(listener), log=OutputLog(os.dup(log))
+        )
+        self._start = start
         try:
-            first_id = server.caches.first_id(request.owner)
-            if not server.machine.cache_images:
-                server.caches.make_folder(name, first_id)
-            if server.machine.hierarchies:
-                number = next(server.numbers)
-                group = ControlGroup(
-                    name=f"{server.installation}/{number}", hierarchies=server.machine.hierarchies
-                )
-                group.create()
-                group.set_limits(request.limits)
-            self._name, self._group, self._request = name, group, request
-            plan = server.plan(
-                name,
-                first_id,
-                command=DOCKERD,
-                image_bytes=request.cache_bytes if server.machine.cache_images else None,
-                network=request.network,
-                deny=request.deny,
-                groups=tuple(group.folders) if group is not None else (),
-            )
-            self._builder = Builder(
-                server.loop,
-                plan,
-                group=group,
-                listener=listener,
-                log=OutputLog(os.dup(log)),
-                events=self,
-            )
+            first_id = caches.first_id(request.owner)
+            if machine.cache_images:
+                self._launch(start)
+            elif caches.make_folder(name, first_id):
+                start.cache = "new"
+                self._launch(start)
+            elif BootMark(caches.fd, name).is_of_another_boot():
+                start.cache = "recreated"
+                Emptying(self._sandboxes, name, request.owner, lambda: self._emptied(start))
+            else:
+                start.cache = "kept"
+                self._launch(start)
         except (Refused, OSError):
-            if group is not None:
-                group.remove()
-            server.caches.release(name)
-            server.caches.forget(request.owner)
-            self._group = self._request = None
+            self._release(start)
             raise
 
+    def _emptied(self, start: Start) -> None:
+        try:
+            caches = self._sandboxes.caches
+            caches.remove_empty(start.name)
+            caches.make_folder(start.name, caches.first_id(start.request.owner))
+            self._launch(start)
+        except Refused as refused:
+            self.failed(refused.code, refused.text)
+            self.gone(1)
+        except OSError as error:
+            self.failed("cache", str(error)[:500])
+            self.gone(1)
+        else:
+            if (self._closing or self._kill_asked) and start.builder is not None:
+                start.builder.kill()
+
+    def _launch(self, start: Start) -> None:
+        sandboxes, request = self._sandboxes, start.request
+        images = sandboxes.machine.cache_images
+        if not images:  # an image sets its mark when it is mounted
+            BootMark(sandboxes.caches.fd, start.name).set()
+        start.group = sandboxes.make_group(request.limits)
+        plan = sandboxes.plan(
+            start.name,
+            sandboxes.caches.first_id(request.owner),
+            command=DOCKERD,
+            image_bytes=request.cache_bytes if images else None,
+            network=request.network,
+            deny=request.deny,
+            group=start.group,
+        )
+        start.builder = Builder(
+            sandboxes.loop,
+            plan,
+            group=start.group,
+            listener=start.listener,
+            log=start.log,
+            events=self,
+        )
+
+    def _release(self, start: Start) -> None:
+        """Let go of everything that the builder had."""
+        if start.group is not None:
+            start.group.remove()
+        start.log.close()
+        if start.listener >= 0:
+            os.close(start.listener)
+        self._sandboxes.caches.release(start.name)
+        self._sandboxes.caches.forget(start.request.owner)
+        self._start = None
+
     def _set_limits(self, limits: Limits) -> None:
-        if self._builder is None:
-            raise Refused("no-builder", "This connection has no builder.")
-        if self._group is not None:
-            self._group.set_limits(limits)
-        self.answer({"ok": True})
+        start = self._running()
+        if start.group is not None:
+            start.group.set_limits(limits)
+        self._answer({"ok": True})
 
     def _usage(self) -> dict[str, object]:
-        if self._builder is None:
-            raise Refused("no-builder", "This connection has no builder.")
-        disk = self._builder.disk()
+        start = self._running()
+        if start.builder is None:
+            raise Refused("no-builder", "The builder of this connection has not started yet.")
+        disk = start.builder.disk()
         return {
-            **asdict(self._builder.usage()),
+            **asdict(start.builder.usage()),
             "disk_size": disk.size,
             "disk_free": disk.free,
             "inodes_free": disk.inodes_free,
         }
 
+    def _running(self) -> Start:
+        if self._start is None:
+            raise Refused("no-builder", "This connection has no builder.")
+        return self._start
+
     def _kill(self) -> None:
-        if self._builder is None:
-            self.answer({"killed": True})
+        if self._start is None:
+            self._answer({"killed": True})
             return
         self._kill_asked = True
-        self._builder.kill()
+        if self._start.builder is not None:
+            self._start.builder.kill()
 
-    def _drop(self, request: DropCache) -> None:
-        self._busy = True
+    def _remove(self, owner: UUID) -> None:
+        self._removing = True
         try:
-            Removal(self._server, request.owner, self._removed)
+            Removal(self._sandboxes, owner, self._removed)
         except (Refused, OSError):
-            self._busy = False
+            self._removing = False
             raise
 
     def _removed(self, complete: bool) -> None:
         text = "A cache could not be removed."
-        self._busy = False
-        self.answer({"ok": True} if complete else {"error": "remove", "text": text})
-        if self._closing:
-            self._finish()
+        self._removing = False
+        self._answer({"ok": True} if complete else {"error": "remove", "text": text})
+        self._close_if_idle()
 
     def _caches(self) -> list[dict[str, object]]:
-        caches = self._server.caches
+        caches = self._sandboxes.caches
         return [
             {
                 "owner": str(cache.owner),
@@ -249,18 +300,24 @@ class Connection:
         ]
 
     def _write_out(self, name: str) -> None:
-        """Write the image to the disk in the background, and note it unless it was used again."""
-        caches = self._server.caches
-        if not self._server.machine.cache_images:
-            return
-        image = Image(caches.fd, name)
+        """Write the cache to the disk in the background; it keeps its mark if it is used again."""
+        caches = self._sandboxes.caches
         use = caches.use(name)
+
+        def work() -> None:
+            with suppress(FileNotFoundError):
+                caches.write_out(name)
 
         def ended(code: int) -> None:
             if code == 0 and caches.use(name) == use:
-                image.unmark()
+                BootMark(caches.fd, name).clear()
 
-        self._server.loop.fork(image.write_out, ended, {caches.fd})
+        self._sandboxes.loop.fork(work, ended, {caches.fd})
+
+
+def _check_size(data: bytes, flags: int) -> None:
+    if len(data) > MESSAGE_BYTES or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise Refused("malformed", "The message is too large.")
 
 
 def _check_descriptors(fds: list[int]) -> tuple[int, int]:

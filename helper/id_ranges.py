@@ -87,23 +87,24 @@ def taken_ranges(etc: Path = Path("/etc")) -> list[range]:
     """Ids of accounts, groups and subordinate ranges of this host."""
     found = []
     for name in ("subuid", "subgid"):
-        for fields in _rows(etc / name):
-            if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():  # noqa: PLR2004
-                found.append(range(int(fields[1]), int(fields[1]) + int(fields[2])))
+        found += [range(first, first + count) for _, first, count in _subordinate(etc / name)]
     for name in ("passwd", "group"):
-        for fields in _rows(etc / name):
-            if len(fields) > 2 and fields[2].isdigit():  # noqa: PLR2004
-                found.append(range(int(fields[2]), int(fields[2]) + 1))
+        ids = [row[2] for row in _rows(etc / name) if len(row) > 2 and row[2].isdigit()]  # noqa: PLR2004
+        found += [range(int(text), int(text) + 1) for text in ids]
     return found
 
 
 def subordinate_range(name: str, user: str, uid: int, etc: Path = Path("/etc")) -> int | None:
     """First id of a user's 65,535 or more subordinate ids in `name` (subuid or subgid)."""
-    for fields in _rows(etc / name):
-        if len(fields) == 3 and fields[0] in {user, str(uid)}:  # noqa: PLR2004
-            if fields[1].isdigit() and fields[2].isdigit() and int(fields[2]) >= SIZE - 1:
-                return int(fields[1])
+    for owner, first, count in _subordinate(etc / name):
+        if owner in {user, str(uid)} and count >= SIZE - 1:
+            return first
     return None
+
+
+def _subordinate(file: Path) -> list[tuple[str, int, int]]:
+    rows = [row for row in _rows(file) if len(row) == 3]  # noqa: PLR2004
+    return [(row[0], int(row[1]), int(row[2])) for row in rows if (row[1] + row[2]).isdigit()]
 
 
 def _rows(file: Path) -> list[list[str]]:

@@ -3,9 +3,7 @@
 An image is locked through the open file that its loop device holds, so the lock tells whether any
 mount of it is left, whoever made it.
 
-Nothing waits for the disk (no journal, no barriers), so after a crash of the machine an image may
-be spoilt without a sign. A mark beside it holds the boot in which it was mounted last, and goes
-when the image has been written out: an image whose mark names another boot is made anew.
+They have no journal and no barriers, see `helper.boot_marks`.
 """
 
 import errno
@@ -18,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from helper import commands, syscalls
+from helper.boot_marks import BootMark
 from helper.commands import CommandError, run
 from helper.protocol import Refused
 
@@ -51,7 +50,7 @@ class Image:
     def __init__(self, folder_fd: int, name: str) -> None:
         self._folder_fd = folder_fd
         self.name = f"{name}.img"
-        self.mark = f"{name}.boot"
+        self._mark = BootMark(folder_fd, name)
         self.fd = -1
 
     def mount(self, target: str, *, size: int, owner_id: int, mkfs: "Mkfs") -> str:
@@ -77,9 +76,9 @@ class Image:
 
     def remove(self) -> None:
         """Remove the image, which must be locked or unused, and its mark."""
-        for name in (self.name, self.mark):
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=self._folder_fd)
+        with suppress(FileNotFoundError):
+            os.unlink(self.name, dir_fd=self._folder_fd)
+        self._mark.clear()
         self.close()
 
     def close(self) -> None:
@@ -107,10 +106,11 @@ class Image:
         os.fsync(fd)
         os.close(fd)
 
-    def unmark(self) -> None:
-        """Note that the image was written out after its last use."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.mark, dir_fd=self._folder_fd)
+    def exists(self) -> bool:
+        try:
+            return stat.S_ISREG(os.lstat(self.name, dir_fd=self._folder_fd).st_mode)
+        except FileNotFoundError:
+            return False
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -137,19 +137,11 @@ class Image:
         about = os.fstat(self.fd)
         if not stat.S_ISREG(about.st_mode) or about.st_size != size:
             return False
-        if self._marked_boot() not in {"", boot_id()}:
+        if self._mark.is_of_another_boot():
             return False
         block = os.pread(self.fd, SUPERBLOCK_BYTES, SUPERBLOCK_AT)
         magic, state = struct.unpack_from("<HH", block, MAGIC_AT)
-        return magic == EXT4_MAGIC and state & VALID != 0 and state & ERRORS == 0
-
-    def _marked_boot(self) -> str:
-        try:
-            fd = os.open(self.mark, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._folder_fd)
-        except FileNotFoundError:
-            return ""
-        with os.fdopen(fd) as file:
-            return file.read(64)
+        return bool(magic == EXT4_MAGIC and state & VALID and not state & ERRORS)
 
     def _make(self, size: int, owner_id: int, mkfs: "Mkfs") -> None:
         new = f"{self.name}.new"
@@ -163,9 +155,7 @@ class Image:
         os.rename(new, self.name, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
 
     def _mount(self, target: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with os.fdopen(os.open(self.mark, flags, 0o600, dir_fd=self._folder_fd), "w") as file:
-            file.write(boot_id())
+        self._mark.set()
         loop_fd, device = _attach(self.fd)
         try:
             syscalls.mount(device, target, "ext4", MOUNT_FLAGS, MOUNT_OPTIONS)
@@ -213,10 +203,6 @@ class Mkfs:
             raise OSError(errno.ESTALE, "the image moved")
         os.chroot(root)
         os.chdir("/")
-
-
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _attach(fd: int) -> tuple[int, str]:

@@ -45,6 +45,9 @@ class Loop:
         """Call `done` every few milliseconds until it returns True."""
         self._polled.append(done)
 
+    def has_children(self) -> bool:
+        return bool(self._ended)
+
     def fork(
         self, work: Callable[[], None], ended: Callable[[int], None], keep: Collection[int] = ()
     ) -> int:

@@ -13,6 +13,7 @@ from helper.control_groups import CONTROLLERS, Hierarchy, find_hierarchies
 from helper.images import LOOP_CONTROL, Image, Mkfs
 
 TUN = Path("/dev/net/tun")
+DOCKERD_PLACES = ("usr/bin/dockerd", "usr/sbin/dockerd")
 TRIAL_BYTES = 8 << 20
 
 
@@ -36,14 +37,13 @@ def examine(engine_root: Path, folder_fd: int) -> Machine:
     is_root = os.geteuid() == 0
     mkfs = Mkfs(str(engine_root))
     found = find_hierarchies() if is_root else ()
-    problems: list[str] = []
-    for program in ("bwrap", *(() if is_root else ("newuidmap", "newgidmap"))):
-        if commands.find(program) is None:
-            problems.append(f"missing: {program} is not installed.")
-    if (
-        not (engine_root / "usr/bin/dockerd").exists()
-        and not (engine_root / "usr/sbin/dockerd").exists()
-    ):
+    needed = ("bwrap",) if is_root else ("bwrap", "newuidmap", "newgidmap")
+    problems = [
+        f"missing: {program} is not installed."
+        for program in needed
+        if commands.find(program) is None
+    ]
+    if not any((engine_root / place).exists() for place in DOCKERD_PLACES):
         problems.append("engine-root: The engine root has no dockerd.")
     if not is_root and subordinate_ids() is None:
         problems.append("subordinate-ids: This user has no 65,535 subordinate ids.")

@@ -1,13 +1,11 @@
-"""The helper's socket: who may connect, what each request does, and what a closed one ends."""
+"""The helper's socket: who may connect, and what ends when the helper ends."""
 
 import hashlib
-import itertools
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -16,16 +14,15 @@ from helper.caches import Caches
 from helper.connection import Connection
 from helper.control_groups import left_groups, remove_installation
 from helper.folders import lock_folder, open_private_folder
-from helper.id_maps import map_range, map_subordinate
 from helper.id_ranges import IdRanges, taken_ranges
 from helper.loop import POLL_SECONDS, Loop
-from helper.machine import examine, subordinate_ids
-from helper.protocol import Refused
-from helper.sandbox import Plan
+from helper.machine import examine
+from helper.sandboxes import Sandboxes
 
 SOCKET = "helper.sock"
 BACKLOG = 64
 CONNECTIONS = 512
+WRITE_OUT_SECONDS = 20.0
 CREDENTIALS = struct.Struct("iii")
 
 
@@ -35,116 +32,83 @@ class Server:
     def __init__(
         self, data_dir: Path, engine_root: Path, *, service_uid: int, service_gid: int
     ) -> None:
-        is_root = os.geteuid() == 0
-        self.engine_root = engine_root
-        self.loop = Loop()
-        self._service = (service_uid, service_gid)
         self._data_dir = data_dir
-        folder = data_dir / "helper"
-        folder_fd = open_private_folder(data_dir, "helper")
-        self._lock = lock_folder(folder_fd)
-        ids = IdRanges(folder_fd, taken_ranges()) if is_root else None
-        self.caches = Caches(folder, folder_fd, ids)
-        self.installation = f"slipway-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}"
-        self.machine = examine(engine_root, folder_fd)
-        self.numbers = itertools.count(1)
+        self._service = (service_uid, service_gid)
         self._connections: set[Connection] = set()
         self._stopping = False
+        folder_fd = open_private_folder(data_dir, "helper")
+        self._lock = lock_folder(folder_fd)
+        ids = IdRanges(folder_fd, taken_ranges()) if os.geteuid() == 0 else None
+        self._sandboxes = Sandboxes(
+            loop=Loop(),
+            caches=Caches(data_dir / "helper", folder_fd, ids),
+            machine=examine(engine_root, folder_fd),
+            engine_root=engine_root,
+            installation=f"slipway-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}",
+        )
 
     def serve(self, *, lifeline: int | None, ready: int | None) -> None:
         """Serve until SIGTERM, or until the other end of the pipe `lifeline` is closed.
 
         Writes to the pipe `ready` when clients can connect.
         """
+        loop = self._sandboxes.loop
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for whoever started the helper
         self._end_left_groups()
-        self.caches.clean()
+        self._sandboxes.caches.clean()
         listener, run_fd = self._listen()
-        self.loop.watch(listener.fileno(), lambda: self._accept(listener))
+        loop.watch(listener.fileno(), lambda: self._accept(listener))
         if lifeline is not None:
-            self.loop.watch(lifeline, lambda: self._end_lifeline(lifeline))
+            loop.watch(lifeline, lambda: self._read_lifeline(lifeline))
         if ready is not None:
             os.write(ready, b"1")
             os.close(ready)
-        self.loop.run(lambda: self._stopping)
-        self.loop.unwatch(listener.fileno())
-        with suppress(FileNotFoundError):
+        loop.run(lambda: self._stopping)
+        loop.unwatch(listener.fileno())
+        with suppress(OSError):
             os.unlink(SOCKET, dir_fd=run_fd)
         listener.close()
         for connection in list(self._connections):
             connection.close()
-        self.loop.run(lambda: not self._connections)
-        remove_installation(self.installation, self.machine.hierarchies)
+        loop.run(lambda: not self._connections)
+        self._wait_for_the_disk()
+        remove_installation(self._sandboxes.installation, self._sandboxes.machine.hierarchies)
 
-    def forget(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-
-    def plan(
-        self,
-        name: str,
-        first_id: int,
-        *,
-        command: tuple[str, ...],
-        image_bytes: int | None = None,
-        network: bool = False,
-        deny: tuple[str, ...] = (),
-        groups: tuple[Path, ...] = (),
-    ) -> Plan:
-        """How to start a sandbox with that cache."""
-        return Plan(
-            helper_pid=os.getpid(),
-            is_root=self.machine.is_root,
-            engine_root=self.engine_root,
-            state=self.caches.folder,
-            state_fd=self.caches.fd,
-            cache_name=name,
-            image_bytes=image_bytes,
-            mkfs=self.machine.mkfs,
-            first_id=first_id,
-            map_ids=self._map_ids(first_id),
-            network=network,
-            deny=deny,
-            groups=groups,
-            command=command,
-        )
-
-    def _map_ids(self, first_id: int) -> Callable[[int], None]:
-        if self.machine.is_root:
-            return lambda pid: map_range(pid, first_id)
-        subordinate = subordinate_ids()
-        if subordinate is None:
-            raise Refused("sandbox", "This user has no 65,535 subordinate ids.")
-        return lambda pid: map_subordinate(pid, (os.geteuid(), os.getegid()), subordinate)
+    def _wait_for_the_disk(self) -> None:
+        """Let caches be written out, so that they outlive a restart of the machine."""
+        loop = self._sandboxes.loop
+        until = time.monotonic() + WRITE_OUT_SECONDS
+        loop.poll(lambda: not loop.has_children())
+        loop.run(lambda: not loop.has_children() or time.monotonic() > until)
 
     def _end_left_groups(self) -> None:
-        groups = left_groups(self.installation, self.machine.hierarchies)
-
-        def are_gone() -> bool:
+        """End what an earlier helper could not, such as sandboxes in the middle of their end."""
+        found = self._sandboxes.machine.hierarchies
+        groups = left_groups(self._sandboxes.installation, found)
+        while groups:
             for group in groups:
                 group.kill()
-            return all([group.remove() for group in groups])
-
-        while not are_gone():
+            groups = [group for group in groups if not group.remove()]
             time.sleep(POLL_SECONDS)
 
     def _listen(self) -> tuple[socket.socket, int]:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.setblocking(False)
         uid, gid = self._service
-        # As the service user: what lies in its folder must not lead root anywhere.
-        if self.machine.is_root:
+        changed = uid != os.geteuid()
+        if changed:
+            # As the service user: what lies in its folder must not lead root anywhere.
             os.setegid(gid)
             os.seteuid(uid)
         try:
-            umask = os.umask(0o077)
             run_fd = open_private_folder(self._data_dir, "run")
             with suppress(FileNotFoundError):
                 os.unlink(SOCKET, dir_fd=run_fd)
+            # By descriptor: paths of sockets are limited to 107 bytes.
             listener.bind(f"/proc/self/fd/{run_fd}/{SOCKET}")
-            os.umask(umask)
         finally:
-            if self.machine.is_root:
+            if changed:
                 os.seteuid(0)
                 os.setegid(0)
         listener.listen(BACKLOG)
@@ -161,13 +125,13 @@ class Server:
             end.close()
             return
         end.setblocking(False)
-        self._connections.add(Connection(self, end))
+        self._connections.add(Connection(self._sandboxes, end, self._connections.discard))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._stopping = True
 
-    def _end_lifeline(self, lifeline: int) -> None:
+    def _read_lifeline(self, lifeline: int) -> None:
         if not os.read(lifeline, 1):
+            self._sandboxes.loop.unwatch(lifeline)
             self._stopping = True
-            self.loop.unwatch(lifeline)

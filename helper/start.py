@@ -2,7 +2,7 @@
 
 import os
 import socket
-import subprocess  # noqa: TID251  (builds/process.py is not there yet)
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path

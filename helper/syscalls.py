@@ -46,6 +46,10 @@ def unmount(target: str) -> None:
     _check(_libc.umount2(target.encode(), 0), f"unmount {target}")
 
 
+def sync_file_system(fd: int) -> None:
+    _check(_libc.syncfs(fd), "syncfs")
+
+
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; end now if it is dead already."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")

@@ -1,0 +1,37 @@
+"""Marks of caches that were used without writing them to the disk.
+
+Nothing in a sandbox waits for the disk, so after a crash of the machine a cache may be spoilt
+without a sign. A mark beside it holds the boot in which it was used last, and goes when the cache
+has been written out. A cache whose mark names another boot is made anew.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+SUFFIX = ".boot"
+
+
+class BootMark:
+    def __init__(self, folder_fd: int, cache_name: str) -> None:
+        self._folder_fd = folder_fd
+        self._name = cache_name + SUFFIX
+
+    def set(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(self._name, flags, 0o600, dir_fd=self._folder_fd), "w") as file:
+            file.write(BOOT_ID.read_text())
+
+    def clear(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._folder_fd)
+
+    def is_of_another_boot(self) -> bool:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(self._name, flags, dir_fd=self._folder_fd)
+        except FileNotFoundError:
+            return False
+        with os.fdopen(fd) as file:
+            return file.read(64) != BOOT_ID.read_text()
