@@ -18,7 +18,7 @@ def engine() -> BuildEngine:
     return BuildKitEngine(
         EngineSettings(
             root=settings.data_dir / "engine",
-            engine_root=settings.engine_root,
+            engine_root=settings.engine_root.path,
             helper_socket=settings.data_dir / "run/helper.sock",
             slots=settings.workers,
             mirrors=settings.registry_mirrors,

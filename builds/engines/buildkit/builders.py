@@ -123,6 +123,13 @@ class Builders:
         for each in due:
             each.end()
 
+    def close(self) -> None:
+        """End all that no build uses."""
+        with self._lock:
+            due, self._idle = self._idle, []
+        for each in due:
+            each.end()
+
     def sweep(self) -> None:
         """Remove what processes left that are gone, and blobs that no build has named for long."""
         for folder in self._root.glob("*.*"):
@@ -139,15 +146,13 @@ class Builders:
         return list(dict.fromkeys(each.owner for each in caches))
 
     def drop_caches(self, owner_id: UUID) -> None:
-        """Drop an owner's caches, but for those that a build uses now."""
+        """Drop an owner's caches and outputs, but for those that a build uses now."""
         with self._lock:
             due = [each for each in self._idle if each.owner_id == owner_id]
             self._idle = [each for each in self._idle if each not in due]
-            busy = set(self._owner(owner_id).busy)
         for each in due:
             each.end()
-        for slot in set(range(MOST_PER_OWNER)) - busy:
-            self._drop_cache(owner_id, slot)
+        self._drop_unused(owner_id)
 
     def _take(self, owner_id: UUID, *, network: bool, limits: Limits) -> Builder:
         for builder in self._claim_idle(owner_id):
@@ -211,7 +216,7 @@ class Builders:
             raise
         with self._lock:
             outputs = self._owner(owner_id).outputs
-            output = outputs.setdefault(slot, Output(self._outputs / f"{owner_id}.{slot}"))
+            output = outputs.setdefault(slot, Output(self._output_folder(owner_id, slot)))
         return Builder(
             owner_id=owner_id,
             slot=slot,
@@ -233,20 +238,28 @@ class Builders:
         try:
             builder.end()
             if lease.drop_cache:
-                self._drop_cache(builder.owner_id, builder.slot)
+                self._drop_unused(builder.owner_id)
         finally:
             self._release(builder.owner_id, builder.slot)
 
-    def _drop_cache(self, owner_id: UUID, slot: int) -> None:
-        with suppress(HelperError):  # a builder of another process uses it
-            self._helper.drop(owner_id, slot)
-            with self._lock:
-                output = self._owner(owner_id).outputs.pop(slot, None)
-            (output or Output(self._outputs / f"{owner_id}.{slot}")).drop()
+    def _drop_unused(self, owner_id: UUID) -> None:
+        with suppress(HelperError):  # builders of other processes use all of them
+            self._helper.drop(owner_id)
+        with self._lock:
+            owner = self._owner(owner_id)
+            idle = {each.slot for each in self._idle if each.owner_id == owner_id}
+            unused = set(range(MOST_PER_OWNER)) - owner.busy - idle
+            for slot in unused:
+                owner.outputs.pop(slot, None)
+        for slot in unused:
+            rmtree(self._output_folder(owner_id, slot), ignore_errors=True)
 
     def _release(self, owner_id: UUID, slot: int) -> None:
         with self._lock:
             self._owner(owner_id).busy.discard(slot)
+
+    def _output_folder(self, owner_id: UUID, slot: int) -> Path:
+        return self._outputs / f"{owner_id}.{slot}"
 
     def _owner(self, owner_id: UUID) -> _Owner:
         return self._owners.setdefault(owner_id, _Owner())

@@ -45,6 +45,7 @@ PRUNE_BELOW = 0.25
 """With less of a cache free than this, the least recently used half of it goes before a build."""
 PRUNE_SECONDS = 60.0
 FULL = 0.01
+LEAST_INODES = 16
 _DAMAGED = ("structure needs cleaning", "input/output error", "read-only file system")
 
 
@@ -63,13 +64,17 @@ class _Run:
     exit_code: int = 0
 
     def events(self, data: bytes) -> Iterator[BuildEvent]:
-        """The events that some of the client's stderr tells of."""
-        for value in self.json.feed(data):
-            for event in self.progress.read(value):
-                if isinstance(event, StepOutput):
-                    tail = self.tails.get(event.step, b"") + event.data
-                    self.tails[event.step] = tail[-TAIL_BYTES:]
-                yield event
+        """The events that some of the client's stderr tells of. Raises EngineBroken."""
+        try:
+            for value in self.json.feed(data):
+                for event in self.progress.read(value):
+                    if isinstance(event, StepOutput):
+                        tail = self.tails.get(event.step, b"") + event.data
+                        self.tails[event.step] = tail[-TAIL_BYTES:]
+                    yield event
+        except (Malformed, KeyError, TypeError, ValueError) as error:
+            text = f"The builder's progress cannot be read: {error}"
+            raise EngineBroken(text, code="progress") from error
 
 
 class BuildKitEngine:
@@ -113,6 +118,10 @@ class BuildKitEngine:
             self._builders.drop_caches(owner_id)
         self._bases.drop_unused(free_bytes)
 
+    def close(self) -> None:
+        """End the builders that are kept warm."""
+        self._builders.close()
+
     def _try_twice(
         self, spec: BuildSpec, hold: BaseHold, *, network: bool
     ) -> Generator[BuildEvent, None, BuildOutcome]:
@@ -122,11 +131,10 @@ class BuildKitEngine:
         for tries_left in (1, 0):
             with self._builders.use(spec.owner_id, network=network, limits=spec.limits) as lease:
                 # The daemon starts while the bases are fetched.
-                if fetched is None:
+                if fetched is None or progress is None:
                     fetched = yield from self._fetch(spec, hold)
-                    progress = ProgressReader(
-                        stages_of(spec.dockerfile, fetched), alike(spec.dockerfile)
-                    )
+                    stages = stages_of(spec.dockerfile, fetched)
+                    progress = ProgressReader(stages, alike(spec.dockerfile))
                 try:
                     return (yield from self._build(spec, lease, fetched, progress))
                 except CacheDamaged as problem:
@@ -211,21 +219,18 @@ class BuildKitEngine:
         )
         look_at = time.monotonic()
         began = time.time()
-        with start_build(self._settings.engine_root, spec, files) as child:
-            with closing(child.read(TICK_SECONDS)) as reading:
-                for stream, data in reading:
-                    if stream == "stderr":
-                        try:
-                            yield from run.events(data)
-                        except (Malformed, KeyError, TypeError, ValueError) as error:
-                            raise EngineBroken(
-                                f"The builder's progress cannot be read: {error}", code="progress"
-                            ) from error
-                    yield from run.progress.settle(datetime.now(UTC))
-                    yield StepOutput("stderr", b"")
-                    if time.monotonic() >= look_at:
-                        look_at = time.monotonic() + LOOK_SECONDS
-                        self._check_disk(spec, builder, began)
+        with (
+            start_build(self._settings.engine_root, spec, files) as child,
+            closing(child.read(TICK_SECONDS)) as reading,
+        ):
+            for stream, data in reading:
+                if stream == "stderr":
+                    yield from run.events(data)
+                yield from run.progress.settle(datetime.now(UTC))
+                yield StepOutput("stderr", b"")
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + LOOK_SECONDS
+                    self._check_disk(spec, builder, began)
         run.json.close()
         run.exit_code = child.exit_code or 0
 
@@ -250,7 +255,7 @@ class BuildKitEngine:
         except HelperError:
             after = replace(run.before)
         full = bool(after.disk_size) and (
-            after.disk_free < after.disk_size * FULL or after.inodes_free < 16
+            after.disk_free < after.disk_size * FULL or after.inodes_free < LEAST_INODES
         )
         gone = builder.ended
         said = run.json.text.lower()
@@ -284,7 +289,7 @@ class BuildKitEngine:
         with start_prune(
             self._settings.engine_root, builder.socket, keep_bytes=keep_bytes
         ) as child:
-            for _ in child.read(TICK_SECONDS):
+            for _ in child.read(TICK_SECONDS):  # its output says nothing that a build needs
                 yield StepOutput("stderr", b"")
                 if time.monotonic() > until:
                     return

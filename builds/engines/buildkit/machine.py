@@ -5,6 +5,16 @@ from builds.engines.buildkit.client import BUILDX
 from builds.engines.sandbox.helper import Helper, HelperError
 from builds.engines.sandbox.settings import EngineSettings
 
+FATAL = {"missing", "engine-root", "subordinate-ids", "user-namespaces"}
+"""Without these nothing builds; without the others builds have less."""
+SETUP = "deploy/machine.sh sets the machine up, or says what to ask root for"
+HINTS = {
+    "user-namespaces": "allow unprivileged user namespaces (sysctl, AppArmor, container options)",
+    "limits": "run Slipway as root where control groups are mounted writable",
+    "cache-images": "run Slipway as root where loop devices can be used",
+    "network": "let the user read and write /dev/net/tun, or run Slipway as root",
+}
+
 
 def find_problems(settings: EngineSettings, helper: Helper) -> list[Problem]:
     """Everything that is missing; the helper tells what the kernel and its rights do not allow."""
@@ -28,7 +38,8 @@ def find_problems(settings: EngineSettings, helper: Helper) -> list[Problem]:
                 fatal=True,
             )
         ]
-    return [
-        Problem(code=each.code, text=each.text, hint=each.hint, fatal=each.fatal)
-        for each in info.problems
-    ]
+    return [_problem(*each.partition(": ")[::2]) for each in info.problems]
+
+
+def _problem(code: str, text: str) -> Problem:
+    return Problem(code=code, text=text, hint=HINTS.get(code, SETUP), fatal=code in FATAL)

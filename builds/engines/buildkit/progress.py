@@ -54,16 +54,16 @@ class ProgressReader:
     """Turns progress objects into events. One thread drives it."""
 
     def __init__(
-        self, stages: Mapping[str, StageSteps], shared: Mapping[int, Sequence[int]]
+        self, stages: Mapping[str, StageSteps], alike: Mapping[int, Sequence[int]]
     ) -> None:
-        """`shared`: for a step, all steps that are one vertex with it."""
+        """`alike`: for a step, all steps that are one vertex with it."""
         self._stages = stages
-        self._shared = shared
+        self._alike = alike
         self._vertexes: dict[str, _Vertex] = {}
         self._steps: dict[int, _Progress] = {}
 
     def read(self, value: Mapping[str, Any]) -> Iterator[BuildEvent]:
-        """The events of one progress object. Raises KeyError, TypeError, ValueError if it is none."""
+        """The events of one object. Raises KeyError, TypeError or ValueError if it is malformed."""
         for vertex in value.get("vertexes") or ():
             yield from self._vertex(vertex)
         for log in value.get("logs") or ():
@@ -119,11 +119,22 @@ class ProgressReader:
             progress = self._steps[number]
             if vertex.started and progress.started is None and not self._was_cached(progress):
                 progress.started = vertex.started
+                yield from self._end_before(number, vertex.started)
                 yield StepUpdate(number, "started", vertex.started)
             elif vertex.started and progress.started is None and vertex.completed:
                 progress.started = vertex.started
                 progress.state = "cached"
                 yield StepUpdate(number, "cached", vertex.completed)
+
+    def _end_before(self, number: int, at: datetime) -> Iterator[StepUpdate]:
+        """A step starts when those before it in its stage have ended."""
+        stage = next((s.steps for s in self._stages.values() if number in s.steps), ())
+        for earlier in stage[: stage.index(number)] if stage else ():
+            progress = self._steps.get(earlier)
+            if progress and progress.state is None and progress.started:
+                ends = [v.completed for v in progress.vertexes if v.started]
+                if all(end and end <= at for end in ends):
+                    yield self._end(earlier, progress, max(filter(None, ends)))
 
     def _was_cached(self, progress: _Progress) -> bool:
         return all(v.cached and v.completed and not v.error for v in progress.vertexes if v.started)
@@ -158,7 +169,7 @@ class ProgressReader:
         if not 0 <= at < len(stage.steps):
             return ()
         number = stage.steps[at]
-        return tuple(self._shared.get(number, (number,)))
+        return tuple(self._alike.get(number, (number,)))
 
 
 def _decode(data: str) -> bytes:

@@ -13,6 +13,7 @@ from builds.engines.base import BuildFailed, EngineBroken, EngineError
 
 STEP_CHARACTERS = 120
 TEXT_CHARACTERS = 600
+REASON_CHARACTERS = 300
 CRASH_SIGNALS = {132: "SIGILL", 134: "SIGABRT", 136: "SIGFPE", 139: "SIGSEGV"}
 NOT_FOUND, NOT_EXECUTABLE, KILLED = 127, 126, 137
 
@@ -21,7 +22,9 @@ _PARSE_LINE = re.compile(r"dockerfile parse error on line (\d+): ")
 _ERROR = re.compile(r"^ERROR: (?:failed to solve: )?(.*)", re.MULTILINE | re.DOTALL)
 _EXIT = re.compile(r"did not complete successfully: exit code: (\d+)")
 _RUNC = re.compile(r"runc run failed: unable to start container process: (.*)")
-_SHELL_MISSING = re.compile(r'exec: "(?P<program>[^"]*)":')
+_PROGRAM = re.compile(r'exec: "(?P<name>[^"]*)":')
+_SET_MODE = "is not executable: set its mode, for example with COPY --chmod=755."
+_CARRIAGE_RETURN = re.compile(r"\r'?: not found")
 # BuildKit's own names for what it works on, and places in its sandbox.
 _INSIDES = (
     (re.compile(r"failed to (?:compute|calculate) (?:cache key|checksum)[^:\"]*: "), ""),
@@ -35,8 +38,9 @@ _INSIDES = (
     (re.compile(r"rpc error: code = \w+ desc = "), ""),
 )
 _IDS = re.compile(
-    r"(?:lchown|chown|unable to find (?:user|group)) .*invalid argument|invalid uid|setgroups.*invalid argument",
-    re.DOTALL,
+    r"chown [^:]*: invalid argument"
+    r"|unable to find (?:user|group)[^:]*: invalid argument"
+    r"|invalid (?:uid|gid)"
 )
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 _DENIED_BASE = re.compile(r'source "docker-image://([^"]+)" (?:denied|not allowed) by policy')
@@ -110,27 +114,27 @@ def _failed_run(found: Evidence, reason: str, where: str) -> BuildFailed:
 
 
 def _run_hint(found: Evidence, code: int | None) -> str:
-    started = _RUNC.search(found.step_tail.decode(errors="replace"))
-    if started:
-        program = _SHELL_MISSING.search(started[1])
-        name = program["program"] if program else "the program"
-        if code == NOT_FOUND:
-            return f" {name} does not exist in the image."
-        if code == NOT_EXECUTABLE:
-            return f" {name} is not executable: set its mode, for example with COPY --chmod=755."
-        return f" {shorten(started[1].strip(), 200)}"
+    tail = found.step_tail.decode(errors="replace")
+    if started := _RUNC.search(tail):
+        program = _PROGRAM.search(started[1])
+        name = program["name"] if program else "the program"
+        reasons = {
+            NOT_FOUND: f"{name} does not exist in the image.",
+            NOT_EXECUTABLE: f"{name} {_SET_MODE}",
+        }
+        return f" {reasons.get(code or 0, shorten(started[1].strip(), 200))}"
     if found.pids_refused:
         return f" The build reached its limit of {found.pids} processes."
-    if code in CRASH_SIGNALS:
-        return f" The program crashed ({CRASH_SIGNALS[code]})."
-    if code == KILLED:
-        return " The program was killed (SIGKILL)."
-    tail = found.step_tail[-400:].decode(errors="replace")
-    if code == NOT_EXECUTABLE and "ermission denied" in tail:
-        return " The file is not executable: set its mode, for example with COPY --chmod=755."
-    if code == NOT_FOUND and "not found" in tail and "\r" in tail:
-        return " The script has Windows line ends: save it with LF."
-    return ""
+    hints = (
+        (code == KILLED, "The program was killed (SIGKILL)."),
+        (code in CRASH_SIGNALS, f"The program crashed ({CRASH_SIGNALS.get(code or 0)})."),
+        (code == NOT_EXECUTABLE and "ermission denied" in tail, f"The file {_SET_MODE}"),
+        (
+            code == NOT_FOUND and _CARRIAGE_RETURN.search(tail),
+            "The script has Windows line ends: save it with LF.",
+        ),
+    )
+    return next((f" {text}" for applies, text in hints if applies), "")
 
 
 def _refused(found: Evidence, reason: str, where: str, line: int | None) -> BuildFailed:
@@ -140,31 +144,23 @@ def _refused(found: Evidence, reason: str, where: str, line: int | None) -> Buil
             "build: name it in a FROM instruction of its own.",
             code="base",
         )
-    if _IDS.search(reason):
-        return BuildFailed(
-            f"{where}{_subject(found.step)} failed: user and group ids end at 65535 here.",
-            code="step",
-        )
-    if found.excluded:
-        return BuildFailed(
-            f"{where}{_subject(found.step)} failed: {found.excluded} is in the build context, but "
-            ".dockerignore leaves it out.",
-            code="step",
-        )
     clean = _PARSE_LINE.sub("", reason)
     if found.step is None or line is None:
         return BuildFailed(shorten(f"{where}{clean}", TEXT_CHARACTERS), code="syntax")
-    if missing := _MISSING_SOURCE.search(clean):
-        return BuildFailed(
-            f"{where}{_subject(found.step)} failed: {missing[1]} does not exist.", code="step"
-        )
-    if _DAMAGED.search(clean):
-        return BuildFailed(
-            f"{where}{_subject(found.step)} failed: the archive is damaged: {shorten(clean, 300)}",
-            code="step",
-        )
-    text = f"{where}{_subject(found.step)} failed: {shorten(clean, 300)}"
-    return BuildFailed(text, code="step")
+    missing = _MISSING_SOURCE.search(clean)
+    short = shorten(clean, REASON_CHARACTERS)
+    why = (
+        (_IDS.search(reason), "user and group ids end at 65535 here."),
+        (
+            found.excluded,
+            f"{found.excluded} is in the build context, but .dockerignore leaves it out.",
+        ),
+        (missing, f"{missing and missing[1]} does not exist."),
+        (_DAMAGED.search(clean), f"the archive is damaged: {short}"),
+        (True, short),
+    )
+    text = next(text for applies, text in why if applies)
+    return BuildFailed(f"{where}{_subject(found.step)} failed: {text}", code="step")
 
 
 def _reason(found: Evidence) -> str:

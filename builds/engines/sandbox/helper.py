@@ -123,7 +123,10 @@ class Helper:
         return Builder(connection, pid=answer["pid"], cache=answer["cache"])
 
     def drop(self, owner: UUID) -> None:
-        """Remove all caches of an owner. Raises HelperError("in-use") while one is in use."""
+        """Remove the caches of an owner that no builder uses.
+
+        Raises HelperError("in-use") where builders use all of them.
+        """
         with _Connection(self._path) as connection:
             connection.ask({"op": "drop", "owner": str(owner)}, seconds=DROP_SECONDS)
 

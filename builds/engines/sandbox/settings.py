@@ -10,9 +10,9 @@ class EngineSettings:
 
     root: Path
     """Where base images, outputs and sockets live. May lie below a 0700 folder."""
-    engine_root: Path
+    engine_root: Path = Path("/nonexistent")
     """The root file system with BuildKit, skopeo and git. Only read."""
-    helper_socket: Path
+    helper_socket: Path = Path("/nonexistent")
     """Where the helper process that starts builders listens."""
     slots: int = 2
     """Builds that run at once."""
