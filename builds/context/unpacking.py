@@ -22,6 +22,10 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _SOURCE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
+_PERMISSIONS = 0o777
+"""What stays of a file's mode. BuildKit without root loses set-user-id and set-group-id of files
+when it writes their content, and here nobody should find programs with the service user's rights.
+Of folders, which it keeps as they are, all of the mode stays."""
 # Without these the service user could neither read the context nor remove it.
 _FILE_MINIMUM, _FOLDER_MINIMUM = 0o400, 0o700
 LIMITS = ContextLimits()
@@ -154,7 +158,7 @@ class _Writer:
                 file.write(piece)
                 self._tick()
             file.flush()  # or closing would set the time anew
-            os.fchmod(descriptor, member.mode | _FILE_MINIMUM)
+            os.fchmod(descriptor, member.mode & _PERMISSIONS | _FILE_MINIMUM)
             os.utime(descriptor, ns=(member.mtime_ns,) * 2)
         self._files += 1
 

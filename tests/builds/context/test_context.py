@@ -116,7 +116,7 @@ def test_modes_are_kept_as_docker_build_keeps_them(into: Path) -> None:
         into,
     )
     assert modes(into) == {
-        "run.sh": 0o700, "root": 0o6755, "plain": 0o640, "private": 0o600, "untyped": 0o750,
+        "run.sh": 0o700, "root": 0o755, "plain": 0o640, "private": 0o600, "untyped": 0o750,
         "open": 0o1777,
     }  # fmt: skip
 

@@ -36,6 +36,17 @@ from builds.context.dockerignore import MOST_BYTES, MOST_PATTERN_CHARACTERS, MOS
         ("[\\]]", ["]"], ["\\"]),
         ("[a\\-z]", ["a", "-", "z"], ["m"]),
         ("\\*", ["*"], ["a"]),
+        ("\\a.log", [], ["a.log"]),
+        ("bin\\Debug", ["binDebug", "binXebug"], ["bin/Debug", "bin1ebug"]),
+        ("\\d\\w\\s", ["1a "], ["a1 ", "1a-"]),
+        ("**b", ["b", "ab", "a/xb", "b/c"], ["bc"]),
+        ("**b?", ["bc", "a/bc"], ["abc", "b"]),
+        ("a[^x]b", ["a/b", "acb"], ["axb"]),
+        ("// a", ["a"], ["b/a"]),
+        ("/", [], ["a"]),
+        ("..", [], ["a"]),
+        ("{a,b}", ["{a,b}"], ["a"]),
+        ("a/*/z", ["a/b/z"], ["a/z", "a/b/c/z"]),
         ("\\#a", ["#a"], ["a"]),
         ("a.b+c(d)|e$", ["a.b+c(d)|e$"], ["aXb+c(d)|e$"]),
         ("ü?", ["üö"], ["u"]),
@@ -83,7 +94,7 @@ def test_the_rule_that_excludes_a_path_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["[", "[]", "[a", "[a-", "[a-]", "[-a]", "[]-a]", "a\\", "!", "! "]
+    "pattern", ["[", "[]", "[a", "[a-", "[a-]", "[-a]", "[]-a]", "[z-a]", "a\\", "!", "! "]
 )
 def test_a_pattern_that_docker_refuses_is_refused_with_its_line(pattern: str) -> None:
     with pytest.raises(DockerignoreError, match="line 2 "):

@@ -125,6 +125,16 @@ def test_files_folders_and_links_come_out_as_they_went_in(into: Path, pack: Pack
         assert path.lstat().st_mtime == 1_715_949_002
 
 
+def test_special_bits_stay_with_folders_and_go_from_files(into: Path) -> None:
+    data = tar(
+        member("root", b"1", mode=0o6755), folder("tmp", mode=0o1777), folder("g", mode=0o2775),
+        folder("closed", mode=0o555), member("closed/f", mode=0),
+    )  # fmt: skip
+    unpacked(io.BytesIO(data), into)
+    assert modes(into) == {"root": 0o755, "tmp": 0o1777, "g": 0o2775, "closed": 0o755}
+    assert modes(into / "closed") == {"f": 0o400}
+
+
 def test_the_content_tells_the_format_and_the_name_does_not(
     into: Path, tmp_path: Path, pack: Pack
 ) -> None:
