@@ -39,7 +39,9 @@ ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108  (inside the sandbox)
     "TMPDIR": "/tmp",  # noqa: S108
     "GOMEMLIMIT": "512MiB",
-    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"socks5://{SOCKS_ADDRESS[0]}:{SOCKS_ADDRESS[1]}"),
+    **dict.fromkeys(
+        ("HTTP_PROXY", "HTTPS_PROXY"), f"socks5://{SOCKS_ADDRESS[0]}:{SOCKS_ADDRESS[1]}"
+    ),
 }
 
 
