@@ -1,6 +1,7 @@
 """The engine of this process, as the settings name it."""
 
 from functools import cache
+from urllib.parse import urlsplit
 
 from builds.conf import build_settings
 from builds.engines.base import BuildEngine
@@ -18,10 +19,15 @@ def engine() -> BuildEngine:
     return BuildahEngine(
         EngineSettings(
             root=settings.data_dir / "engine",
+            engine_root=settings.data_dir / "engine-root/current",
             build_user=settings.build_user,
             mirrors=settings.registry_mirrors,
-            insecure_registries=frozenset(own),
+            insecure_registries=settings.insecure_registries | own,
+            private_registries=settings.private_registries,
+            own_endpoints=frozenset({settings.registry, urlsplit(settings.token_realm).netloc}),
             auth_file=settings.registry_auth,
+            auth_registries=settings.registry_auth_bases,
+            allowed_bases=settings.allowed_bases,
             base_refresh_seconds=settings.base_refresh_seconds,
         )
     )

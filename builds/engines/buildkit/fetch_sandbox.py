@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from builds.build_spec import StepOutput
@@ -27,6 +27,7 @@ from builds.process import CLEAN_ENV, start
 
 # An address of its own, so that no forwarder of a configured registry takes its place.
 SOCKS_ADDRESS = ("127.255.255.254", 1080)
+SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
 MAX_TAIL_BYTES = 8_192
 AUTH_PLACE = "/auth.json"
 OUT_PLACE = "/out"
@@ -78,6 +79,11 @@ class Fetched:
     timed_out: bool
     flooded: bool
     """It wrote more than `max_output`."""
+
+    @property
+    def never_started(self) -> bool:
+        """Whether the sandbox failed and not what runs in it."""
+        return bool(self.exit_code) and self.errors.startswith(SANDBOX_FAULTS)
 
 
 class FetchSandbox:
@@ -172,7 +178,7 @@ class FetchSandbox:
             *NAMESPACES,
             *(sys.executable, "-I", "-S", fetch_launcher.__file__),
             *(str(control), str(fetch.max_bytes)),
-            *(f"{address}:{port}" for address, port in listeners),
+            *(f"[{address}]:{port}" for address, port in listeners),
             *("--", *sandboxed),
         ]
 
@@ -204,7 +210,7 @@ def loopback_targets(configured: Iterable[Endpoint]) -> list[tuple[Endpoint, End
     for host, port in sorted(configured):
         address = "127.0.0.1" if host == "localhost" else host
         try:
-            is_loopback = IPv4Address(address).is_loopback
+            is_loopback = ip_address(address).is_loopback
         except ValueError:
             continue
         if is_loopback and (address, port) != SOCKS_ADDRESS:
