@@ -31,6 +31,11 @@ SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
 MAX_TAIL_BYTES = 8_192
 AUTH_PLACE = "/auth.json"
 OUT_PLACE = "/out"
+SKOPEO = (
+    "/usr/bin/skopeo",
+    *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
+    *("--registries.d", "/etc/containers/registries.d"),
+)
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 NAMESPACES = (
@@ -155,15 +160,11 @@ class FetchSandbox:
         readable = {"/etc": self._etc}
         if fetch.auth_file is not None:
             readable[AUTH_PLACE] = fetch.auth_file
-        options = [
-            *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
-            *("--registries.d", "/etc/containers/registries.d"),
-        ]
         authentication = ["--authfile", AUTH_PLACE] if fetch.auth_file is not None else []
         name, *rest = fetch.arguments
         sandboxed = command(
             root,
-            ["/usr/bin/skopeo", *options, name, *authentication, *rest],
+            [*SKOPEO, name, *authentication, *rest],
             show=Show(readable=readable, writable={OUT_PLACE: fetch.out} if fetch.out else {}),
             network=True,
             env=ENVIRONMENT,
