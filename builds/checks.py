@@ -5,7 +5,9 @@ from typing import Any
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from builds.conf import build_settings
+from builds.conf import BuildSettings, build_settings
+from builds.engines.buildkit.address_policy import endpoints
+from builds.engines.buildkit.registry_rules import is_pattern
 from builds.files import files
 from builds.registry.auth import AuthFileError, read_credentials
 
@@ -55,6 +57,43 @@ def check_builds(**_: Any) -> list[CheckMessage]:
                 f"SLIPWAY_REGISTRY_MIRRORS leads to {settings.registry}, where private images are.",
                 hint="Name another registry, or a path in this one, such as docker.io=HOST/hub.",
                 id="builds.E005",
+            )
+        )
+    return found + _check_registries(settings)
+
+
+def _check_registries(settings: BuildSettings) -> list[CheckMessage]:
+    """What the settings say about where base images come from."""
+    found: list[CheckMessage] = []
+    for variable, hosts in (
+        ("SLIPWAY_REGISTRY_AUTH_BASES", settings.registry_auth_bases),
+        ("SLIPWAY_PRIVATE_REGISTRIES", settings.private_registries),
+        ("SLIPWAY_INSECURE_REGISTRIES", settings.insecure_registries),
+    ):
+        wrong = sorted(host for host in hosts if not endpoints(host))
+        if wrong:
+            found.append(
+                Error(
+                    f"{variable} names no host: {', '.join(wrong)}.",
+                    hint="Write each as host or host:port, without https:// and without a path.",
+                    id="builds.E006",
+                )
+            )
+    wrong = [pattern for pattern in settings.allowed_bases if not is_pattern(pattern)]
+    if wrong:
+        found.append(
+            Error(
+                f"SLIPWAY_ALLOWED_BASES has patterns that fit no image: {', '.join(wrong)}.",
+                hint="Begin each with a host, such as docker.io/library/* or registry.example/**.",
+                id="builds.E007",
+            )
+        )
+    if settings.registry_auth_bases and settings.registry_auth is None:
+        found.append(
+            Error(
+                "SLIPWAY_REGISTRY_AUTH_BASES is set, and SLIPWAY_REGISTRY_AUTH is not.",
+                hint="Name a file with credentials, or leave the first out.",
+                id="builds.E008",
             )
         )
     return found

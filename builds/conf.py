@@ -32,6 +32,14 @@ class BuildSettings:
     registry_insecure: bool
     registry_auth: Path | None
     registry_mirrors: tuple[tuple[str, str], ...]
+    registry_auth_bases: frozenset[str] = frozenset()
+    """Hosts whose base images are pulled with the credentials of `registry_auth`."""
+    private_registries: frozenset[str] = frozenset()
+    """Hosts, of registries or token servers, that may have a private address."""
+    insecure_registries: frozenset[str] = frozenset()
+    """Hosts spoken to in plain HTTP or without a known certificate."""
+    allowed_bases: tuple[str, ...] = ()
+    """Patterns of references that FROM may name; none allows everything."""
     registry_guarded: bool
     """Whether a guard of ours stands before the registry and looks at every request."""
     token_realm: str

@@ -1,6 +1,7 @@
 """The engine of this process, as the settings name it."""
 
 from functools import cache
+from urllib.parse import urlsplit
 
 from builds.conf import build_settings
 from builds.engines.base import BuildEngine
@@ -22,8 +23,12 @@ def engine() -> BuildEngine:
             helper_socket=settings.data_dir / "run/helper.sock",
             slots=settings.workers,
             mirrors=settings.registry_mirrors,
-            insecure_registries=frozenset(own),
+            insecure_registries=settings.insecure_registries | own,
+            private_registries=settings.private_registries,
+            own_endpoints=frozenset({settings.registry, urlsplit(settings.token_realm).netloc}),
             auth_file=settings.registry_auth,
+            auth_registries=settings.registry_auth_bases,
+            allowed_bases=settings.allowed_bases,
             base_refresh_seconds=settings.base_refresh_seconds,
         )
     )

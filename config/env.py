@@ -126,10 +126,34 @@ class Environment:
         "SLIPWAY_REGISTRY_INSECURE", flag, "no", "Whether SLIPWAY_REGISTRY speaks plain http"
     )
     registry_auth: str = variable(
-        "SLIPWAY_REGISTRY_AUTH", text, "", "A file as `docker login` writes it, for push and bases"
+        "SLIPWAY_REGISTRY_AUTH", text, "", "A file as `docker login` writes it, for pushes"
+    )
+    registry_auth_bases: tuple[str, ...] = variable(
+        "SLIPWAY_REGISTRY_AUTH_BASES",
+        words,
+        "",
+        "Registries whose base images are pulled with SLIPWAY_REGISTRY_AUTH, for every user",
     )
     registry_mirrors: tuple[str, ...] = variable(
         "SLIPWAY_REGISTRY_MIRRORS", words, "", "docker.io=mirror.example:5000, comma-separated"
+    )
+    private_registries: tuple[str, ...] = variable(
+        "SLIPWAY_PRIVATE_REGISTRIES",
+        words,
+        "",
+        "host[:port] of registries and token servers that may have private addresses",
+    )
+    insecure_registries: tuple[str, ...] = variable(
+        "SLIPWAY_INSECURE_REGISTRIES",
+        words,
+        "",
+        "host[:port] of registries on plain http or without a known certificate",
+    )
+    allowed_bases: tuple[str, ...] = variable(
+        "SLIPWAY_ALLOWED_BASES",
+        words,
+        "",
+        "Patterns of base images, such as docker.io/library/*; without any all are allowed",
     )
     engine: str = variable(
         "SLIPWAY_ENGINE", one_of("buildah", "scripted"), "buildah", "What builds the images"

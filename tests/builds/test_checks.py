@@ -24,6 +24,10 @@ def test_the_defaults_are_fine() -> None:
             {"registry": "r.example", "registry_mirrors": (("docker.io", "r.example"),)},
             "builds.E005",
         ),
+        ({"private_registries": frozenset({"https://lan.example"})}, "builds.E006"),
+        ({"insecure_registries": frozenset({"lan.example/team"})}, "builds.E006"),
+        ({"allowed_bases": ("docker.io/library/*", "python")}, "builds.E007"),
+        ({"registry_auth_bases": frozenset({"lan.example"})}, "builds.E008"),
     ],
 )
 def test_settings_that_no_build_could_run_with_are_named(

@@ -303,6 +303,9 @@ class BaseFetch:
             fetched = yield from _with_progress(self._sandbox.run(fetch), fetch.traffic, total)
             if fetched.exit_code == 0:
                 return fetched
+            if fetched.never_started:
+                logger.error("the sandbox for base images failed: %r", fetched.errors)
+                raise EngineBroken("The sandbox for base images does not start.", code="fetch")
             problem = fault(
                 fetched,
                 timeout_seconds=self._settings.base_timeout_seconds,

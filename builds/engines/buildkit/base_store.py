@@ -252,9 +252,13 @@ def evict_unused(stores: Iterable[BaseStore], folder: Path, free_bytes: int) -> 
     """Remove images, the least recently used first, until so much of the disk is free."""
     images = [image for store in stores for image in store.images()]
     for image in sorted(images, key=lambda each: each.used_at):
-        if shutil.disk_usage(folder).free >= free_bytes:
+        if free_bytes_of(folder) >= free_bytes:
             return
         image.store.evict(image.digest)
+
+
+def free_bytes_of(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:

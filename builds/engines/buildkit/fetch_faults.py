@@ -13,7 +13,9 @@ from builds.engines.buildkit.image_manifest import NotUsable, megabytes
 
 SHOWN_HOST = re.compile(r"[A-Za-z0-9.:-]{1,100}", re.ASCII)
 LOOPBACK_DIAL = re.compile(r"dial tcp (?:127\.|\[::1\])[^ ]*: connect: connection refused")
-STATUS = re.compile(r"(?:status(?: code)?(?: from [^ ]{1,300})?:?|HTTP status:) ([1-5][0-9]{2})\b")
+STATUS = re.compile(
+    r"(?:StatusCode:|status(?: code)?(?: from [^ ]{1,300})?:?|HTTP status:) ([1-5][0-9]{2})\b"
+)
 MIRRORS_FAILED = "Mirrors also failed: "
 SERVER_ERROR = 500
 
@@ -45,7 +47,10 @@ REASONS: tuple[tuple[set[int], tuple[str, ...], Callable[[], NotUsable | Away]],
     ),
     (
         set(),
-        ("server gave http response to https client",),
+        (
+            "server gave http response to https client",
+            "first record does not look like a tls handshake",
+        ),
         lambda: NotUsable(f"could not be pulled: its registry speaks no TLS; {INSECURE_HINT}"),
     ),
     (

@@ -27,9 +27,10 @@ def main() -> None:
     listeners = []
     for place in places:
         address, _, port = place.rpartition(":")
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, int(port)))
+        listener.bind((address.strip("[]"), int(port)))
         listener.listen(BACKLOG)
         listeners.append(listener)
     with socket.socket(fileno=control) as worker:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from builds.build_spec import StepOutput
@@ -27,9 +27,15 @@ from builds.process import CLEAN_ENV, start
 
 # An address of its own, so that no forwarder of a configured registry takes its place.
 SOCKS_ADDRESS = ("127.255.255.254", 1080)
+SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
 MAX_TAIL_BYTES = 8_192
 AUTH_PLACE = "/auth.json"
 OUT_PLACE = "/out"
+SKOPEO = (
+    "/usr/bin/skopeo",
+    *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
+    *("--registries.d", "/etc/containers/registries.d"),
+)
 POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 NAMESPACES = (
@@ -78,6 +84,11 @@ class Fetched:
     timed_out: bool
     flooded: bool
     """It wrote more than `max_output`."""
+
+    @property
+    def never_started(self) -> bool:
+        """Whether the sandbox failed and not what runs in it."""
+        return bool(self.exit_code) and self.errors.startswith(SANDBOX_FAULTS)
 
 
 class FetchSandbox:
@@ -149,15 +160,11 @@ class FetchSandbox:
         readable = {"/etc": self._etc}
         if fetch.auth_file is not None:
             readable[AUTH_PLACE] = fetch.auth_file
-        options = [
-            *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
-            *("--registries.d", "/etc/containers/registries.d"),
-        ]
         authentication = ["--authfile", AUTH_PLACE] if fetch.auth_file is not None else []
         name, *rest = fetch.arguments
         sandboxed = command(
             root,
-            ["/usr/bin/skopeo", *options, name, *authentication, *rest],
+            [*SKOPEO, name, *authentication, *rest],
             show=Show(readable=readable, writable={OUT_PLACE: fetch.out} if fetch.out else {}),
             network=True,
             env=ENVIRONMENT,
@@ -172,7 +179,7 @@ class FetchSandbox:
             *NAMESPACES,
             *(sys.executable, "-I", "-S", fetch_launcher.__file__),
             *(str(control), str(fetch.max_bytes)),
-            *(f"{address}:{port}" for address, port in listeners),
+            *(f"[{address}]:{port}" for address, port in listeners),
             *("--", *sandboxed),
         ]
 
@@ -204,7 +211,7 @@ def loopback_targets(configured: Iterable[Endpoint]) -> list[tuple[Endpoint, End
     for host, port in sorted(configured):
         address = "127.0.0.1" if host == "localhost" else host
         try:
-            is_loopback = IPv4Address(address).is_loopback
+            is_loopback = ip_address(address).is_loopback
         except ValueError:
             continue
         if is_loopback and (address, port) != SOCKS_ADDRESS:

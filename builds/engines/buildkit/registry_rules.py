@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -15,6 +16,17 @@ HUB = "docker.io"
 HUB_ALIASES = {"index.docker.io", "registry-1.docker.io"}
 ANY_DEPTH = "**"
 MAX_ALLOWED_SHOWN = 10
+PATTERN = re.compile(
+    r"\*\*|(?P<host>[A-Za-z0-9.*-]+(?::[0-9*]+)?)(?:/[a-z0-9._*-]+)+(?::[A-Za-z0-9_.*-]+)?",
+    re.ASCII,
+)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it can cover a reference: those begin with a host."""
+    match = PATTERN.fullmatch(text)
+    host = match["host"] if match else None
+    return match is not None and (host is None or host == "localhost" or bool({*host} & {*".:*"}))
 
 
 def matches(pattern: str, reference: str) -> bool:

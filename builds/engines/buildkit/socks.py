@@ -93,12 +93,12 @@ class EgressProxy:
     def serve(self, control: socket.socket, targets: Sequence[Endpoint | None]) -> None:
         """Take the listeners that come over `control`, one for each target, and serve them.
 
-        A target of None is the SOCKS5 proxy. Returns at once; `close` ends it.
+        A target of None is the SOCKS5 proxy. Returns at once; `close` ends it, and `control`.
         """
         self._spawn(self._listen, control, targets)
 
     def close(self) -> None:
-        """End every connection. Threads that wait for a name to resolve end by themselves."""
+        """End all listeners and connections. Threads that resolve a name end by themselves."""
         self._closing.set()
         self._end_connections()
         until = time.monotonic() + CLOSE_SECONDS
@@ -116,9 +116,11 @@ class EgressProxy:
 
     def _listen(self, control: socket.socket, targets: Sequence[Endpoint | None]) -> None:
         with suppress(OSError), ExitStack() as stack:
+            stack.enter_context(self._tracked(control))
             control.settimeout(HANDSHAKE_SECONDS)
             _, numbers, _, _ = socket.recv_fds(control, 1, len(targets))
-            listeners = [stack.enter_context(socket.socket(fileno=each)) for each in numbers]
+            made = [socket.socket(fileno=each) for each in numbers]
+            listeners = [stack.enter_context(self._tracked(each)) for each in made]
             if len(listeners) != len(targets):
                 return
             selector = stack.enter_context(selectors.DefaultSelector())

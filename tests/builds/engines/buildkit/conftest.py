@@ -1,19 +1,25 @@
 """Base images fetched for real: skopeo of an engine root, and registries on loopback."""
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from builds.build_spec import Base
 from builds.engines.buildkit.base_fetch import BaseHold, Events, T
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
+from builds.engines.sandbox.programs import Show, command
 from builds.engines.sandbox.settings import EngineSettings
+from builds.process import start
 from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, scripted_registry
+from tests.registry import CONFIG, free_port
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +109,43 @@ def fetcher(tmp_path: Path, engine_root: Path, registry: ScriptedRegistry) -> It
     )
     with made.hold:
         yield made
+
+
+@contextmanager
+def real_registry(engine_root: Path, folder: Path) -> Iterator[str]:
+    """The engine root's docker-registry on loopback; its `host:port`."""
+    port = free_port()
+    blobs = folder / "registry"
+    blobs.mkdir()
+    config = folder / "registry.yml"
+    config.write_text(CONFIG.format(root="/registry", port=port))
+    argv = command(
+        engine_root,
+        ["/usr/bin/docker-registry", "serve", "/registry.yml"],
+        show=Show(readable={"/registry.yml": config}, writable={"/registry": blobs}),
+        network=True,
+        env={},
+    )
+    with start(argv, log=folder / "registry.log"):
+        until = time.monotonic() + 30
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/v2/")
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < until, (folder / "registry.log").read_text()
+                time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+
+
+def push(address: str, source: ScriptedRegistry, tag: str) -> None:
+    """Put an image of the scripted registry into a real one."""
+    to = f"http://{address}/v2/team/base"
+    with httpx.Client() as client:
+        for digest, data in source.blobs.items():
+            place = client.post(f"{to}/blobs/uploads/").raise_for_status().headers["Location"]
+            where = httpx.URL(place).copy_merge_params({"digest": digest})
+            client.put(where, content=data).raise_for_status()
+        kind, data = source.manifests[tag]
+        headers = {"Content-Type": kind}
+        client.put(f"{to}/manifests/{tag}", content=data, headers=headers).raise_for_status()

@@ -106,7 +106,7 @@ class ScriptedRegistry:
             ],
         }
         change(manifest)
-        return self.put(manifest["mediaType"], manifest, tag)
+        return self.put(str(manifest["mediaType"]), manifest, tag)
 
     def index(self, tag: str, entries: list[tuple[Descriptor, str]]) -> Descriptor:
         manifests = []

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_what_a_server_says_is_not_passed_on(fetcher: Fetcher, registry: Scripte
     secret = "s3cret-of-the-metadata-service"
     for status in (200, 400, 401, 404, 500):
         body = f'{{"errors":[{{"code":"X","message":"{secret}"}}],"Token":"{secret}"}}'.encode()
-        registry.handlers["/manifests/1"] = lambda r, s=status, b=body: send(r, b, status=s)
+        registry.handlers["/manifests/1"] = partial(send, body=body, status=status)
         assert secret not in refusal(fetcher, registry.reference())
         assert secret not in fetcher.said
 
@@ -191,7 +192,7 @@ def test_a_registry_that_falls_silent_is_given_up(
     over = threading.Event()
     registry.image()
     path = "/manifests/1" if what == "manifest" else list(registry.blobs)[1]
-    registry.handlers[path] = lambda _: over.wait(30)
+    registry.handlers[path] = lambda _: None if over.wait(30) else None
     fetcher.configure(base_timeout_seconds=1.5)
     try:
         said = refusal(fetcher, registry.reference())

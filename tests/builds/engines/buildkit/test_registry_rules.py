@@ -6,7 +6,12 @@ import pytest
 
 from builds.engines.base import EngineBroken
 from builds.engines.buildkit.image_manifest import NotUsable
-from builds.engines.buildkit.registry_rules import RegistryRules, matches, split_reference
+from builds.engines.buildkit.registry_rules import (
+    RegistryRules,
+    is_pattern,
+    matches,
+    split_reference,
+)
 from builds.engines.sandbox.settings import EngineSettings
 
 
@@ -36,6 +41,28 @@ def rules(**values: Any) -> RegistryRules:
 )
 def test_patterns(pattern: str, reference: str, *, covers: bool) -> None:
     assert matches(pattern, reference) is covers
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("docker.io/library/*", True),
+        ("r.test:5000/team/**", True),
+        ("localhost/a", True),
+        ("docker.io/library/python:3.*", True),
+        ("**", True),
+        ("*.test/**", True),
+        ("python", False),
+        ("library/python", False),
+        ("docker.io", False),
+        ("https://docker.io/a", False),
+        ("docker.io/A", False),
+        ("docker.io/a@sha256:0", False),
+        ("", False),
+    ],
+)
+def test_patterns_that_fit_no_image_are_known(text: str, *, fits: bool) -> None:
+    assert is_pattern(text) is fits
 
 
 def test_a_port_is_no_tag() -> None:
