@@ -14,6 +14,9 @@ from builds.logs.lines import since_1970
 STEPS_KEPT = 1_000
 """More steps are built all the same, but have no facts kept."""
 STEP_CHARACTERS = 300
+CONTINUED = "continued"
+CONTINUED_CHARACTERS = 60
+"""Of the instruction in a heading that only reminds of it."""
 State = Literal["waiting", "running", "cached", "succeeded", "failed", "cancelled"]
 StepTimes = tuple[State, int | None, int | None]
 """State, begin and end in microseconds since 1970."""
@@ -61,7 +64,10 @@ class StepStates:
         stage = self._steps[number].stage
         where = f"[{stage}] " if stage else ""
         mark = f" ({note})" if note else ""
-        return f"STEP {number}/{self.total}{mark}: {where}{self._texts[number]}"
+        text = self._texts[number]
+        if note == CONTINUED and len(text) > CONTINUED_CHARACTERS:
+            text = text[: CONTINUED_CHARACTERS - 1] + "…"
+        return f"STEP {number}/{self.total}{mark}: {where}{text}"
 
     def begin(self, number: int, at: datetime, *, cached: bool = False) -> list[int]:
         """Notes that a step runs, or need not; returns the steps that begin with it, in order."""

@@ -18,7 +18,7 @@ from builds.logs.masking import Masker
 from builds.logs.segments import Segments
 from builds.logs.spool import Spool
 from builds.logs.step_lines import StepLines
-from builds.logs.steps import StepStates
+from builds.logs.steps import CONTINUED, StepStates
 from builds.logs.store import CHUNK_LINES, append, size_of, store_steps
 from builds.models import Build
 
@@ -136,7 +136,7 @@ class LogWriter:
         return LogLine(stream="stdout", text=text, at=timezone.now(), step=step, heading=True)
 
     def _continued(self, step: int) -> LogLine:
-        return self._heading(step, "continued")
+        return self._heading(step, CONTINUED)
 
     def _end_output(self, step: int | None) -> None:
         if (output := self._outputs.pop(step, None)) is not None:

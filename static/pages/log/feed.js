@@ -14,7 +14,7 @@ export class Feed {
   #lost = false;
   #soon = null;
 
-  /** `on` has lines(attempt, first, lines), status(message), done(message) and state(text). */
+  /** `on` has lines(attempt, first, lines, headings), status(message), done(message) and state(text). */
   constructor(image, cursor, on) {
     Object.assign(this, { image, cursor, on });
     this.#connect();
@@ -74,7 +74,7 @@ export class Feed {
       const message = JSON.parse(event.data);
       this.#heard();
       if (message.type === "lines") {
-        this.on.lines(message.attempt, message.first, message.lines);
+        this.on.lines(message.attempt, message.first, message.lines, message.headings ?? []);
         this.cursor = message.next;
         unsaid += event.data.length;
         if (unsaid >= ACK_CHARACTERS || performance.now() - said >= ACK_EACH) acknowledge();
@@ -98,7 +98,8 @@ export class Feed {
     source.onmessage = (event) => {
       const { log, offset } = JSON.parse(event.data);
       const line = [log.log_type, log.log, Date.parse(log.ts) * 1000, log.step ?? null];
-      this.on.lines(Number(offset.split(":")[0]), log.line, [line]);
+      const headings = log.heading ? [[log.step, log.line, log.log, line[2]]] : [];
+      this.on.lines(Number(offset.split(":")[0]), log.line, [line], headings);
       this.cursor = offset;
     };
     source.addEventListener("done", (event) => {

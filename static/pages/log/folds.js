@@ -1,15 +1,17 @@
-// Which lines have a row: steps open and fold, and the first line of each is its heading.
+// Which lines have a row: steps open and fold, and the first line of each is its heading. A step that
+// was interrupted by another goes on under a heading of its own.
 
 export class Folds {
-  steps = []; // { step, first, text, folded }, by first
+  steps = []; // { attempt, step, first, text, folded, continued }, by first
   #starts = []; // runs of lines without a row: the line before, how many, and how many before that
   #total = 0;
 
   /** A heading at a line. Known ones change nothing. */
-  add(first, step, text) {
+  add(first, attempt, step, text) {
     const last = this.steps.at(-1);
     if (last && first <= last.first) return;
-    this.steps.push({ step, first, text, folded: false });
+    const continued = this.steps.some((each) => each.step === step && each.attempt === attempt);
+    this.steps.push({ attempt, step, first, text, folded: false, continued });
   }
 
   /** `gaps` are further lines that have no row: [from, to) pairs. */
@@ -56,8 +58,9 @@ export class Folds {
     return this.steps.findLast((each) => each.first <= line);
   }
 
-  end(step) {
-    return this.steps[this.steps.indexOf(step) + 1]?.first ?? this.#total;
+  /** The line after the last of a step's, which another step follows. */
+  next(step) {
+    return this.steps[this.steps.indexOf(step) + 1].first;
   }
 
   /** Opens what hides a line; says whether anything did. */

@@ -1,6 +1,7 @@
 // One line as an element. All text goes in as text: nothing that was logged is ever markup.
 
 import { pieces } from "./ansi.js";
+import { show } from "./steps.js";
 import { duration } from "../times.js";
 
 function element(name, className, text) {
@@ -10,7 +11,7 @@ function element(name, className, text) {
   return made;
 }
 
-/** `look`: { number, heading, seconds, marked, error, hit, search, times, began, on } */
+/** `look`: { number, heading, fact, seconds, stray, marked, error, hit, search, times, began, on } */
 export function row(line, look) {
   const made = element("div", "row");
   made.dataset.line = look.number;
@@ -29,12 +30,26 @@ export function row(line, look) {
   }
   if (look.heading) {
     made.classList.add("heading");
+    made.classList.toggle("continued", look.heading.continued);
     made.append(toggle(look));
+    if (look.fact) made.append(hidden(element("span", "sign")));
+  } else if (look.stray) {
+    const stray = element("span", "stray", look.stray);
+    stray.title = `Of step ${look.stray}`;
+    made.append(stray);
   }
   const text = element("span", "text");
   write(text, pieces(line[1]), look.search);
   made.append(text);
-  if (look.heading && look.seconds !== null) made.append(element("span", "took", duration(look.seconds)));
+  if (look.heading && look.fact) {
+    made.append(element("span", "took"));
+    show(made, look.fact, look.heading.continued);
+  } else if (look.heading && look.seconds !== null) made.append(element("span", "took", duration(look.seconds)));
+  return made;
+}
+
+function hidden(made) {
+  made.setAttribute("aria-hidden", "true"); // words behind the heading say the same
   return made;
 }
 
@@ -42,7 +57,7 @@ function toggle({ heading, on }) {
   const button = element("button", "toggle", heading.folded ? "▸" : "▾");
   button.type = "button";
   button.setAttribute("aria-expanded", String(!heading.folded));
-  button.setAttribute("aria-label", `Step ${heading.step}`);
+  button.setAttribute("aria-label", `Step ${heading.step}${heading.continued ? ", continued" : ""}`);
   button.addEventListener("click", () => on.toggle(heading));
   return button;
 }

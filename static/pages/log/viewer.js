@@ -7,9 +7,11 @@ import { Marks } from "./marks.js";
 import { row } from "./row.js";
 import { Scroller } from "./scroller.js";
 import { firstError } from "./search.js";
+import { show, Steps } from "./steps.js";
 
 export class Viewer {
   folds = new Folds();
+  steps = new Steps();
   marks = new Marks();
   following = false;
   live = false;
@@ -42,7 +44,8 @@ export class Viewer {
   async open() {
     const wanted = this.marks.range?.from ?? 0;
     const found = await this.lines.load(this.attempt, wanted, { steps: true });
-    for (const [step, first, text, at] of found.steps ?? []) this.#step(first, step, text, at);
+    this.steps.load(this.attempt, found.step_list);
+    for (const [step, first, text, at] of found.steps ?? []) this.#step(this.attempt, first, step, text, at);
     this.#began = this.folds.steps.length ? this.#stepStarts.get(this.folds.steps[0].first) : (found.lines[0]?.[2] ?? 0);
     this.live = !found.ended;
     if (found.state === "failed" && found.ended) await this.#showFailure(found.total);
@@ -58,8 +61,12 @@ export class Viewer {
 
   #feed(cursor) {
     this.feed = new Feed(this.lines.image, cursor, {
-      lines: (attempt, first, lines) => this.#came(attempt, first, lines),
-      status: (message) => this.on.status(message),
+      lines: (attempt, first, lines, headings) => this.#came(attempt, first, lines, headings),
+      status: (message) => {
+        this.steps.update(message.attempt, message.step_states);
+        this.#showSteps();
+        this.on.status(message);
+      },
       state: (text) => this.on.state(text),
       done: async (message) => {
         this.live = false;
@@ -72,9 +79,9 @@ export class Viewer {
   async #ended(message) {
     const { attempt, total } = this.lines.last;
     const found = await this.lines.load(attempt, Math.max(0, total - 1), { steps: true });
-    for (const [step, first, text, at] of found.steps ?? []) {
-      this.#step(this.lines.number(attempt, first), step, text, at);
-    }
+    this.steps.load(attempt, found.step_list);
+    for (const [step, first, text, at] of found.steps ?? []) this.#step(attempt, first, step, text, at);
+    this.#showSteps();
     if ((message.state ?? found.state) === "failed") {
       await this.#showFailure(this.lines.total, { fold: false });
       if (this.following && this.error !== null) this.show(this.error);
@@ -87,31 +94,44 @@ export class Viewer {
 
   /** The failed step opens, the others fold, and its first error is marked. */
   async #showFailure(total, { fold = true } = {}) {
-    const step = this.folds.steps.at(-1);
     const { attempt, start } = this.lines.last;
-    const from = step ? step.first + 1 : start;
-    if (fold) for (const each of this.folds.steps) each.folded = each !== step;
-    const own = await firstError(this.lines, attempt, from - start, total - start);
-    this.error = own === null ? total - 1 : start + own;
+    const last = this.folds.steps.at(-1);
+    const failed = this.steps.failed(attempt) ?? last?.step;
+    const open = this.folds.steps.filter((each) => each.attempt === attempt && each.step === failed);
+    if (fold) for (const each of this.folds.steps) each.folded = !open.includes(each);
+    const spans = open.map((each) => [each.first + 1, each === last ? total : this.folds.next(each)]);
+    if (!spans.length) spans.push([start, total]);
+    const own = await firstError(this.lines, attempt, spans.map((each) => each.map((line) => line - start)));
+    this.error = own === null ? spans.at(-1)[1] - 1 : start + own;
   }
 
-  #came(attempt, first, lines) {
+  #came(attempt, first, lines, headings) {
     const before = this.lines.total;
-    const last = this.folds.steps.at(-1)?.step ?? 0;
     this.lines.put(attempt, first, lines);
-    const start = this.lines.number(attempt, first);
-    let step = attempt === this.lines.parts[0].attempt || first > 0 ? last : 0;
-    lines.forEach(([, text, at, own], index) => {
-      if (!this.#began) this.#began = at;
-      if (own && own !== step) this.#step(start + index, (step = own), text, at);
-    });
+    if (!this.#began) this.#began = lines[0]?.[2] ?? 0;
+    for (const [step, own, text, at] of headings) this.#step(attempt, own, step, text, at);
     this.#fresh += this.lines.total - before;
     this.#drawAgain();
   }
 
-  #step(first, step, text, at) {
-    this.folds.add(first, step, text);
+  /** A heading, at a line of an attempt. */
+  #step(attempt, own, step, text, at) {
+    const first = this.lines.number(attempt, own);
+    this.folds.add(first, attempt, step, text);
     this.#stepStarts.set(first, at);
+  }
+
+  /** What headings say of their steps, without drawing them anew: somebody may be at their buttons. */
+  #showSteps() {
+    for (const heading of this.scroller.box.querySelectorAll(".heading")) {
+      const found = this.folds.heading(Number(heading.dataset.line) - 1);
+      const fact = found && this.#fact(found);
+      if (fact && heading.querySelector(".sign")) show(heading, fact, found.continued);
+    }
+  }
+
+  #fact({ attempt, step }) {
+    return this.steps.of(attempt, step);
   }
 
   /** Once a frame, however much comes. */
@@ -145,10 +165,14 @@ export class Viewer {
 
   #row(at) {
     const number = this.folds.line(at);
-    const heading = this.folds.heading(number);
-    return row(this.lines.at(number), {
+    const step = this.folds.of(number);
+    const heading = step?.first === number ? step : undefined;
+    const line = this.lines.at(number);
+    return row(line, {
       number: number + 1,
       heading,
+      fact: heading && this.#fact(heading),
+      stray: line?.[3] && line[3] !== step?.step ? line[3] : null,
       seconds: heading ? this.#seconds(heading) : null,
       marked: this.marks.has(number),
       error: number === this.error,

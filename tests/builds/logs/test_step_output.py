@@ -450,6 +450,12 @@ def test_settled_times_of_nothing_are_nothing() -> None:
     assert settled_times([], "failed", START) == []
 
 
+def test_a_heading_that_only_reminds_is_short() -> None:
+    known = StepStates([step(1, "RUN " + "x" * 400)])
+    assert known.heading(1) == f"STEP 1/1: RUN {'x' * 296}"
+    assert known.heading(1, "continued") == f"STEP 1/1 (continued): RUN {'x' * 55}…"
+
+
 # Any interleaving.
 
 _events = st.lists(
