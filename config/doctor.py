@@ -1,7 +1,7 @@
 """Looks at a machine from the kernel to the registry: what is there, what is wrong, what to do.
 
-What is wrong with building is the engine's to say, and of the rest `config.health`'s; added here
-is only what was seen.
+The engine says what it lacks, and a real build shows whether that is all. `config.health` says what
+else does not answer. Added here is what was seen.
 """
 
 import os
@@ -10,6 +10,7 @@ import pwd
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -18,13 +19,24 @@ from django.db import DatabaseError, connection
 
 from builds import actors  # noqa: F401  (declares the queue)
 from builds.conf import BuildSettings, build_settings
+from builds.engine_root import NoEngineRoot
 from builds.engines.sandbox.limits import hierarchies
 from builds.engines.sandbox.networks import TUN
 from builds.machine import programs
 from builds.own_engine import engine
-from config import health, setup
+from builds.trial_build import TrialFailed, try_build
+from config import health, setup, updates
 
 GIB = 1024**3
+OLD_DAYS = 30
+MOST_NAMES = 8
+SYSCTL = Path("/proc/sys")
+NAMESPACE_SETTINGS = (
+    ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
+    ("kernel/unprivileged_userns_clone", "0", "1"),
+    ("user/max_user_namespaces", "0", "65536"),
+)
+"""The setting, the value that forbids user namespaces, and one that allows them."""
 HINTS = {
     "database": "look at DATABASE_URL, and whether PostgreSQL runs and lets this machine in",
     "queue": "look at REDIS_URL, and whether Redis runs and lets this machine in",
@@ -54,6 +66,7 @@ def look() -> Iterator[Finding]:
     config = build_settings()
     yield from _settings()
     yield from _kernel()
+    yield from _engine_root(config)
     found = ", ".join(f"{name} {version}" for name, version in programs(config).items())
     yield Finding(part="programs", saw=found)
     yield from _user(config)
@@ -82,7 +95,45 @@ def _kernel() -> Iterator[Finding]:
     saw.append(f"{TUN} is there" if Path(TUN).exists() else f"no {TUN}")
     groups = sorted(name for each in hierarchies() for name in each.controllers)
     saw.append(f"control groups for {', '.join(groups)}" if groups else "no control groups to use")
+    saw.append("loop devices" if Path("/dev/loop-control").exists() else "no loop devices")
     yield Finding(part="kernel", saw="; ".join(saw))
+    yield from _user_namespaces()
+
+
+def _user_namespaces() -> Iterator[Finding]:
+    """Settings that forbid what every sandbox is made of."""
+    for name, forbidding, allowing in NAMESPACE_SETTINGS:
+        with suppress(OSError):
+            if (SYSCTL / name).read_text().strip() == forbidding:
+                dotted = name.replace("/", ".")
+                hint = f"sysctl -w {dotted}={allowing}, and the same in a file of /etc/sysctl.d"
+                saw = f"{dotted} is {forbidding}: no user namespaces for unprivileged users"
+                yield Finding(part="kernel", saw=saw, hint=hint)
+
+
+def _engine_root(config: BuildSettings) -> Iterator[Finding]:
+    root = config.engine_root
+    try:
+        made_at, packages = root.made_at(), root.packages()
+    except NoEngineRoot as problem:
+        yield Finding(part="packages", saw=str(problem), hint="`make engine`", fatal=True)
+        return
+    days = (datetime.now(UTC) - made_at).days
+    saw = f"engine root of {made_at:%Y-%m-%d}, {len(packages)} packages of Debian 13"
+    try:
+        newer = updates.find(config)
+    except updates.NotKnown as problem:
+        # Then its age is all that can be said.
+        old = days >= OLD_DAYS
+        hint = f"it is {days} days old: `make engine` renews it" if old else ""
+        yield Finding(part="packages", saw=f"{saw}; newer versions: {problem}", hint=hint)
+        return
+    if not newer:
+        yield Finding(part="packages", saw=f"{saw}, none of them with a newer version")
+        return
+    names = ", ".join(newer[:MOST_NAMES]) + (", …" if len(newer) > MOST_NAMES else "")
+    hint = f"`make engine` renews it: Debian has newer versions of {names}"
+    yield Finding(part="packages", saw=f"{saw}, {len(newer)} of them out of date", hint=hint)
 
 
 def _user(config: BuildSettings) -> Iterator[Finding]:
@@ -103,8 +154,16 @@ def _engine(config: BuildSettings) -> Iterator[Finding]:
     problems = engine().problems()
     for each in problems:
         yield Finding(part="engine", saw=each.text, hint=each.hint, fatal=each.fatal)
-    if not any(each.fatal for each in problems):
-        yield Finding(part="engine", saw=f"{config.engine} builds behind its wall")
+    if any(each.fatal for each in problems):
+        return
+    try:
+        seconds = try_build(engine(), config)
+    except TrialFailed as problem:
+        saw = f"{config.engine} did not build a tiny image: {problem}"
+        hint = "what is noted above may be the cause; the log of `make up` may say more"
+        yield Finding(part="engine", saw=saw, hint=hint, fatal=True)
+    else:
+        yield Finding(part="engine", saw=f"{config.engine} built a tiny image in {seconds:.1f} s")
 
 
 def _migrations() -> Iterator[Finding]:
@@ -133,10 +192,7 @@ def _servers(config: BuildSettings) -> Iterator[Finding]:
 
 
 def _registry_to_come(config: BuildSettings) -> Finding:
-    if "docker-registry" in programs(config):
-        return Finding(part="registry", saw=f"starts with Slipway, at {config.registry}")
-    hint = "apt-get install docker-registry, or name another one in SLIPWAY_REGISTRY"
-    return Finding(part="registry", saw="docker-registry is missing", hint=hint, fatal=True)
+    return Finding(part="registry", saw=f"starts with Slipway, at {config.registry}")
 
 
 def _where(part: str, config: BuildSettings) -> str:

@@ -4,6 +4,7 @@
 # Usage: deploy/engine-root.sh            make one unless there is one with the packages named here
 #        deploy/engine-root.sh --renew    make a new one and switch to it
 #        deploy/engine-root.sh --check    print the packages that the release has in newer versions
+#        deploy/engine-root.sh --mirror   print where packages come from
 # Packages are unpacked and nothing of them is run. Needs mmdebstrap, and no root.
 set -euo pipefail
 umask 022
@@ -21,6 +22,7 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 data=${SLIPWAY_DATA_DIR:-var}
 data=${data/#\~\//$HOME/}
 roots=$data/engine-root
+present=${SLIPWAY_ENGINE_ROOT:-$roots/current}
 
 temporary=
 trap '[ -z "$temporary" ] || rm -rf "$temporary"' EXIT
@@ -140,28 +142,27 @@ make_one() {
 
 check() {
   local new
-  is_made "$roots/current" || fail "there is none; \`make engine\` makes it"
+  is_made "$present" || fail "there is none; \`make engine\` makes it"
   folder=$(mktemp -d)
   temporary=$folder
   TMPDIR=$folder bootstrap /dev/null --simulate --verbose >"$folder/log" 2>&1 ||
     { tail -n 3 "$folder/log" >&2; fail "the mirror could not be asked"; }
   new=$(awk 'FILENAME == ARGV[1] { have[$1] = $2; next }
     $1 == "Conf" { version = substr($3, 2); if (have[$2] != version) print $2, have[$2], version }' \
-    "$roots/current/packages.txt" "$folder/log")
+    "$present/packages.txt" "$folder/log")
   [ -z "$new" ] || printf '%s\n' "$new"
 }
 
-if [ -n "${SLIPWAY_ENGINE_ROOT:-}" ]; then
-  roots=$(dirname "$SLIPWAY_ENGINE_ROOT")
-  if [ "${1:-}" != --check ]; then
-    [ -e "$SLIPWAY_ENGINE_ROOT/packages.txt" ] || fail "SLIPWAY_ENGINE_ROOT=$SLIPWAY_ENGINE_ROOT: there is none"
-    exit 0
-  fi
+# Whoever names one that is shared makes it elsewhere.
+if [ -n "${SLIPWAY_ENGINE_ROOT:-}" ] && [[ ${1:-} != --check && ${1:-} != --mirror ]]; then
+  [ -e "$present/packages.txt" ] || fail "SLIPWAY_ENGINE_ROOT=$present: there is none"
+  exit 0
 fi
 case ${1:-} in
   "" | --renew) ;;
   --check) check; exit ;;
-  *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
+  --mirror) mirror=$(main_mirror); echo "${mirror%/}"; exit ;;
+  *) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
 esac
 
 if [ "${1:-}" != --renew ] && is_made "$roots/current"; then

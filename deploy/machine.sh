@@ -73,7 +73,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     printf '#!/bin/sh\nexit 101\n' >$policy
     chmod 0755 $policy
   fi
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 # Builds get their ids from the helper, which is root: this user needs no subordinate ones.
