@@ -55,12 +55,14 @@ class BaseImage:
 def base_images(engine_root: Path) -> list[BaseImage]:
     """Every base that cases name. Programs come from the engine root."""
     busybox = _busybox(engine_root)
-    bash = _bash(engine_root)
     lower = _tar({"d/": 0o755, "d/old": "old\n", "d/kept": "kept\n", "swap/": 0o755, "swap/in": "x\n"})
     upper = _tar({"d/.wh.old": "", "d/new": "new\n", ".wh.swap": ""})
     return [
         BaseImage(name="library/busybox:latest", layers=(busybox,)),
-        BaseImage(name="test/bash:1", layers=(busybox, bash)),
+        BaseImage(name="test/bash:1", layers=(busybox, _program(engine_root, "usr/bin/bash"))),
+        BaseImage(
+            name="test/setcap:1", layers=(busybox, _program(engine_root, "usr/sbin/setcap"))
+        ),
         BaseImage(name="test/full:1", layers=(busybox,), config=FULL_CONFIG),
         BaseImage(name="test/onbuild:1", layers=(busybox,), config=ONBUILD_CONFIG),
         BaseImage(name="test/whiteouts:1", layers=(busybox, lower, upper)),
@@ -114,17 +116,17 @@ def _busybox(engine_root: Path) -> bytes:
     )
 
 
-def _bash(engine_root: Path) -> bytes:
-    """bash with the libraries that its loader names."""
-    program = engine_root / "usr/bin/bash"
+def _program(engine_root: Path, path: str) -> bytes:
+    """A program as /bin/<name>, with the libraries that its loader names."""
+    program = engine_root / path
     loader = engine_root / "usr/lib64/ld-linux-x86-64.so.2"
     paths = str(engine_root / "usr/lib/x86_64-linux-gnu")
     listed = run([loader, "--library-path", paths, "--list", program], deadline=10).stdout.decode()
     libraries = [Path(each) for each in re.findall(r"=> (\S+\.so\S*)", listed)]
     return _tar(
-        {"bin/bash": (program.read_bytes(), 0o755)}
+        {f"bin/{program.name}": (program.read_bytes(), 0o755)}
         | {"lib64/ld-linux-x86-64.so.2": (loader.read_bytes(), 0o755)}
-        | {f"lib64/{each.name}": (each.read_bytes(), 0o755) for each in libraries}
+        | {f"lib/{each.name}": (each.read_bytes(), 0o755) for each in libraries}
     )
 
 

@@ -91,6 +91,8 @@ def _fits(tree: Tree, path: str, entry: Entry, key: str, value: Any) -> bool:
             return entry.kind == "link" and entry.target == value
         case "same_as":
             return value != path and value in names_of(tree, path)
+        case "same_content_as":
+            return value in tree and entry.content == tree[value].content
         case "mode" | "owner" | "kind":
             return bool(getattr(entry, key) == value)
         case "mtime":

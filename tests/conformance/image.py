@@ -73,18 +73,20 @@ def read_image(layout: Path) -> Image:
     manifest = _manifest(layout, _json(layout / "index.json"))
     config = _json(_blob(layout, manifest["config"]["digest"]))
     tree: Tree = {}
-    for layer in manifest["layers"]:
+    # `null` in an image without layers.
+    layers = manifest["layers"] or []
+    for layer in layers:
         apply_layer(tree, _blob(layout, layer["digest"]))
     history = [
         ("(empty) " if each.get("empty_layer") else "") + str(each.get("created_by", ""))
-        for each in config.get("history", [])
+        for each in config.get("history") or []
     ]
     return Image(
         tree=tree,
         config=config.get("config") or {},
         platform=f"{config['os']}/{config['architecture']}",
         history=history,
-        layers=len(manifest["layers"]),
+        layers=len(layers),
     )
 
 
