@@ -1,0 +1,1 @@
+"""What a Dockerfile builds here: as its reference promises, and as a plain `docker build` does."""
