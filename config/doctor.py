@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection
 from builds import actors  # noqa: F401  (declares the queue)
 from builds.conf import BuildSettings, build_settings
 from builds.engine_root import NoEngineRoot
-from builds.engines.sandbox.limits import hierarchies
+from builds.engines.sandbox.helper import Helper, HelperError
 from builds.engines.sandbox.networks import TUN
 from builds.machine import programs
 from builds.own_engine import engine
@@ -93,7 +93,9 @@ def _kernel() -> Iterator[Finding]:
         known = Path("/proc/filesystems").read_text().split()
         saw.append("overlay" if "overlay" in known else "no overlay yet (a module may bring it)")
     saw.append(f"{TUN} is there" if Path(TUN).exists() else f"no {TUN}")
-    groups = sorted(name for each in hierarchies() for name in each.controllers)
+    groups: list[str] = []
+    with suppress(HelperError):
+        groups = sorted(Helper(build_settings().data_dir / "run/helper.sock").info().limits)
     saw.append(f"control groups for {', '.join(groups)}" if groups else "no control groups to use")
     saw.append("loop devices" if Path("/dev/loop-control").exists() else "no loop devices")
     yield Finding(part="kernel", saw="; ".join(saw))

@@ -55,14 +55,14 @@ class BaseImage:
 def base_images(engine_root: Path) -> list[BaseImage]:
     """Every base that cases name. Programs come from the engine root."""
     busybox = _busybox(engine_root)
-    lower = _tar({"d/": 0o755, "d/old": "old\n", "d/kept": "kept\n", "swap/": 0o755, "swap/in": "x\n"})
+    lower = _tar(
+        {"d/": 0o755, "d/old": "old\n", "d/kept": "kept\n", "swap/": 0o755, "swap/in": "x\n"}
+    )
     upper = _tar({"d/.wh.old": "", "d/new": "new\n", ".wh.swap": ""})
     return [
         BaseImage(name="library/busybox:latest", layers=(busybox,)),
         BaseImage(name="test/bash:1", layers=(busybox, _program(engine_root, "usr/bin/bash"))),
-        BaseImage(
-            name="test/setcap:1", layers=(busybox, _program(engine_root, "usr/sbin/setcap"))
-        ),
+        BaseImage(name="test/setcap:1", layers=(busybox, _program(engine_root, "usr/sbin/setcap"))),
         BaseImage(name="test/full:1", layers=(busybox,), config=FULL_CONFIG),
         BaseImage(name="test/onbuild:1", layers=(busybox,), config=ONBUILD_CONFIG),
         BaseImage(name="test/whiteouts:1", layers=(busybox, lower, upper)),
@@ -79,7 +79,11 @@ def write_layout(image: BaseImage, folder: Path) -> None:
     def put(data: bytes, media: str) -> dict[str, Any]:
         digest = hashlib.sha256(data).hexdigest()
         (blobs / digest).write_bytes(data)
-        return {"mediaType": f"application/vnd.oci.image.{media}", "digest": f"sha256:{digest}", "size": len(data)}
+        return {
+            "mediaType": f"application/vnd.oci.image.{media}",
+            "digest": f"sha256:{digest}",
+            "size": len(data),
+        }
 
     config = {
         "architecture": image.architecture,
@@ -90,7 +94,9 @@ def write_layout(image: BaseImage, folder: Path) -> None:
             "type": "layers",
             "diff_ids": ["sha256:" + hashlib.sha256(each).hexdigest() for each in image.layers],
         },
-        "history": [{"created_by": "base", "created": "2017-07-14T02:40:00Z"} for _ in image.layers],
+        "history": [
+            {"created_by": "base", "created": "2017-07-14T02:40:00Z"} for _ in image.layers
+        ],
     }
     manifest = {
         "schemaVersion": 2,

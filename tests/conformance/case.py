@@ -147,7 +147,11 @@ def write_context(case: Case, folder: Path) -> None:
     """Write the context of a case, and nothing of its Dockerfile, into an empty folder."""
     folder.mkdir()
     for name, entry in case.context.items():
-        _write(folder / name, name.endswith("/"), {"content": entry} if isinstance(entry, str) else entry)
+        _write(
+            folder / name,
+            name.endswith("/"),
+            {"content": entry} if isinstance(entry, str) else entry,
+        )
     for each in [folder, *folder.rglob("*")]:
         os.utime(each, (CONTEXT_TIME, CONTEXT_TIME), follow_symlinks=False)
 
@@ -168,7 +172,7 @@ def _content(entry: dict[str, Any]) -> bytes:
     if "base64" in entry:
         return base64.b64decode(entry["base64"])
     if "archive" in entry:
-        random = Random(0).randbytes(entry.get("random", 0))  # noqa: S311
+        random = Random(0).randbytes(entry.get("random", 0))
         members = {name: text.encode() for name, text in entry.get("members", {}).items()}
         whole = _archive(entry["archive"], members | ({"random": random} if random else {}))
         return whole[: entry.get("keep")]

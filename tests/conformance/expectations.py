@@ -55,7 +55,9 @@ def _unmet_output(case: Case, result: Result) -> Iterator[str]:
 
 def _unmet_image(case: Case, image: Image) -> Iterator[str]:
     for name, wanted in case.files.items():
-        yield from _unmet_file(image.tree, name, {"content": wanted} if isinstance(wanted, str) else wanted)
+        yield from _unmet_file(
+            image.tree, name, {"content": wanted} if isinstance(wanted, str) else wanted
+        )
     for folder, wanted in case.listing.items():
         prefix = folder.rstrip("/") + "/"
         got = sorted(name.removeprefix(prefix) for name in image.tree if name.startswith(prefix))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builds.process import CLEAN_ENV, Finished, run, start
+from builds.process import Finished, run, start
 from tests.conformance.bases import base_images, write_layout
 from tests.conformance.case import Case, write_context
 from tests.conformance.image import read_image
@@ -66,9 +66,7 @@ class PlainDocker:
         text = ended.stderr.decode(errors="replace")
         if ended.exit_code == 0:
             return Result(image=read_image(place / "out/image"), output=text)
-        return Result(
-            output=text, told=text, exit_code=_exit_code(text), line=_failing_line(text)
-        )
+        return Result(output=text, told=text, exit_code=_exit_code(text), line=_failing_line(text))
 
     def _buildx(self, place: Path, case: Case) -> Finished:
         options = case.options
@@ -103,7 +101,10 @@ def running_docker(engine_root: Path, folder: Path) -> Iterator[PlainDocker]:
         (folder / "bases" / str(number) / "name").write_text(image.name)
     (folder / "start").write_text(START)
     log = folder / "dockerd.log"
-    with _control_group(folder.name) as group, start(_daemon(engine_root, folder, group), log=log) as daemon:
+    with (
+        _control_group(folder.name) as group,
+        start(_daemon(engine_root, folder, group), log=log) as daemon,
+    ):
         docker = PlainDocker(engine_root=engine_root, folder=folder)
         until = time.monotonic() + START_SECONDS
         while "API listen on" not in log.read_text():
@@ -127,7 +128,12 @@ def _daemon(engine_root: Path, folder: Path, group: Path) -> Sequence[str]:
 
 def _programs(engine_root: Path) -> list[str]:
     """bwrap's arguments for a file system that holds the engine root's programs only."""
-    links = [("usr/bin", "/bin"), ("usr/sbin", "/sbin"), ("usr/lib", "/lib"), ("usr/lib64", "/lib64")]
+    links = [
+        ("usr/bin", "/bin"),
+        ("usr/sbin", "/sbin"),
+        ("usr/lib", "/lib"),
+        ("usr/lib64", "/lib64"),
+    ]
     return [
         *("--ro-bind", str(engine_root / "usr"), "/usr"),
         *("--ro-bind", str(engine_root / "etc"), "/etc"),

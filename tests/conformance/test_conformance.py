@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.conformance.case import Case
+from tests.conformance.case import Case, load_cases
 from tests.conformance.expectations import unmet
 from tests.conformance.generated import generated_cases
-from tests.conformance.case import load_cases
 from tests.conformance.plain_docker import PlainDocker
 
 CASES = [*load_cases(), *generated_cases()]

@@ -1,4 +1,4 @@
-"""What engine tests stand on: a registry, a base image in it, a helper, an engine, and its specs."""
+"""What engine tests need: a registry with a base image, a helper, an engine, and build specs."""
 
 import os
 import shutil

@@ -114,7 +114,10 @@ def test_a_full_cache_is_the_verdict_disk(text: str, full: int) -> None:
 
 
 def test_a_parse_error_has_its_line_once() -> None:
-    text = f"{SNIPPET}ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)\n"
+    text = (
+        f"{SNIPPET}ERROR: failed to solve: dockerfile parse error on line 2: "
+        "unknown instruction: RUNN (did you mean RUN?)\n"
+    )
     failure = judge(text, step=None)
     assert str(failure) == "Dockerfile line 2: unknown instruction: RUNN (did you mean RUN?)"
     assert failure.code == "syntax"
@@ -123,7 +126,8 @@ def test_a_parse_error_has_its_line_once() -> None:
 def test_a_missing_source_is_named_without_our_insides() -> None:
     text = (
         f"{SNIPPET}ERROR: failed to solve: failed to compute cache key: failed to calculate "
-        'checksum of ref vl265ggiuooahc7mnvs23uaaf::vnkwm434g9eyn15g22126cv08: "/nothere": not found\n'
+        "checksum of ref vl265ggiuooahc7mnvs23uaaf::vnkwm434g9eyn15g22126cv08: "
+        '"/nothere": not found\n'
     )
     failure = judge(text, step="COPY nothere /x")
     assert str(failure) == "Dockerfile line 4: COPY nothere /x failed: /nothere does not exist."
@@ -139,10 +143,15 @@ def test_an_excluded_source_names_dockerignore() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        'process "/bin/sh -c id" did not complete successfully: unable to find user 70000: invalid argument',
-        "failed to copy file info: failed to chown /b/owner/data/buildkit/containerd-overlayfs/"
-        "cachemounts/buildkit3111138017/y: lchown /b/owner/data/buildkit/containerd-overlayfs/"
-        "cachemounts/buildkit3111138017/y: invalid argument",
+        (
+            'process "/bin/sh -c id" did not complete successfully: unable to find user 70000: '
+            "invalid argument"
+        ),
+        (
+            "failed to copy file info: failed to chown /b/owner/data/buildkit/containerd-overlayfs/"
+            "cachemounts/buildkit3111138017/y: lchown /b/owner/data/buildkit/containerd-overlayfs/"
+            "cachemounts/buildkit3111138017/y: invalid argument"
+        ),
     ],
 )
 def test_ids_above_the_range_are_said_to_be(said: str) -> None:
