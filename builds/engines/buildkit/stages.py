@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from builds.build_spec import Dockerfile, Step
-from builds.dockerfile import onbuild_positions
 from builds.engines.buildkit.bases import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
+
+
+_NUMBERED = {"ADD", "COPY", "RUN", "WORKDIR"}
 
 
 def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[str, StageSteps]:
@@ -14,7 +16,7 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
 
     A base that comes as a named context takes no number, nor does scratch.
     """
-    triggers = {each.base.context: onbuild_positions(each.config.onbuild) for each in fetched}
+    triggers = {each.base.context: _numbered(each.config.onbuild) for each in fetched}
 
     def stage(step: Step) -> str:
         return step.stage
@@ -27,6 +29,11 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
             steps=tuple(step.number for step in others if step.position is not None),
         )
     return stages
+
+
+def _numbered(triggers: Sequence[str]) -> int:
+    """How many numbers the ONBUILD triggers of a base take in a stage that starts from it."""
+    return sum(trigger.split(maxsplit=1)[0].upper() in _NUMBERED for trigger in triggers if trigger)
 
 
 def alike(dockerfile: Dockerfile) -> dict[int, tuple[int, ...]]:
