@@ -183,19 +183,26 @@ class BuildKitEngine:
         before = builder.sandbox.usage()
         if before.disk_size and before.disk_free < before.disk_size * PRUNE_BELOW:
             yield from self._prune(builder, before.disk_size // 2)
-        run = _Run(progress, before=before)
-        builder.output.begin()
-        yield from self._drive(spec, builder, fetched, run)
-        if run.exit_code == 0:
-            yield from self._said_of_memory(builder, run)
+        for tries_left in (1, 0):
+            run = _Run(progress, before=before)
+            builder.output.begin()
+            yield from self._drive(spec, builder, fetched, run)
+            if run.exit_code != 0:
+                break
+            yield from self._warn_of_kills(builder, run)
             yield from progress.finish(success=True)
             try:
                 outcome = builder.output.take(spec.work / "image")
             except LayoutError as error:
+                # buildx does not look at blobs that are there: once more, with all of them new.
                 builder.output.drop()
-                raise EngineBroken(f"The image is not whole: {error}", code="export") from error
-            lease.keep = True
-            return outcome
+                shutil.rmtree(spec.work / "image", ignore_errors=True)
+                if not tries_left:
+                    text = f"The image is not whole: {error}"
+                    raise EngineBroken(text, code="export") from error
+            else:
+                lease.keep = True
+                return outcome
         yield from progress.finish(success=False)
         failure = self._failure(spec, builder, run)
         lease.keep = isinstance(failure, BuildFailed)
@@ -243,7 +250,7 @@ class BuildKitEngine:
                 f"The image is larger than the build's disk limit of {limit} MiB.", code="disk"
             )
 
-    def _said_of_memory(self, builder: Builder, run: _Run) -> Generator[BuildEvent, None, None]:
+    def _warn_of_kills(self, builder: Builder, run: _Run) -> Generator[BuildEvent, None, None]:
         kills = builder.sandbox.usage().oom_kill - run.before.oom_kill
         if kills > 0:
             text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"

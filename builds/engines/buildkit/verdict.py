@@ -91,7 +91,8 @@ def verdict(found: Evidence, *, original: Callable[[str], str]) -> EngineError:
             code="memory",
             exit_code=_exit_code(found, reason),
         )
-    if _NO_SPACE.search(reason) or (found.disk_full and not _EXIT.search(reason)):
+    tail = found.step_tail.decode(errors="replace")
+    if _NO_SPACE.search(reason) or _NO_SPACE.search(tail) or _ended_by_full_disk(found, reason):
         return BuildFailed(
             f"{where}The disk space of this owner's builds is used up: remove files in the RUN "
             "step that makes them, or build a smaller image.",
@@ -104,6 +105,11 @@ def verdict(found: Evidence, *, original: Callable[[str], str]) -> EngineError:
     if _EXIT.search(reason) and found.step is not None:
         return _failed_run(found, reason, where)
     return _refused(found, reason, where, line)
+
+
+def _ended_by_full_disk(found: Evidence, reason: str) -> bool:
+    """A full disk may end the daemon, and then the client hears nothing but the end."""
+    return found.disk_full and not _EXIT.search(reason)
 
 
 def _failed_run(found: Evidence, reason: str, where: str) -> BuildFailed:

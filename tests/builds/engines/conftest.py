@@ -255,6 +255,14 @@ def scripted(tmp_path: Path) -> Workshop:
 
 
 @pytest.fixture
-def tuned(settings: EngineSettings) -> Callable[..., BuildKitEngine]:
+def tuned(settings: EngineSettings) -> Iterator[Callable[..., BuildKitEngine]]:
     """The real engine with other settings on the same folders."""
-    return lambda **changes: BuildKitEngine(replace(settings, **changes))
+    made: list[BuildKitEngine] = []
+
+    def tune(**changes: object) -> BuildKitEngine:
+        made.append(BuildKitEngine(replace(settings, **changes)))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield tune
+    for engine in made:
+        engine.close()
