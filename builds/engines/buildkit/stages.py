@@ -7,7 +7,6 @@ from builds.build_spec import Dockerfile, Step
 from builds.engines.buildkit.bases import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
 
-
 _NUMBERED = {"ADD", "COPY", "RUN", "WORKDIR"}
 
 
