@@ -7,6 +7,7 @@ from builds.build_spec import Dockerfile, Step
 from builds.engines.buildkit.bases import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
 
+
 _NUMBERED = {"ADD", "COPY", "RUN", "WORKDIR"}
 
 
