@@ -16,7 +16,9 @@ MOST_BYTES = 256 * 1024
 MOST_PATTERNS = 1000
 MOST_PATTERN_CHARACTERS = 1024
 
-_NAMES = ("Dockerfile.dockerignore", ".dockerignore")
+OF_DOCKERFILE = "Dockerfile.dockerignore"
+"""Read instead of `.dockerignore` where there is one."""
+_NAMES = (OF_DOCKERFILE, ".dockerignore")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -65,22 +67,54 @@ def load_dockerignore(context: Path) -> Dockerignore | None:
 
     Links are not followed. Raises DockerignoreError.
     """
-    folder = os.open(context, _FOLDER_FLAGS)
-    try:
-        for name in _NAMES:
-            data = _read(name, folder)
-            if data is not None:
-                return Dockerignore(data.decode(errors="replace"))
-    finally:
-        os.close(folder)
+    for name in _NAMES:
+        data = read_ignore_file(context, name)
+        if data is not None:
+            return Dockerignore(data.decode(errors="replace"))
     return None
 
 
-def _read(name: str, folder: int) -> bytes | None:
+def leaves_out(context: Path, path: str) -> bool:
+    """Whether the context holds a path that its ignore file keeps from the build.
+
+    Links are not followed, so that nobody learns what the host holds.
+    """
+    try:
+        rules = load_dockerignore(context)
+    except DockerignoreError:
+        return False
+    return rules is not None and rules.excludes(path) and _holds(context, path)
+
+
+def _holds(context: Path, path: str) -> bool:
+    *folders, name = normpath(path).lstrip("/").split("/")
+    folder = os.open(context, _FOLDER_FLAGS)
+    try:
+        for each in folders:
+            below = os.open(each, _FOLDER_FLAGS, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    else:
+        return name not in {".", ".."} and ".." not in folders
+    finally:
+        os.close(folder)
+
+
+def read_ignore_file(context: Path, name: str) -> bytes | None:
+    """A file at the root of an unpacked context; None where there is no plain file of that name.
+
+    Raises DockerignoreError where it is larger than MOST_BYTES.
+    """
+    folder = os.open(context, _FOLDER_FLAGS)
     try:
         descriptor = os.open(name, _FILE_FLAGS, dir_fd=folder)
     except OSError:
         return None
+    finally:
+        os.close(folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         return None

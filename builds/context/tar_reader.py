@@ -1,7 +1,7 @@
 """Reads tar archives as a stream: v7, ustar, GNU and pax headers, each checked before its content.
 
 The standard library's tarfile reads extended headers as large as they say they are and recurses
-over chains of them (docs/decisions/0017). Here no header costs more than MOST_EXTENSION_BYTES.
+over chains of them (docs/decisions/0019). Here no header costs more than MOST_EXTENSION_BYTES.
 """
 
 import re

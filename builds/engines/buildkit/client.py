@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builds.build_spec import BuildSpec
+from builds.context import OF_DOCKERFILE, DockerignoreError, read_ignore_file
+from builds.engines.base import BuildFailed
 from builds.engines.sandbox.programs import Show, command
 from builds.process import Child, start
 
@@ -46,9 +48,12 @@ def write_definition(folder: Path, spec: BuildSpec) -> None:
     (folder / "Dockerfile").write_bytes(spec.dockerfile.text.encode(errors="surrogateescape"))
     (folder / "policy.json").write_text(POLICY)
     # buildx looks for it beside the Dockerfile, which is not in the context.
-    own = spec.context / "Dockerfile.dockerignore"
-    if own.is_file() and not own.is_symlink():
-        (folder / "Dockerfile.dockerignore").write_bytes(own.read_bytes())
+    try:
+        own = read_ignore_file(spec.context, OF_DOCKERFILE)
+    except DockerignoreError as problem:
+        raise BuildFailed(f"{problem}: list folders instead of files", code="context") from problem
+    if own is not None:
+        (folder / OF_DOCKERFILE).write_bytes(own)
 
 
 def start_build(engine_root: Path, spec: BuildSpec, files: ClientFiles) -> Child:

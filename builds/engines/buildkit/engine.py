@@ -33,7 +33,7 @@ from builds.engines.buildkit.machine import find_problems
 from builds.engines.buildkit.progress import ProgressReader
 from builds.engines.buildkit.rawjson import Malformed, RawJson
 from builds.engines.buildkit.stages import alike, stages_of
-from builds.engines.buildkit.verdict import Evidence, verdict
+from builds.engines.buildkit.verdict import Evidence, excluded_source, verdict
 from builds.engines.sandbox.helper import BuilderUsage, Helper, HelperError
 from builds.engines.sandbox.layout import LayoutError
 from builds.engines.sandbox.settings import EngineSettings
@@ -275,11 +275,12 @@ class BuildKitEngine:
             return EngineBroken("The builder ended in the middle of the build.", code="builder")
         failed = run.progress.failed
         steps = {step.number: step for step in spec.dockerfile.steps}
+        step = steps.get(failed) if failed else None
         return verdict(
             Evidence(
                 exit_code=run.exit_code,
                 text=run.json.text,
-                step=steps.get(failed) if failed else None,
+                step=step,
                 step_error=run.progress.error_of(failed) if failed else "",
                 step_tail=run.tails.get(failed, b""),
                 oom_kills=after.oom_kill - run.before.oom_kill,
@@ -287,6 +288,7 @@ class BuildKitEngine:
                 memory_bytes=spec.limits.memory_bytes,
                 pids=spec.limits.pids,
                 disk_full=full,
+                excluded=excluded_source(spec.context, step, run.json.text),
             ),
             original=spec.dockerfile.original,
         )

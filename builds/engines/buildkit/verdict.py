@@ -7,8 +7,10 @@ who wrote that step, and nothing else.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from builds.build_spec import Step
+from builds.context import leaves_out
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
 
 STEP_CHARACTERS = 120
@@ -210,3 +212,11 @@ def shorten(text: str, most: int) -> str:
         return text
     front = (most - 3) * 2 // 3
     return f"{text[:front]} … {text[-(most - 3 - front) :]}"
+
+
+def excluded_source(context: Path, step: Step | None, text: str) -> str:
+    """What the step did not find although the context holds it; empty for anything else."""
+    from_context = step is not None and "--from=" not in step.text
+    missing = _MISSING_SOURCE.search(text) if from_context else None
+    path = missing[1].lstrip("/") if missing else ""
+    return path if path and leaves_out(context, path) else ""

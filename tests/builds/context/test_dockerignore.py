@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builds.context import Dockerignore, DockerignoreError, load_dockerignore
+from builds.context import Dockerignore, DockerignoreError, leaves_out, load_dockerignore
 from builds.context.dockerignore import MOST_BYTES, MOST_PATTERN_CHARACTERS, MOST_PATTERNS
 
 
@@ -156,6 +156,32 @@ def test_dockerfile_dockerignore_comes_first(tmp_path: Path) -> None:
     assert found
     assert found.excludes("b")
     assert not found.excludes("a")
+
+
+def test_a_path_that_the_context_holds_and_does_not_send_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.log").touch()
+    (tmp_path / "b.txt").touch()
+    assert not leaves_out(tmp_path, "d/a.log")
+    (tmp_path / ".dockerignore").write_text("**/*.log\nd\n")
+    assert leaves_out(tmp_path, "d/a.log")
+    assert leaves_out(tmp_path, "/d/")
+    assert not leaves_out(tmp_path, "d/absent.log")
+    assert not leaves_out(tmp_path, "b.txt")
+    (tmp_path / ".dockerignore").write_text("[")
+    assert not leaves_out(tmp_path, "d/a.log")
+
+
+@pytest.mark.parametrize("path", ["out/secret", "../outside/secret", "out/../secret", "a\0b", ""])
+def test_nobody_learns_of_files_outside_the_context(tmp_path: Path, path: str) -> None:
+    context, outside = tmp_path / "context", tmp_path / "outside"
+    context.mkdir()
+    outside.mkdir()
+    (outside / "secret").touch()
+    (context / "out").symlink_to(outside)
+    (context / ".dockerignore").write_text("**\n")
+    assert leaves_out(context, "out")
+    assert not leaves_out(context, path)
 
 
 def test_links_and_folders_in_its_place_are_not_read(tmp_path: Path) -> None:

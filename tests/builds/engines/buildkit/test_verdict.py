@@ -1,12 +1,13 @@
 """Every failure says in one line what happened, where, and what to do; nothing of our insides."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builds.build_spec import Step
 from builds.engines.base import BuildFailed, EngineBroken, EngineError
-from builds.engines.buildkit.verdict import Evidence, shorten, verdict
+from builds.engines.buildkit.verdict import Evidence, excluded_source, shorten, verdict
 
 RUN = "RUN echo a; exit 7"
 SNIPPET = "Dockerfile:4\n--------------------\n   3 |     x\n   4 | >>> y\n--------------------\n"
@@ -131,6 +132,27 @@ def test_a_missing_source_is_named_without_our_insides() -> None:
     )
     failure = judge(text, step="COPY nothere /x")
     assert str(failure) == "Dockerfile line 4: COPY nothere /x failed: /nothere does not exist."
+
+
+@pytest.mark.parametrize(
+    ("instruction", "said", "found"),
+    [
+        ("COPY a.log /", '"/a.log": not found', "a.log"),
+        ("COPY b.txt /", '"/b.txt": not found', ""),
+        ("COPY absent.log /", '"/absent.log": not found', ""),
+        ("COPY --from=build a.log /", '"/a.log": not found', ""),
+        ("COPY a.log /", "no space left on device", ""),
+    ],
+)
+def test_only_what_the_context_holds_counts_as_an_excluded_source(
+    tmp_path: Path, instruction: str, said: str, found: str
+) -> None:
+    for name in ("a.log", "b.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / ".dockerignore").write_text("*.log\n")
+    step = Step(number=1, stage="", position=1, line=2, text=instruction)
+    assert excluded_source(tmp_path, step, f"ERROR: failed to solve: {said}") == found
+    assert excluded_source(tmp_path, None, said) == ""
 
 
 def test_an_excluded_source_names_dockerignore() -> None:
