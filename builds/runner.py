@@ -135,14 +135,13 @@ class Attempt:
             read = dockerfile.read(self.build.dockerfile, build_args=self.build.build_args)
         except dockerfile.DockerfileRefused as problem:
             raise failed("user", "dockerfile", str(problem)) from problem
-        self.log.steps = read.steps
+        self.log.steps = len(read.steps)
         return BuildSpec(
             build_id=self.build.pk,
             owner_id=self.build.owner_id,
             label=self.build.label,
             context=work / "context",
-            dockerfile=read.text,
-            bases=read.bases,
+            dockerfile=read,
             build_args=tuple(sorted(self.build.build_args.items())),
             network=self.settings.network,
             limits=self.settings.limits,

@@ -1,12 +1,19 @@
 """The stages of a Dockerfile, what each is made from, and which of them a target needs."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from builds.dockerfile import mounts
 from builds.dockerfile.errors import DockerfileRefused, LeftToBuildKit
-from builds.dockerfile.expansion import SPACES, Budget, Lexer, TooMuchWork, Unreadable
+from builds.dockerfile.expansion import (
+    SPACES,
+    Budget,
+    EmptyPattern,
+    Lexer,
+    TooMuchWork,
+    Unreadable,
+)
 from builds.dockerfile.source import BLANK, Flag, Instruction, Source, lower
 
 MAX_STAGES = 1_000
@@ -37,7 +44,7 @@ class Image:
     name: str
     instruction: Instruction
     flag: Flag
-    places: tuple[int, ...]
+    places: Sequence[int]
     """Which characters of the flag's value are the name."""
 
 
@@ -78,14 +85,13 @@ def read_stages(
     """`values` are the platform arguments. Raises LeftToBuildKit where BuildKit's parser fails."""
     builder = _Builder(source, dict(values), build_args, budget)
     for instruction in source.instructions:
-        with_line = _Line(instruction.line)
-        with with_line:
+        with Line(instruction.line):
             builder.add(instruction)
     return builder.finish(target)
 
 
-class _Line:
-    """Refuses with its line what takes too much work."""
+class Line:
+    """Refuses with its line what takes too much work, and what BuildKit crashes on."""
 
     def __init__(self, line: int) -> None:
         self._line = line
@@ -96,6 +102,11 @@ class _Line:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TooMuchWork):
             raise DockerfileRefused(f"{error}: shorten it", line=self._line) from error
+        if isinstance(error, EmptyPattern):
+            raise DockerfileRefused(
+                f"{error}, and BuildKit crashes on that: give it one, or leave the mark out",
+                line=self._line,
+            ) from error
 
 
 class _Builder:
@@ -133,7 +144,7 @@ class _Builder:
         self._states = list(self._stages)
         for stage in self._stages:
             for command in stage.commands:
-                with _Line(command.line):
+                with Line(command.line):
                     self._connect(stage, command)
         reached = _reach(goal)
         needed = tuple(stage for stage in self._stages if stage in reached)
@@ -171,6 +182,8 @@ class _Builder:
         lexer = Lexer(text, self._values, self._budget, escape=self._escape)
         try:
             text = lexer.word()
+        except EmptyPattern:
+            raise
         except Unreadable as error:
             return Expanded("", tuple(lexer.without_value), str(error))
         return Expanded(text, tuple(lexer.without_value))
@@ -195,7 +208,7 @@ class _Builder:
         if command.word == "copy":
             for flag in command.flags.values("from")[:1]:
                 if flag.value:
-                    places = tuple(range(len(flag.value)))
+                    places = range(len(flag.value))
                     stage.sources.append(
                         self._numbered(flag.value)
                         or self._named(Image(flag.value, command, flag, places))

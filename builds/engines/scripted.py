@@ -44,7 +44,7 @@ class ScriptedEngine:
         """Nothing outlives this process."""
 
     def build(self, order: BuildSpec) -> Generator[Output, None, BuildOutcome]:
-        lines = [line.strip() for line in order.dockerfile.splitlines()]
+        lines = [line.strip() for line in order.dockerfile.text.splitlines()]
         steps = sum(1 for line in lines if line and not line.startswith("#"))
         if not steps:
             raise BuildFailed("The Dockerfile is wrong: no FROM statement found", code="syntax")
@@ -142,7 +142,7 @@ VERBS: dict[str, Callable[[str], Iterable[Output]]] = {
 def _write_image(order: BuildSpec) -> BuildOutcome:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        content = order.dockerfile.encode()
+        content = order.dockerfile.text.encode()
         member = tarfile.TarInfo("Dockerfile")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))

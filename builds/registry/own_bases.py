@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from builds.build_spec import BuildSpec
+from builds.build_spec import Base, BuildSpec
 from builds.conf import BuildSettings
 from builds.registry import Registry, RegistryError, make_registry
 
@@ -14,19 +14,24 @@ class BaseRefused(Exception):
 
 
 def find_own_bases(order: BuildSpec, settings: BuildSettings) -> BuildSpec:
-    """The order with such bases told apart, and the rights of its owner to pull them.
+    """The spec with such bases marked as private, with their digests and the rights to pull them.
 
     They are asked for each time: what turned private is refused to the next build. Raises
     BaseRefused, or RegistryError where the registry cannot say.
     """
-    own = [base for base in order.bases if _is_own(base, settings.registry)]
-    if not own:
+    bases = order.dockerfile.bases
+    if not any(_is_own(base, settings.registry) for base in bases):
         return order
     registry = make_registry(settings, owner_id=order.owner_id)
+    bases = tuple(
+        replace(base, digest=_digest_of(registry, base.reference), private=True)
+        if _is_own(base, settings.registry)
+        else base
+        for base in bases
+    )
     return replace(
         order,
-        bases=tuple(base for base in order.bases if base not in own),
-        own_bases=tuple((base, _digest_of(registry, base)) for base in own),
+        dockerfile=replace(order.dockerfile, bases=bases),
         auth_file=registry.write_auth_file(order.work / "auth.json"),
     )
 
@@ -49,8 +54,8 @@ def _digest_of(registry: Registry, reference: str) -> str:
     return digest
 
 
-def _is_own(reference: str, host: str) -> bool:
-    return _plain(reference.partition("/")[0]) == _plain(host)
+def _is_own(base: Base, host: str) -> bool:
+    return _plain(base.reference.partition("/")[0]) == _plain(host)
 
 
 def _plain(host: str) -> str:

@@ -79,9 +79,10 @@ class BuildahEngine:
         )
         locks = yield from self._stores.use(order.owner_id, order.build_id, account)
         try:
-            yield from self._bases.fetch(order.bases)
-            if order.own_bases:
-                yield from self._bases.fetch_own(order.owner_id, order.own_bases, order.auth_file)
+            bases = order.dockerfile.bases
+            yield from self._bases.fetch([base.reference for base in bases if not base.private])
+            if own := tuple((base.reference, base.digest) for base in bases if base.private):
+                yield from self._bases.fetch_own(order.owner_id, own, order.auth_file)
             self._lay_out(order, account)
             return (yield from self._build(order, account))
         except (OSError, ProcessError) as error:
@@ -162,8 +163,7 @@ class BuildahEngine:
             order=order,
         )
         if failure.code == "base":
-            own = (reference for reference, _ in order.own_bases)
-            self._bases.doubt(order.owner_id, [*order.bases, *own])
+            self._bases.doubt(order.owner_id, [base.reference for base in order.dockerfile.bases])
         return failure
 
     def _clear(self, account: Account, owner_id: UUID, build_id: UUID, work: Path) -> None:
@@ -227,7 +227,10 @@ class BuildahEngine:
     def _lay_out(self, order: BuildSpec, account: Account) -> None:
         attempt = order.work / "attempt"
         self._folders.create(account, [attempt, attempt / "run", attempt / "tmp"])
-        (attempt / "Dockerfile").write_text(order.dockerfile)
+        text = order.dockerfile.text
+        for base in reversed(order.dockerfile.bases):
+            text = text.replace(base.context, base.reference)
+        (attempt / "Dockerfile").write_text(text)
         (attempt / "Dockerfile").chmod(0o644)
         self._folders.hand_over(account, order.context)
 

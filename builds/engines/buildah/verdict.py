@@ -45,7 +45,7 @@ def verdict(
     if exit_code < 0 or not error:
         return EngineBroken(f"The build ended with exit code {exit_code}.", code="died")
     also = f" It hit the limit of {order.limits.pids} processes." if hit == "pids" else ""
-    if HEREDOC.search(order.dockerfile) and SYNTAX.search(error):
+    if HEREDOC.search(order.dockerfile.text) and SYNTAX.search(error):
         also = " Here-documents are not known to this engine."
     return _of_the_owner(error, also)
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from builds.build_spec import BuildOutcome, BuildSpec, Limits, Output
+from builds.build_spec import Base, BuildOutcome, BuildSpec, Dockerfile, Limits, Output
 from builds.engines.base import BuildEngine
 from builds.engines.buildah import BuildahEngine
 from builds.engines.sandbox.settings import EngineSettings
@@ -83,6 +83,8 @@ class Yard:
         bases: tuple[str, ...] | None = None,
     ) -> BuildSpec:
         """An order for `dockerfile`; BASE in it is the base image, ONCE misses the cache."""
+        if bases is None:
+            bases = (self.base,) if "BASE" in dockerfile else ()
         build_id = uuid4()
         work = self.folder / "work" / str(build_id)
         context = self.folder / "contexts" / str(build_id)
@@ -95,8 +97,15 @@ class Yard:
             owner_id=owner,
             label="owner/app:latest",
             context=context,
-            dockerfile=dockerfile.replace("BASE", self.base).replace("ONCE", f": {build_id}"),
-            bases=bases if bases is not None else ((self.base,) if "BASE" in dockerfile else ()),
+            dockerfile=Dockerfile(
+                text=dockerfile.replace("BASE", self.base).replace("ONCE", f": {build_id}"),
+                bases=tuple(
+                    Base(context=base, reference=base, platform="linux/amd64", line=1)
+                    for base in bases
+                ),
+                shared={},
+                written={},
+            ),
             build_args=build_args,
             network=network,
             limits=limits,
@@ -110,7 +119,8 @@ class Yard:
 
     def again(self, order: BuildSpec) -> BuildSpec:
         """The same order as a new attempt."""
-        return self.order(order.dockerfile, owner=order.owner_id, bases=order.bases)
+        bases = tuple(base.reference for base in order.dockerfile.bases)
+        return self.order(order.dockerfile.text, owner=order.owner_id, bases=bases)
 
     def clear(self) -> None:
         for order in self.orders:

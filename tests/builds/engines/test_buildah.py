@@ -175,7 +175,7 @@ def test_a_large_layer_is_compressed_once_for_an_owner(
 def test_nobody_gets_another_owners_cache(yard: Yard) -> None:
     order = yard.order("FROM BASE\nRUN ONCE; echo working\n")
     yard.build(order)
-    theirs = yard.order(order.dockerfile, owner=STRANGER, bases=order.bases)
+    theirs = yard.order(order.dockerfile.text, owner=STRANGER, bases=(yard.base,))
     assert b"\nworking" in yard.build(theirs).stdout
 
 
@@ -526,8 +526,10 @@ def test_a_base_of_the_owners_own_is_kept_apart_and_pulled_when_its_digest_is_ne
         push(outcome, own)
 
         def build(digest: str, who: UUID = owner) -> Ran:
-            order = yard.order(f"FROM {own}\nRUN ONCE; echo here\n", owner=who, bases=())
-            return yard.build(replace(order, own_bases=((own, digest),)))
+            order = yard.order(f"FROM {own}\nRUN ONCE; echo here\n", owner=who, bases=(own,))
+            [base] = order.dockerfile.bases
+            marked = replace(base, digest=digest, private=True)
+            return yard.build(replace(order, dockerfile=replace(order.dockerfile, bases=(marked,))))
 
         assert b"Trying to pull" in build(outcome.digest).stderr
         again = build(outcome.digest)
