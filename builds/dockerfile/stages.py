@@ -63,6 +63,8 @@ class Stage:
     commands: list[Instruction] = field(default_factory=list)
     sources: "list[Stage | Image]" = field(default_factory=list)
     """What its COPY and RUN take files from, in order, with images of every mount."""
+    too_early: Instruction | None = None
+    """The first of them that names a stage which is not above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class _Builder:
                     self._connect(stage, command)
         reached = _reach(goal)
         needed = tuple(stage for stage in self._stages if stage in reached)
+        _refuse_too_early(needed)
         _check_paths(needed, goal)
         return Stages(
             tuple(self._stages),
@@ -205,21 +208,25 @@ class _Builder:
             self._names[name] = stage
 
     def _connect(self, stage: Stage, command: Instruction) -> None:
+        for source in self._sources(command):
+            stage.sources.append(source)
+            above = isinstance(source, Image) or source.index < stage.index
+            if not above and stage.too_early is None:
+                stage.too_early = command
+
+    def _sources(self, command: Instruction) -> "Iterator[Stage | Image]":
         if command.word == "copy":
             for flag in command.flags.values("from")[:1]:
                 if flag.value:
-                    places = range(len(flag.value))
-                    stage.sources.append(
-                        self._numbered(flag.value)
-                        or self._named(Image(flag.value, command, flag, places))
-                    )
+                    image = Image(flag.value, command, flag, range(len(flag.value)))
+                    yield self._numbered(flag.value) or self._named(image)
         elif command.word == "run":
             for flag in command.flags.values("mount"):
                 found = mounts.source_of(mounts.read_fields(flag.value))
                 image = Image(SCRATCH, command, flag, ())
                 if found and found.value:
                     image = Image(found.value, command, flag, found.places)
-                stage.sources.append(self._named(image))
+                yield self._named(image)
 
     def _numbered(self, text: str) -> "Stage | Image | None":
         found = _NUMBER.fullmatch(text)
@@ -296,6 +303,16 @@ def _needs(node: "Stage | Image") -> "Iterable[Stage | Image]":
     if isinstance(node, Image):
         return ()
     return (node.base, *node.sources) if node.base else node.sources
+
+
+def _refuse_too_early(needed: Iterable[Stage]) -> None:
+    """BuildKit crashes where stages need each other, and always fails on stages below."""
+    for stage in needed:
+        if stage.too_early is not None:
+            raise DockerfileRefused(
+                "it takes files from a stage that is not above this one: move that stage up",
+                line=stage.too_early.line,
+            )
 
 
 def _check_paths(needed: Iterable[Stage], goal: Stage) -> None:
