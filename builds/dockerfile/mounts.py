@@ -1,6 +1,7 @@
 """The value of `RUN --mount=…`: comma-separated fields by the rules of Go's CSV reader."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from builds.dockerfile.errors import LeftToBuildKit
@@ -16,7 +17,7 @@ class Field:
 
     key: str
     value: str | None
-    places: tuple[int, ...]
+    places: Sequence[int]
     """Where each character of the value stands in the flag's value."""
 
 
@@ -24,47 +25,48 @@ def read_fields(mount: str) -> list[Field]:
     """Raises LeftToBuildKit for quotes that are not CSV."""
     if not mount:
         raise LeftToBuildKit
-    return [_field(text) for text in _split(mount)]
+    return [_field(*each) for each in _split(mount)]
 
 
-def _field(characters: list[tuple[str, int]]) -> Field:
-    text = "".join(char for char, _ in characters)
+def _field(text: str, places: Sequence[int]) -> Field:
     key, equals, value = text.partition("=")
     if not equals:
         return Field(key.lower(), None, ())
-    places = tuple(place for _, place in characters[len(key) + 1 :])
-    return Field(key.lower(), value, places)
+    return Field(key.lower(), value, places[len(key) + 1 :])
 
 
-def _split(mount: str) -> Iterator[list[tuple[str, int]]]:
-    """Each field as characters with their places."""
+def _split(mount: str) -> Iterator[tuple[str, Sequence[int]]]:
+    """Each field and where its characters stand."""
     at = 0
     while True:
-        quoted = mount.startswith('"', at)
-        field: list[tuple[str, int]] = []
-        at += quoted
-        while at < len(mount):
-            char = mount[at]
-            if quoted and char == '"':
-                if mount[at + 1 : at + 2] != '"':
-                    at += 1
-                    quoted = False
-                    if mount[at : at + 1] not in {"", ","}:
-                        raise LeftToBuildKit
-                    break
-                at += 1
-            elif not quoted and char in ',"':
-                if char == '"':
-                    raise LeftToBuildKit
-                break
-            field.append((char, at))
-            at += 1
-        if quoted:
-            raise LeftToBuildKit
-        yield field
+        if mount.startswith('"', at):
+            places, at = _quoted(mount, at + 1)
+            yield "".join(mount[place] for place in places), places
+        else:
+            end = mount.find(",", at)
+            end = len(mount) if end < 0 else end
+            if '"' in mount[at:end]:
+                raise LeftToBuildKit
+            yield mount[at:end], range(at, end)
+            at = end
         if at >= len(mount):
             return
+        if mount[at] != ",":
+            raise LeftToBuildKit
         at += 1
+
+
+def _quoted(mount: str, at: int) -> tuple[Sequence[int], int]:
+    """Where the characters of a quoted field stand, a doubled quote as one, and where it ends."""
+    places = array("l")
+    while at < len(mount):
+        places.append(at)
+        if mount[at] == '"':
+            at += 1
+            if not mount.startswith('"', at):
+                return places[:-1], at
+        at += 1
+    raise LeftToBuildKit
 
 
 def source_of(fields: list[Field]) -> Field | None:

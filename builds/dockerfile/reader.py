@@ -29,6 +29,7 @@ from builds.dockerfile.stages import (
     SCRATCH,
     Expanded,
     Image,
+    Line,
     Stage,
     Stages,
     first_argument,
@@ -37,6 +38,7 @@ from builds.dockerfile.stages import (
 
 PREFIX = "slipway-base"
 MAX_STEP_CHARACTERS = 300
+MAX_BASES = 200
 WORK = {"add", "copy", "run", "workdir"}
 """What BuildKit numbers within a stage."""
 _TITLES = {"cmd", "entrypoint", "expose", "healthcheck", "label", "maintainer", "onbuild",
@@ -106,10 +108,8 @@ class _Reading:
             self._from(stage)
             sources = {id(each.flag): each for each in stage.sources if isinstance(each, Image)}
             for command in stage.commands:
-                try:
+                with Line(command.line):
                     self._command(command, sources)
-                except TooMuchWork as error:
-                    raise DockerfileRefused(f"{error}: shorten it", line=command.line) from error
         self._images_of_other_stages()
         instructions = [each for stage in self._stages.needed for each in stage.commands]
         refuse_crashes(instructions, self._source.escape, self._budget)
@@ -161,12 +161,11 @@ class _Reading:
                 line=line,
             )
         base = self._base(Expanded(image.name), self._platform, image.instruction, image.name)
-        characters = [image.flag.characters[place] for place in image.places]
-        first, last = characters[0], characters[-1]
+        flag, first, last = image.flag, image.places[0], image.places[-1]
         name = base.context
-        if first.quote != last.quote:
-            name = f"{first.quote}{name}{last.quote}"
-        self._replace(image.instruction, first.start, last.end, name)
+        if flag.quotes[first] != flag.quotes[last]:
+            name = f"{flag.quotes[first]}{name}{flag.quotes[last]}".strip()
+        self._replace(image.instruction, flag.starts[first], flag.ends[last], name)
 
     def _base(self, image: Expanded, platform: str, instruction: Instruction, written: str) -> Base:
         try:
@@ -183,6 +182,11 @@ class _Reading:
             ) from reason
         base = self.bases.get((reference, platform))
         if base is None:
+            if len(self.bases) == MAX_BASES:
+                raise DockerfileRefused(
+                    f"there are more than {MAX_BASES} base images: use fewer",
+                    line=instruction.line,
+                )
             context = f"{self._prefix}-{len(self.bases) + 1}"
             base = Base(
                 context=context, reference=reference, platform=platform, line=instruction.line
@@ -197,7 +201,7 @@ class _Reading:
 
     def _replace(self, instruction: Instruction, start: int, end: int, name: str) -> None:
         """In the last line that the words stand on, so that this line does not become empty."""
-        *before, last = instruction.places(start, end)
+        *before, last = instruction.places.find(start, end)
         self.edits.extend((*place, "") for place in before)
         self.edits.append((*last, name))
 
@@ -283,7 +287,7 @@ class _Steps:
             return None
         if path.startswith("/"):
             return path
-        return None if folder is None else normpath(f"/{folder}/{path}".replace("//", "/"))
+        return None if folder is None else "/" + normpath(f"{folder}/{path}").lstrip("/")
 
 
 def onbuild_positions(triggers: Iterable[str]) -> int:

@@ -5,7 +5,9 @@ replaced while all else keeps its bytes and its line.
 """
 
 import re
-from collections.abc import Iterator
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +16,7 @@ from builds.dockerfile.expansion import SPACES, Budget, Lexer, TooMuchWork, Unre
 
 MAX_BYTES = 1024 * 1024
 MAX_LINE_BYTES = 65_535
+MAX_INSTRUCTIONS = 10_000
 WORDS = {
     "add", "arg", "cmd", "copy", "entrypoint", "env", "expose", "from", "healthcheck", "label",
     "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir",
@@ -29,15 +32,30 @@ _JSON_SPACE = " \t\n\r"
 _JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+"')
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A run of an instruction's characters that lie together in the Dockerfile."""
+class Places:
+    """Where the characters of an instruction lie in the Dockerfile: runs that continue."""
 
-    start: int
-    """Offset in the instruction."""
-    source: int
-    """Offset in the Dockerfile."""
-    length: int
+    def __init__(self) -> None:
+        self._starts = array("l")
+        self._sources = array("l")
+        self._length = 0
+
+    def add(self, source: int, length: int) -> None:
+        """The next `length` characters lie at `source`."""
+        if length:
+            self._starts.append(self._length)
+            self._sources.append(source)
+            self._length += length
+
+    def find(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Runs of (start, end) in the Dockerfile for those of the instruction."""
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        while index < len(self._starts) and self._starts[index] < end:
+            first = self._starts[index]
+            after = self._starts[index + 1] if index + 1 < len(self._starts) else self._length
+            offset = self._sources[index] - first
+            yield max(start, first) + offset, min(end, after) + offset
+            index += 1
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,7 @@ class Instruction:
     line: int
     """Where it starts, from 1."""
     text: str
-    pieces: tuple[Piece, ...]
+    places: Places
     body: str = ""
     """The lines of its heredocs."""
 
@@ -79,37 +97,18 @@ class Instruction:
         """What follows the flags."""
         return self.text[self.flags.end :].strip(SPACES)
 
-    def places(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where `text[start:end]` lies in the Dockerfile, in runs of (start, end)."""
-        for piece in self.pieces:
-            first = max(start, piece.start)
-            last = min(end, piece.start + piece.length)
-            if first < last:
-                offset = piece.source - piece.start
-                yield first + offset, last + offset
 
-
-@dataclass(frozen=True, slots=True)
-class Character:
-    """One character of a flag, as BuildKit's byte-wise reader sees it."""
-
-    value: str
-    start: int
-    end: int
-    """Where it lies in the instruction, with the escape before it."""
-    quote: str
-    """The quote that is open around it, or nothing."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Flag:
     """`--name=value`; quotes and escapes are gone from the value."""
 
     name: str
     value: str
-    has_value: bool
-    characters: tuple[Character, ...]
-    """Those of the value."""
+    starts: Sequence[int]
+    ends: Sequence[int]
+    """Where each character of the value lies in the instruction, with the escape before it."""
+    quotes: str
+    """The quote that is open around each character, or a blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,51 +130,70 @@ class Flags:
                 at += 1
             if not text.startswith("--", at):
                 return cls(tuple(flags), at)
-            characters, at, ended = _flag_characters(text, at)
-            word = "".join(character.value for character in characters)
-            if word == "--":
+            reading = _FlagReader(text, at)
+            at = reading.at
+            if reading.word == "--":
                 return cls(tuple(flags), at)
-            name, equals, value = word[2:].partition("=")
-            skipped = len(word) - len(value)
-            flags.append(Flag(name, value, bool(equals), tuple(characters[skipped:])))
-            if ended:
+            flags.append(reading.flag())
+            if reading.ended:
                 return cls(tuple(flags), at)
 
 
-def _flag_characters(text: str, at: int) -> tuple[list[Character], int, bool]:
-    """One flag, where it ends, and whether no other can follow.
-
-    BuildKit reads single bytes here, so that 0x85 and 0xA0 within a character are blanks.
+class _FlagReader:
+    """Reads one flag as BuildKit does: byte by byte, so that 0x85 and 0xA0 within a character are
+    blanks.
     """
-    characters: list[Character] = []
-    quote = ""
-    while at < len(text):
-        char = text[at]
-        start = at
-        at += 1
-        if char == "\\":
-            if at == len(text):
-                break
-            char = text[at]
-            at += 1
-        elif quote and char == quote:
-            quote = ""
-            continue
-        elif not quote and char in "'\"":
-            quote = char
-            continue
-        elif not quote and char in _FLAG_SPACE:
-            at = start
-            break
-        if char.isascii():
-            characters.append(Character(char, start, at, quote))
-            continue
+
+    def __init__(self, text: str, at: int) -> None:
+        self.at = at
+        self.ended = False
+        """Whether no other flag can follow."""
+        self._starts = array("l")
+        self._ends = array("l")
+        self._values: list[str] = []
+        self._quotes: list[str] = []
+        self._read(text)
+        self.word = "".join(self._values)
+
+    def flag(self) -> Flag:
+        name, _, value = self.word[2:].partition("=")
+        skipped = len(self.word) - len(value)
+        quotes = "".join(self._quotes[skipped:])
+        return Flag(name, value, self._starts[skipped:], self._ends[skipped:], quotes)
+
+    def _read(self, text: str) -> None:
+        quote = ""
+        while self.at < len(text):
+            start, char = self.at, text[self.at]
+            self.at += 1
+            if char == "\\":
+                if self.at == len(text):
+                    return
+                char = text[self.at]
+                self.at += 1
+            elif quote and char == quote:
+                quote = ""
+                continue
+            elif not quote and char in "'\"":
+                quote = char
+                continue
+            elif not quote and char in _FLAG_SPACE:
+                self.at = start
+                return
+            if not self._add(char, start, quote):
+                return
+
+    def _add(self, char: str, start: int, quote: str) -> bool:
         coded = char.encode()
         for count, byte in enumerate(coded, start=1):
-            if byte in _FLAG_SPACE_BYTES and not quote:
-                return characters, at, count < len(coded)
-            characters.append(Character(chr(byte), start, at, quote))
-    return characters, at, False
+            if byte in _FLAG_SPACE_BYTES and not quote and len(coded) > 1:
+                self.ended = count < len(coded)
+                return False
+            self._values.append(chr(byte))
+            self._starts.append(start)
+            self._ends.append(self.at)
+            self._quotes.append(quote or " ")
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +220,13 @@ def check_size(text: str) -> None:
 
 def check_lines(text: str) -> None:
     """The part of `check_size` that concerns single lines."""
-    for number, line in enumerate(text.split("\n"), start=1):
+    at = number = 0
+    while at < len(text):
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        line = text[at:end]
+        at = end + 1
+        number += 1
         if "\0" in line:
             raise DockerfileRefused("there is a NUL byte in it: save it as plain text", line=number)
         try:
@@ -221,7 +245,15 @@ def check_lines(text: str) -> None:
 
 def parse(text: str, escape: str, budget: Budget) -> Source:
     """Every instruction in order. Raises LeftToBuildKit where BuildKit's parser fails."""
-    return Source(escape, tuple(_Parser(text, escape, budget).read()))
+    instructions: list[Instruction] = []
+    for instruction in _Parser(text, escape, budget).read():
+        if len(instructions) == MAX_INSTRUCTIONS:
+            raise DockerfileRefused(
+                f"there are more than {MAX_INSTRUCTIONS} instructions: put more into each",
+                line=instruction.line,
+            )
+        instructions.append(instruction)
+    return Source(escape, tuple(instructions))
 
 
 class _Parser:
@@ -256,24 +288,24 @@ class _Parser:
         content, continued = self._continued(content)
         if not content and not continued:
             return None
-        joined, pieces, length = [content], [Piece(0, start, len(content))], len(content)
+        joined, places = [content], Places()
+        places.add(start, len(content))
         while continued and (following := self._next_line()) is not None:
             start, line = following
             bare = line.rstrip("\r\n")
             if not (stripped := bare.lstrip(SPACES)) or stripped.startswith("#"):
                 continue  # empty lines and comments do not end a continued instruction
             content, continued = self._continued(bare)
-            pieces.append(Piece(length, start, len(content)))
+            places.add(start, len(content))
             joined.append(content)
-            length += len(content)
-        instruction = Instruction(number, "".join(joined), tuple(pieces))
+        instruction = Instruction(number, "".join(joined), places)
         if instruction.word not in WORDS:
             raise LeftToBuildKit
         names = self._heredocs(instruction)
         if not names:
             return instruction
         body = "".join(self._heredoc_lines(names))
-        return Instruction(number, instruction.text, instruction.pieces, body)
+        return Instruction(number, instruction.text, places, body)
 
     def _continued(self, content: str) -> tuple[str, bool]:
         bare = content.rstrip(" \t")
@@ -321,7 +353,7 @@ class _Parser:
 
 def _may_have_heredocs(instruction: Instruction) -> bool:
     if instruction.word == "onbuild":
-        instruction = Instruction(instruction.line, instruction.arguments, ())
+        instruction = Instruction(instruction.line, instruction.arguments, instruction.places)
     return instruction.word in _WITH_HEREDOCS and not is_json(instruction.arguments)
 
 

@@ -1,12 +1,19 @@
 """The stages of a Dockerfile, what each is made from, and which of them a target needs."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from builds.dockerfile import mounts
 from builds.dockerfile.errors import DockerfileRefused, LeftToBuildKit
-from builds.dockerfile.expansion import SPACES, Budget, Lexer, TooMuchWork, Unreadable
+from builds.dockerfile.expansion import (
+    SPACES,
+    Budget,
+    EmptyPattern,
+    Lexer,
+    TooMuchWork,
+    Unreadable,
+)
 from builds.dockerfile.source import BLANK, Flag, Instruction, Source, lower
 
 MAX_STAGES = 1_000
@@ -37,7 +44,7 @@ class Image:
     name: str
     instruction: Instruction
     flag: Flag
-    places: tuple[int, ...]
+    places: Sequence[int]
     """Which characters of the flag's value are the name."""
 
 
@@ -56,6 +63,8 @@ class Stage:
     commands: list[Instruction] = field(default_factory=list)
     sources: "list[Stage | Image]" = field(default_factory=list)
     """What its COPY and RUN take files from, in order, with images of every mount."""
+    too_early: Instruction | None = None
+    """The first of them that names a stage which is not above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +87,13 @@ def read_stages(
     """`values` are the platform arguments. Raises LeftToBuildKit where BuildKit's parser fails."""
     builder = _Builder(source, dict(values), build_args, budget)
     for instruction in source.instructions:
-        with_line = _Line(instruction.line)
-        with with_line:
+        with Line(instruction.line):
             builder.add(instruction)
     return builder.finish(target)
 
 
-class _Line:
-    """Refuses with its line what takes too much work."""
+class Line:
+    """Refuses with its line what takes too much work, and what BuildKit crashes on."""
 
     def __init__(self, line: int) -> None:
         self._line = line
@@ -96,6 +104,11 @@ class _Line:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, TooMuchWork):
             raise DockerfileRefused(f"{error}: shorten it", line=self._line) from error
+        if isinstance(error, EmptyPattern):
+            raise DockerfileRefused(
+                f"{error}, and BuildKit crashes on that: give it one, or leave the mark out",
+                line=self._line,
+            ) from error
 
 
 class _Builder:
@@ -133,10 +146,11 @@ class _Builder:
         self._states = list(self._stages)
         for stage in self._stages:
             for command in stage.commands:
-                with _Line(command.line):
+                with Line(command.line):
                     self._connect(stage, command)
         reached = _reach(goal)
         needed = tuple(stage for stage in self._stages if stage in reached)
+        _refuse_too_early(needed)
         _check_paths(needed, goal)
         return Stages(
             tuple(self._stages),
@@ -171,6 +185,8 @@ class _Builder:
         lexer = Lexer(text, self._values, self._budget, escape=self._escape)
         try:
             text = lexer.word()
+        except EmptyPattern:
+            raise
         except Unreadable as error:
             return Expanded("", tuple(lexer.without_value), str(error))
         return Expanded(text, tuple(lexer.without_value))
@@ -192,21 +208,25 @@ class _Builder:
             self._names[name] = stage
 
     def _connect(self, stage: Stage, command: Instruction) -> None:
+        for source in self._sources(command):
+            stage.sources.append(source)
+            above = isinstance(source, Image) or source.index < stage.index
+            if not above and stage.too_early is None:
+                stage.too_early = command
+
+    def _sources(self, command: Instruction) -> "Iterator[Stage | Image]":
         if command.word == "copy":
             for flag in command.flags.values("from")[:1]:
                 if flag.value:
-                    places = tuple(range(len(flag.value)))
-                    stage.sources.append(
-                        self._numbered(flag.value)
-                        or self._named(Image(flag.value, command, flag, places))
-                    )
+                    image = Image(flag.value, command, flag, range(len(flag.value)))
+                    yield self._numbered(flag.value) or self._named(image)
         elif command.word == "run":
             for flag in command.flags.values("mount"):
                 found = mounts.source_of(mounts.read_fields(flag.value))
                 image = Image(SCRATCH, command, flag, ())
                 if found and found.value:
                     image = Image(found.value, command, flag, found.places)
-                stage.sources.append(self._named(image))
+                yield self._named(image)
 
     def _numbered(self, text: str) -> "Stage | Image | None":
         found = _NUMBER.fullmatch(text)
@@ -283,6 +303,16 @@ def _needs(node: "Stage | Image") -> "Iterable[Stage | Image]":
     if isinstance(node, Image):
         return ()
     return (node.base, *node.sources) if node.base else node.sources
+
+
+def _refuse_too_early(needed: Iterable[Stage]) -> None:
+    """BuildKit crashes where stages need each other, and always fails on stages below."""
+    for stage in needed:
+        if stage.too_early is not None:
+            raise DockerfileRefused(
+                "it takes files from a stage that is not above this one: move that stage up",
+                line=stage.too_early.line,
+            )
 
 
 def _check_paths(needed: Iterable[Stage], goal: Stage) -> None:
