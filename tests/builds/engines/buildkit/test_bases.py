@@ -5,22 +5,38 @@ import gzip
 import hashlib
 import json
 import os
+import ssl
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from builds.build_spec import StepOutput
 from builds.engines.base import BuildFailed, EngineBroken
-from builds.engines.buildkit import base_store
+from builds.engines.buildkit import base_store, fetch_sandbox
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.base_store import BaseStore
 from tests.builds.engines.buildkit.conftest import Fetcher, base, finish, push, real_registry
-from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, digest_of, send, tar
+from tests.builds.engines.buildkit.scripted_registry import (
+    ScriptedRegistry,
+    digest_of,
+    scripted_registry,
+    send,
+    tar,
+)
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 def blobs_of(layout: Path) -> set[str]:
@@ -390,3 +406,54 @@ def test_a_real_registry(
         push(address, registry, "1")
         found = fetcher(f"{address}/team/base:1")
     assert found.digest == image["digest"]
+
+
+def test_a_certificate_that_the_host_trusts_is_trusted(
+    fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, certificate = server_certificate(tmp_path)
+    with scripted_registry(context) as registry:
+        registry.image()
+        fetcher.configure(
+            private_registries=frozenset({registry.address}), insecure_registries=frozenset()
+        )
+        with pytest.raises(BuildFailed, match="certificate is not trusted"):
+            fetcher(registry.reference())
+        monkeypatch.setattr(fetch_sandbox, "CERTIFICATES", certificate)
+        fetcher.configure()
+        assert fetcher(registry.reference()).size
+
+
+def test_an_unknown_certificate_is_taken_where_the_operator_says_so(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    context, _ = server_certificate(tmp_path)
+    with scripted_registry(context) as registry:
+        registry.image()
+        fetcher.configure(insecure_registries=frozenset({registry.address}))
+        assert fetcher(registry.reference()).size
+
+
+def server_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A self-signed one for 127.0.0.1, and the file that a client would trust it by."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "certificate.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = folder / "key.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, private)
+    return context, file

@@ -78,6 +78,7 @@ def test_it_has_no_rights_over_its_namespaces(shell: Shell) -> None:
     assert "NoNewPrivs:\t1" in status
     for line in ("mount -t tmpfs x /tmp", "ip link add d type dummy", "ip link set lo down"):
         assert re.search("not permitted|denied", shell(line))
+    assert "No space left" in shell("unshare -U true")
     assert shell("ip -o link | wc -l").strip() == "1"
 
 
