@@ -254,6 +254,20 @@ def test_private_bases_are_kept_apart_and_share_what_is_public(
     assert hidden not in blobs_of(fetcher.settings.root / f"base-images/owners/{bob}/layout")
 
 
+def test_a_manifest_that_names_a_private_layer_does_not_get_it(
+    fetcher: Fetcher, registry: ScriptedRegistry
+) -> None:
+    image = registry.image("1", layers=[tar(secret=b"s")])
+    fetcher.private(registry.reference(), image["digest"], owner=uuid4())
+    registry.image("2", layers=[tar(secret=b"s")])
+    layer = list(registry.blobs)[1]
+    registry.handlers[layer] = lambda request: send(request, b"", status=404)
+    with pytest.raises(BuildFailed, match="does not exist"):
+        fetcher(registry.reference("2"))
+    registry.handlers.clear()
+    assert fetcher(registry.reference("2")).size
+
+
 def test_bases_that_no_build_uses_are_dropped_the_oldest_first(
     fetcher: Fetcher, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +375,63 @@ def test_what_an_ended_process_left_is_swept(fetcher: Fetcher, registry: Scripte
     assert not left.exists()
     assert used.exists()
     lock.release(remove=True)
+
+
+def test_an_image_that_did_not_come_is_swept_unless_it_is_coming(
+    fetcher: Fetcher, registry: ScriptedRegistry
+) -> None:
+    registry.image()
+    registry.handlers[list(registry.blobs)[1]] = lambda request: send(request, b"", status=404)
+    with pytest.raises(BuildFailed):
+        fetcher(registry.reference())
+    images = fetcher.settings.root / "base-images/shared/images"
+    fetcher.images.sweep()
+    assert len(list(images.iterdir())) == 1
+    fetcher.hold.__exit__()
+    fetcher.images.sweep()
+    assert list(images.iterdir()) == []
+
+
+def test_our_own_registry_gets_its_tokens_from_our_realm(
+    fetcher: Fetcher, registry: ScriptedRegistry, target: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """Here the target is Slipway itself, which gives out tokens on a loopback address."""
+    image = registry.image()
+    file = tmp_path / "auth.json"
+    auth = base64.b64encode(b"slipway:credential").decode()
+    file.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    realm = f'Bearer realm="http://{target.address}/registry/token",service="s"'
+
+    def give_token(request: BaseHTTPRequestHandler) -> None:
+        good = request.headers.get("Authorization") == f"Basic {auth}"
+        send(request, b'{"token":"good"}' if good else b"{}", status=200 if good else 401)
+
+    def guard(request: BaseHTTPRequestHandler) -> None:
+        if request.headers.get("Authorization") == "Bearer good":
+            send(request, b"{}") if request.path == "/v2/" else serve(request)
+        else:
+            send(request, b"{}", status=401, headers={"WWW-Authenticate": realm})
+
+    def serve(request: BaseHTTPRequestHandler) -> None:
+        name = request.path.rpartition("/")[2]
+        if name in registry.blobs:
+            send(request, registry.blobs[name])
+        else:
+            kind, data = registry.manifests[name]
+            send(request, data, kind=kind, digest=name)
+
+    target.handlers["/registry/token"] = give_token
+    for path in ("/v2/", image["digest"], *registry.blobs):
+        registry.handlers[path] = guard
+    reference = registry.reference()
+    with pytest.raises(BuildFailed, match="private address"):
+        fetcher.private(reference, image["digest"], owner=uuid4(), auth_file=file)
+    assert target.requests == []
+    fetcher.configure(own_endpoints=frozenset({target.address}))
+    with pytest.raises(BuildFailed, match="wants credentials"):
+        fetcher.private(reference, image["digest"], owner=uuid4())
+    found = fetcher.private(reference, image["digest"], owner=uuid4(), auth_file=file)
+    assert found.digest == image["digest"]
 
 
 def test_a_damaged_blob_is_fetched_again(fetcher: Fetcher, registry: ScriptedRegistry) -> None:
