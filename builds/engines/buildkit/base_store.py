@@ -214,16 +214,20 @@ class BaseStore:
                 os.close(fd)
 
     def sweep(self) -> None:
-        """Remove what fetches left behind that ended with their process."""
+        """Remove what fetches left behind that failed or ended with their process."""
         for folder in [*self._downloads.iterdir()] if self._downloads.exists() else []:
             lock = try_lock(self._locks / f"fetch-{folder.name}")
             if lock is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.release(remove=True)
+        for image in self.images():
+            if not self.blob(image.digest).exists():
+                self.evict(image.digest)
 
     def _remove_unneeded(self) -> None:
-        needed = {image.digest for image in self.images()}
-        needed |= {blob.digest for image in self.images() for blob in image.blobs}
+        images = self.images()
+        needed = {image.digest for image in images}
+        needed |= {blob.digest for image in images for blob in image.blobs}
         for path in self._blobs.iterdir():
             if f"sha256:{path.name}" not in needed:
                 path.unlink(missing_ok=True)

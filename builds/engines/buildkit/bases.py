@@ -134,7 +134,7 @@ class BaseImages:
             yield TICK
 
     def sweep(self) -> None:
-        """Remove what fetches left that ended with their process."""
+        """Remove what fetches left that failed or ended with their process."""
         for store in self._stores():
             store.sweep()
 

@@ -171,7 +171,7 @@ class FetchSandbox:
         )
         # Last of all mounts, so that these lie over the output folder.
         last = sandboxed.index("--remount-ro")
-        sandboxed[last:last] = ["--cap-drop", "ALL"]
+        sandboxed[last:last] = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
         for path, shown in fetch.known.items():
             sandboxed[last:last] = ["--ro-bind", str(shown), f"{OUT_PLACE}/{path}"]
         listeners = [SOCKS_ADDRESS, *(listener for listener, _ in targets)]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
@@ -170,7 +171,7 @@ def redirect(url: str) -> Handler:
 
 
 @contextmanager
-def scripted_registry(port: int = 0) -> Iterator[ScriptedRegistry]:
+def scripted_registry(tls: ssl.SSLContext | None = None) -> Iterator[ScriptedRegistry]:
     class Answering(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -186,7 +187,9 @@ def scripted_registry(port: int = 0) -> Iterator[ScriptedRegistry]:
         def handle_error(self, *_: object) -> None:
             pass  # clients that hang up are part of the tests
 
-    with Server(("127.0.0.1", port), Answering) as server:
+    with Server(("127.0.0.1", 0), Answering) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         server.daemon_threads = True
         registry = ScriptedRegistry(f"127.0.0.1:{server.server_address[1]}")
         thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)

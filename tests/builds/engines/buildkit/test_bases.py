@@ -5,22 +5,38 @@ import gzip
 import hashlib
 import json
 import os
+import ssl
 import threading
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from ipaddress import IPv4Address
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from builds.build_spec import StepOutput
 from builds.engines.base import BuildFailed, EngineBroken
-from builds.engines.buildkit import base_store
+from builds.engines.buildkit import base_store, fetch_sandbox
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.base_store import BaseStore
 from tests.builds.engines.buildkit.conftest import Fetcher, base, finish, push, real_registry
-from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, digest_of, send, tar
+from tests.builds.engines.buildkit.scripted_registry import (
+    ScriptedRegistry,
+    digest_of,
+    scripted_registry,
+    send,
+    tar,
+)
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 
 def blobs_of(layout: Path) -> set[str]:
@@ -238,6 +254,20 @@ def test_private_bases_are_kept_apart_and_share_what_is_public(
     assert hidden not in blobs_of(fetcher.settings.root / f"base-images/owners/{bob}/layout")
 
 
+def test_a_manifest_that_names_a_private_layer_does_not_get_it(
+    fetcher: Fetcher, registry: ScriptedRegistry
+) -> None:
+    image = registry.image("1", layers=[tar(secret=b"s")])
+    fetcher.private(registry.reference(), image["digest"], owner=uuid4())
+    registry.image("2", layers=[tar(secret=b"s")])
+    layer = list(registry.blobs)[1]
+    registry.handlers[layer] = lambda request: send(request, b"", status=404)
+    with pytest.raises(BuildFailed, match="does not exist"):
+        fetcher(registry.reference("2"))
+    registry.handlers.clear()
+    assert fetcher(registry.reference("2")).size
+
+
 def test_bases_that_no_build_uses_are_dropped_the_oldest_first(
     fetcher: Fetcher, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +377,63 @@ def test_what_an_ended_process_left_is_swept(fetcher: Fetcher, registry: Scripte
     lock.release(remove=True)
 
 
+def test_an_image_that_did_not_come_is_swept_unless_it_is_coming(
+    fetcher: Fetcher, registry: ScriptedRegistry
+) -> None:
+    registry.image()
+    registry.handlers[list(registry.blobs)[1]] = lambda request: send(request, b"", status=404)
+    with pytest.raises(BuildFailed):
+        fetcher(registry.reference())
+    images = fetcher.settings.root / "base-images/shared/images"
+    fetcher.images.sweep()
+    assert len(list(images.iterdir())) == 1
+    fetcher.hold.__exit__()
+    fetcher.images.sweep()
+    assert list(images.iterdir()) == []
+
+
+def test_our_own_registry_gets_its_tokens_from_our_realm(
+    fetcher: Fetcher, registry: ScriptedRegistry, target: ScriptedRegistry, tmp_path: Path
+) -> None:
+    """Here the target is Slipway itself, which gives out tokens on a loopback address."""
+    image = registry.image()
+    file = tmp_path / "auth.json"
+    auth = base64.b64encode(b"slipway:credential").decode()
+    file.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    realm = f'Bearer realm="http://{target.address}/registry/token",service="s"'
+
+    def give_token(request: BaseHTTPRequestHandler) -> None:
+        good = request.headers.get("Authorization") == f"Basic {auth}"
+        send(request, b'{"token":"good"}' if good else b"{}", status=200 if good else 401)
+
+    def guard(request: BaseHTTPRequestHandler) -> None:
+        if request.headers.get("Authorization") == "Bearer good":
+            send(request, b"{}") if request.path == "/v2/" else serve(request)
+        else:
+            send(request, b"{}", status=401, headers={"WWW-Authenticate": realm})
+
+    def serve(request: BaseHTTPRequestHandler) -> None:
+        name = request.path.rpartition("/")[2]
+        if name in registry.blobs:
+            send(request, registry.blobs[name])
+        else:
+            kind, data = registry.manifests[name]
+            send(request, data, kind=kind, digest=name)
+
+    target.handlers["/registry/token"] = give_token
+    for path in ("/v2/", image["digest"], *registry.blobs):
+        registry.handlers[path] = guard
+    reference = registry.reference()
+    with pytest.raises(BuildFailed, match="private address"):
+        fetcher.private(reference, image["digest"], owner=uuid4(), auth_file=file)
+    assert target.requests == []
+    fetcher.configure(own_endpoints=frozenset({target.address}))
+    with pytest.raises(BuildFailed, match="wants credentials"):
+        fetcher.private(reference, image["digest"], owner=uuid4())
+    found = fetcher.private(reference, image["digest"], owner=uuid4(), auth_file=file)
+    assert found.digest == image["digest"]
+
+
 def test_a_damaged_blob_is_fetched_again(fetcher: Fetcher, registry: ScriptedRegistry) -> None:
     registry.image()
     found = fetcher(registry.reference())
@@ -390,3 +477,54 @@ def test_a_real_registry(
         push(address, registry, "1")
         found = fetcher(f"{address}/team/base:1")
     assert found.digest == image["digest"]
+
+
+def test_a_certificate_that_the_host_trusts_is_trusted(
+    fetcher: Fetcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, certificate = server_certificate(tmp_path)
+    with scripted_registry(context) as registry:
+        registry.image()
+        fetcher.configure(
+            private_registries=frozenset({registry.address}), insecure_registries=frozenset()
+        )
+        with pytest.raises(BuildFailed, match="certificate is not trusted"):
+            fetcher(registry.reference())
+        monkeypatch.setattr(fetch_sandbox, "CERTIFICATES", certificate)
+        fetcher.configure()
+        assert fetcher(registry.reference()).size
+
+
+def test_an_unknown_certificate_is_taken_where_the_operator_says_so(
+    fetcher: Fetcher, tmp_path: Path
+) -> None:
+    context, _ = server_certificate(tmp_path)
+    with scripted_registry(context) as registry:
+        registry.image()
+        fetcher.configure(insecure_registries=frozenset({registry.address}))
+        assert fetcher(registry.reference()).size
+
+
+def server_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A self-signed one for 127.0.0.1, and the file that a client would trust it by."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "certificate.pem"
+    file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = folder / "key.pem"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file, private)
+    return context, file

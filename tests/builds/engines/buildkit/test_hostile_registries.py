@@ -192,7 +192,11 @@ def test_a_registry_that_falls_silent_is_given_up(
     over = threading.Event()
     registry.image()
     path = "/manifests/1" if what == "manifest" else list(registry.blobs)[1]
-    registry.handlers[path] = lambda _: None if over.wait(30) else None
+
+    def wait(_: BaseHTTPRequestHandler) -> None:
+        over.wait(30)
+
+    registry.handlers[path] = wait
     fetcher.configure(base_timeout_seconds=1.5)
     try:
         said = refusal(fetcher, registry.reference())

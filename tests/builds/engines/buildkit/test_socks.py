@@ -135,7 +135,8 @@ def test_other_places_and_commands_are_refused(
 def test_what_is_not_socks5_is_hung_up_on(echo: int, data: bytes) -> None:
     proxy = Proxy(allowing(echo))
     with proxy.serving(None) as [place], dial(place, data) as client:
-        client.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_WR)
         assert len(take(client, 100)) <= 2
 
 
