@@ -39,6 +39,7 @@ class StepStates:
         }
         self._times = dict.fromkeys(self._steps, WAITING)
         self._current = 0
+        self._listed = not self._steps
         self.changed = bool(self._steps)
         """Whether `facts` has something that was not stored yet."""
 
@@ -112,15 +113,21 @@ class StepStates:
         return begun
 
     def facts(self) -> dict[str, Any]:
-        """`step_list` and `step_times` of a Build."""
+        """Fields of a Build that are to be stored: `step_times`, and `step_list` once."""
+        if not self.changed:
+            return {}
         numbers = list(self._steps)[:STEPS_KEPT]
-        steps = [self._steps[number] for number in numbers]
-        return {
-            "step_list": [
+        facts: dict[str, Any] = {"step_times": [list(self._times[number]) for number in numbers]}
+        if not self._listed:
+            steps = [self._steps[number] for number in numbers]
+            facts["step_list"] = [
                 [step.number, step.stage, step.line, self._texts[step.number]] for step in steps
-            ],
-            "step_times": [list(self._times[number]) for number in numbers],
-        }
+            ]
+        return facts
+
+    def stored(self) -> None:
+        """What `facts` gave is stored."""
+        self._listed, self.changed = True, False
 
 
 def settled_times(

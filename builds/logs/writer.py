@@ -204,21 +204,21 @@ class LogWriter:
                 self._spool.drop()
             if self._states.changed:
                 store_steps(self.build, **self._standing())
-                self._states.changed = False
+                self._states.stored()
         finally:
             ring(self.build.image_id)
 
     def _store(self, batch: Sequence[LogLine]) -> None:
         first, size = self.build.log_lines, self.build.log_bytes
         append(self.build, batch, **self._standing(), gap=self._kept.gap)
-        self._states.changed = False
+        self._states.stored()
         size = self.build.log_bytes - size
         self._kept.add(first=first, lines=len(batch), size=size)
 
     def _standing(self) -> dict[str, Any]:
         """How far the steps are, as the head of the build is to have it."""
-        facts = self._states.facts() if self._states.changed else {}
-        return {"step": self._states.current, "steps": self._states.total, "facts": facts}
+        states = self._states
+        return {"step": states.current, "steps": states.total, "facts": states.facts()}
 
     def _spool_held(self) -> None:
         batch: list[LogLine] = []

@@ -132,7 +132,10 @@ def test_what_a_deleted_image_left_goes_and_what_others_have_stays(
     assert not default_storage.exists(gone.context_key)
     assert default_storage.exists(kept.context_key)
     assert not LogChunk.objects.filter(build=gone).exists()
+    assert kept.log_steps
+    assert kept.step_list
     gone.refresh_from_db()
+    assert gone.log_steps == gone.step_list == gone.step_times == []
     assert gone.purged_at is not None
 
 
