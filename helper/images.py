@@ -240,6 +240,8 @@ def _is_roots_own(path: str) -> bool:
         return False
     for part in (real, *real.parents):
         about = part.stat()
-        if about.st_uid != 0 or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        open_to_others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        # In a folder with the sticky bit, what is root's stays.
+        if about.st_uid != 0 or (open_to_others and not about.st_mode & stat.S_ISVTX):
             return False
     return True

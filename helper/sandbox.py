@@ -60,19 +60,8 @@ DOCKERD = (
     *("--containerd=/run/containerd.sock", "--bridge=none"),
     *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
 )
-EMPTY_CACHE = (
-    "find",
-    "/b/owner",
-    "-mindepth",
-    "1",
-    "-maxdepth",
-    "1",
-    "-exec",
-    "rm",
-    "-rf",
-    "{}",
-    "+",
-)
+# It fails at the end because it cannot remove the mount itself.
+EMPTY_CACHE = ("rm", "-rf", "--one-file-system", "--", "/b/owner")
 SANDBOX_ENV = {
     "PATH": "/usr/bin:/usr/sbin",
     "HOME": "/b/owner",

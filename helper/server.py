@@ -98,6 +98,7 @@ class Server:
         uid, gid = self._service
         changed = uid != os.geteuid()
         if changed:
+            self._remove_roots_own_run()
             # As the service user: what lies in its folder must not lead root anywhere.
             os.setegid(gid)
             os.seteuid(uid)
@@ -113,6 +114,24 @@ class Server:
                 os.setegid(0)
         listener.listen(BACKLOG)
         return listener, run_fd
+
+    def _remove_roots_own_run(self) -> None:
+        """Make place where an earlier helper served root itself."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        data_fd = os.open(self._data_dir, flags)
+        try:
+            run_fd = os.open("run", flags, dir_fd=data_fd)
+            try:
+                if os.fstat(run_fd).st_uid == 0:
+                    with suppress(FileNotFoundError):
+                        os.unlink(SOCKET, dir_fd=run_fd)
+                    os.rmdir("run", dir_fd=data_fd)
+            finally:
+                os.close(run_fd)
+        except OSError:
+            pass  # nothing in the way, or something that is refused next
+        finally:
+            os.close(data_fd)
 
     def _accept(self, listener: socket.socket) -> None:
         try:

@@ -1,0 +1,1 @@
+"""The privileged helper, with real sandboxes, control groups, mounts and builds."""
