@@ -20,7 +20,7 @@ programs=(
 )
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 data=${SLIPWAY_DATA_DIR:-var}
-data=${data/#\~\//$HOME/}
+data=${data/#\~\//${HOME:-}/}
 roots=$data/engine-root
 present=${SLIPWAY_ENGINE_ROOT:-$roots/current}
 

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from tests.registry import free_port
 
 SCRIPT = Path(__file__).parent.parent / "deploy/engine-root.sh"
 PROGRAMS = (
-    "bash busybox containerd docker docker-registry dockerd git ip mkfs.ext4 newuidmap runc setpriv "
-    "skopeo slirp4netns tar unshare"
+    "bash busybox containerd docker docker-registry dockerd git ip mkfs.ext4 newuidmap runc "
+    "setpriv skopeo slirp4netns tar unshare"
 )
 PRETEND = f"""#!/bin/bash
 # Unpacks nothing: makes what the script looks at.
@@ -38,13 +37,13 @@ printf 'git 1:2.0\\n' >"$tree/packages.txt"
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[dict[str, str]]:
+def bench(tmp_path: Path) -> dict[str, str]:
     """An environment in which mmdebstrap only pretends."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "mmdebstrap").write_text(PRETEND)
     (programs / "mmdebstrap").chmod(0o755)
-    yield {
+    return {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "SLIPWAY_DATA_DIR": str(tmp_path / "data"),
         "SLIPWAY_DEBIAN_MIRROR": "http://mirror.invalid/debian",
