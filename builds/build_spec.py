@@ -52,9 +52,9 @@ class Step:
     position: int | None
     """The number in BuildKit's `[stage position/total]` for RUN, COPY, ADD and WORKDIR; None for
     the others. FROM has no number, because images come as named contexts, though the total counts
-    it. The numbers of a stage shift by one for each RUN, COPY, ADD and WORKDIR among the ONBUILD
-    triggers of the image that it starts from (`dockerfile.onbuild_positions`), and by minus one
-    after a WORKDIR that only the image's working directory or a variable makes "/"."""
+    it. Each RUN, COPY, ADD and WORKDIR among the ONBUILD triggers of the stage's image takes a
+    number before these. A WORKDIR that the image or a variable makes "/" has no number after all,
+    which only BuildKit knows: those after it are one less."""
     line: int
     """Where the instruction starts in the Dockerfile, from 1."""
     text: str

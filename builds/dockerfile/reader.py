@@ -290,11 +290,6 @@ class _Steps:
         return None if folder is None else "/" + normpath(f"{folder}/{path}").lstrip("/")
 
 
-def onbuild_positions(triggers: Iterable[str]) -> int:
-    """How many numbers the ONBUILD triggers of a base take from the stage that starts from it."""
-    return _working(list(triggers))
-
-
 def _working(triggers: list[str]) -> int:
     words = (trigger.lstrip(SPACES)[:20].split(maxsplit=1) for trigger in triggers)
     return sum(word[0].lower() in WORK for word in words if word)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from builds.build_spec import BuildEvent, StepOutput, StepState, StepUpdate, Stream
+from builds.build_spec import BuildEvent, Step, StepOutput, StepState, StepUpdate, Stream
 
 # BuildKit pads the number: `[ 2/10]`, `[build  2/10]`.
 _NAME = re.compile(r"\[(?:([a-z0-9][a-z0-9_.-]*) )? *(\d{1,6})/\d{1,6}\] ")
@@ -43,11 +43,24 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSteps:
-    """The steps of one stage that have vertexes, in order: the nth has the number n there."""
+    """The steps of one stage that have vertexes."""
 
-    first: int
-    """The number of the first one: 1 and as many more as its base's ONBUILD triggers take."""
-    steps: tuple[int, ...]
+    steps: Mapping[int, Step]
+    """By the number that BuildKit gives them in the stage."""
+
+    def find(self, number: int, text: str) -> Step | None:
+        """The step of a vertex. A WORKDIR that changes nothing takes no number (see `Step`)."""
+        word = text.partition(" ")[0].upper()
+        for at in (number, number + 1):
+            step = self.steps.get(at)
+            if step is not None and step.text.partition(" ")[0].upper() == word:
+                return step
+        return None
+
+    def before(self, number: int) -> list[int]:
+        """The numbers (`Step.number`) of the steps before that one, if it is one of the stage's."""
+        numbers = sorted(step.number for step in self.steps.values())
+        return numbers[: numbers.index(number)] if number in numbers else []
 
 
 class ProgressReader:
@@ -128,8 +141,7 @@ class ProgressReader:
 
     def _end_before(self, number: int, at: datetime) -> Iterator[StepUpdate]:
         """A step starts when those before it in its stage have ended."""
-        stage = next((s.steps for s in self._stages.values() if number in s.steps), ())
-        for earlier in stage[: stage.index(number)] if stage else ():
+        for earlier in [each for stage in self._stages.values() for each in stage.before(number)]:
             progress = self._steps.get(earlier)
             if progress and progress.state is None and progress.started:
                 ends = [v.completed for v in progress.vertexes if v.started]
@@ -165,11 +177,8 @@ class ProgressReader:
         stage = only or stages.get(found[1] or "")
         if stage is None:
             return ()
-        at = int(found[2]) - stage.first
-        if not 0 <= at < len(stage.steps):
-            return ()
-        number = stage.steps[at]
-        return tuple(self._alike.get(number, (number,)))
+        step = stage.find(int(found[2]), name[found.end() :])
+        return tuple(self._alike.get(step.number, (step.number,))) if step else ()
 
 
 def _decode(data: str) -> bytes:

@@ -23,10 +23,9 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
     stages = {}
     for name, steps in groupby(dockerfile.steps, key=stage):
         first, *others = steps
-        stages[name] = StageSteps(
-            first=1 + triggers.get(first.base, 0),
-            steps=tuple(step.number for step in others if step.position is not None),
-        )
+        shift = triggers.get(first.base, 0)
+        numbered = {step.position + shift: step for step in others if step.position is not None}
+        stages[name] = StageSteps(steps=numbered)
     return stages
 
 

@@ -5,7 +5,7 @@ from dataclasses import astuple
 import pytest
 
 from builds.build_spec import Dockerfile
-from builds.dockerfile import DockerfileRefused, onbuild_positions, onbuild_references, read
+from builds.dockerfile import DockerfileRefused, read
 
 DIGEST = "sha256:" + "0f" * 32
 
@@ -215,30 +215,3 @@ def test_an_escape_below_the_syntax_works() -> None:
     assert references("# syntax=x\n# escape=`\nFROM al`\npine\n") == [
         "docker.io/library/alpine:latest"
     ]
-
-
-# ONBUILD of fetched bases.
-
-
-def test_references_in_triggers_are_found() -> None:
-    triggers = [
-        "COPY --from=busybox:1 / /", "COPY --from=one / /", "COPY --from=0 / /", "RUN x",
-        "run --mount=type=bind,from=alpine,target=/x ls", "RUN <<E\nCOPY --from=no / /\nE",
-        "COPY --from=busybox:1 / /", "COPY --from=Bad / /", "COPY a b", "nonsense",
-        "RUN --mount=from=scratch,target=/x ls",
-    ]  # fmt: skip
-    assert onbuild_references(triggers, stages=("one",)) == ("busybox:1", "alpine")
-
-
-def test_triggers_are_bounded() -> None:
-    with pytest.raises(DockerfileRefused, match="more than 100"):
-        onbuild_references(["RUN x"] * 101, stages=())
-    with pytest.raises(DockerfileRefused, match="65536 bytes"):
-        onbuild_references(["RUN " + "x" * 65536], stages=())
-    assert onbuild_references(["RUN " + "x" * 65532] * 100, stages=()) == ()
-
-
-def test_triggers_that_work_take_numbers() -> None:
-    assert (
-        onbuild_positions(["RUN x", "copy a b", "ADD a b", "workdir /x", "ENV A=1", "", " "]) == 4
-    )

@@ -5,14 +5,26 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from builds.build_spec import BuildEvent, StepOutput, StepUpdate
+from builds.build_spec import BuildEvent, Step, StepOutput, StepUpdate
 from builds.engines.buildkit.progress import SETTLE, ProgressReader, StageSteps
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ONE_STAGE = {"": StageSteps(first=1, steps=(2, 4, 5))}
+
+
+def steps(*texts: tuple[int, str], first: int = 1) -> StageSteps:
+    """Steps of one stage: the number of each, and its instruction."""
+    return StageSteps(
+        steps={
+            position: Step(number=number, stage="", position=position, line=number, text=text)
+            for position, (number, text) in enumerate(texts, start=first)
+        }
+    )
+
+
+ONE_STAGE = {"": steps((2, "COPY a b"), (4, "run x"), (5, "RUN y"))}
 TWO_STAGES = {
-    "build": StageSteps(first=1, steps=(2, 3)),
-    "stage-1": StageSteps(first=1, steps=(5, 6)),
+    "build": steps((2, "RUN x"), (3, "RUN y")),
+    "stage-1": steps((5, "RUN x"), (6, "RUN y")),
 }
 
 
@@ -69,8 +81,8 @@ def test_numbers_in_a_stage_lead_to_steps_of_the_dockerfile() -> None:
         ]
     )
     assert states(events) == [
-        (2, "started"), (4, "started"), (5, "started"),
-        (2, "succeeded"), (4, "succeeded"), (5, "succeeded"),
+        (2, "started"), (2, "succeeded"), (4, "started"), (4, "succeeded"),
+        (5, "started"), (5, "succeeded"),
     ]  # fmt: skip
     assert StepUpdate(4, "succeeded", T0 + timedelta(seconds=4.5)) in events
 
@@ -96,10 +108,10 @@ def test_a_vertex_that_starts_again_has_not_ended() -> None:
 
 
 def test_output_belongs_to_its_step_and_stream() -> None:
-    name = "[1/3] RUN x"
+    name = "[2/3] RUN x"
     events = read([vertex(name, 1), log(name, b"out\xff"), log(name, b"err", 2)])
     outputs = [each for each in events if isinstance(each, StepOutput)]
-    assert outputs == [StepOutput("stdout", b"out\xff", 2), StepOutput("stderr", b"err", 2)]
+    assert outputs == [StepOutput("stdout", b"out\xff", 4), StepOutput("stderr", b"err", 4)]
 
 
 def test_stages_side_by_side_are_told_apart() -> None:
@@ -117,9 +129,17 @@ def test_one_vertex_may_be_several_steps() -> None:
 
 
 def test_triggers_of_the_base_shift_the_numbers() -> None:
-    stages = {"": StageSteps(first=3, steps=(2,))}
+    stages = {"": steps((2, "RUN own"), first=3)}
     events = read([vertex("[1/3] RUN trigger", 1, 2), vertex("[3/3] RUN own", 2, 3)], stages)
     assert states(events) == [(2, "started"), (2, "succeeded")]
+
+
+def test_a_workdir_that_takes_no_number_shifts_what_follows() -> None:
+    stages = {"": steps((2, "WORKDIR $HOME"), (3, "COPY a b"), (4, "RUN x"))}
+    events = read([vertex("[1/3] COPY a b", 1, 2), vertex("[2/3] RUN x", 2, 3)], stages)
+    assert states(events) == [
+        (3, "started"), (3, "succeeded"), (4, "started"), (4, "succeeded")
+    ]  # fmt: skip
 
 
 def test_the_step_that_failed_is_told_from_its_stopped_neighbour() -> None:
