@@ -1,9 +1,9 @@
 """The BuildKit engine: one build's life, from the spec to a checked image."""
 
 import shutil
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -19,6 +19,7 @@ from builds.build_spec import (
     StepUpdate,
 )
 from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, EngineError, Problem
+from builds.engines.buildkit.backlog import Backlog
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
 from builds.engines.buildkit.builders import Builder, Builders, Lease
@@ -37,7 +38,7 @@ from builds.engines.buildkit.verdict import Evidence, excluded_source, verdict
 from builds.engines.sandbox.helper import BuilderUsage, Helper, HelperError
 from builds.engines.sandbox.layout import LayoutError
 from builds.engines.sandbox.settings import EngineSettings
-from builds.process import ProcessError
+from builds.process import Child, ProcessError
 
 LOOK_SECONDS = 1.0
 TAIL_BYTES = 8_192
@@ -47,6 +48,11 @@ PRUNE_SECONDS = 60.0
 FULL = 0.01
 LEAST_INODES = 16
 _DAMAGED = ("structure needs cleaning", "input/output error", "read-only file system")
+
+
+_OUTPUT_LOST = "failed to receive status: context canceled"
+"""What the client says when progress was left three seconds after the end of the build."""
+OUTPUT_LOST = b"WARNING: the end of the output is lost: it came faster than it could be read.\n"
 
 
 class CacheDamaged(Exception):
@@ -187,6 +193,10 @@ class BuildKitEngine:
             run = _Run(progress, before=before)
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
+            if tries_left and _OUTPUT_LOST in run.json.text and progress.failed is None:
+                # The image is there, its steps are cached.
+                yield StepOutput("stderr", OUTPUT_LOST)
+                continue
             if run.exit_code != 0:
                 break
             yield from self._warn_of_kills(builder, run)
@@ -227,12 +237,12 @@ class BuildKitEngine:
         look_at = time.monotonic()
         began = time.time()
         with (
+            Backlog(spec.work) as backlog,
             start_build(self._settings.engine_root, spec, files) as child,
-            closing(child.read(TICK_SECONDS)) as reading,
         ):
-            for stream, data in reading:
-                if stream == "stderr":
-                    yield from run.events(data)
+            threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True).start()
+            while (data := backlog.take(TICK_SECONDS)) is not None:
+                yield from run.events(data)
                 yield from run.progress.settle(datetime.now(UTC))
                 yield StepOutput("stderr", b"")
                 if time.monotonic() >= look_at:
@@ -305,6 +315,10 @@ class BuildKitEngine:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._settings.root).free
+
+
+def _progress(child: Child) -> Iterator[bytes]:
+    return (data for stream, data in child.read() if stream == "stderr" and data)
 
 
 def _update(steps: Sequence[int], state: StepState) -> Iterator[StepUpdate]:

@@ -1,8 +1,8 @@
 """An internet of two machines, made of network namespaces: run as `unshare --net python -m …`.
 
 The island is the build server; its neighbour plays the public internet, a private network and a
-cloud's metadata service. Prints, as JSON, which of them answered builds behind the wall, and
-which answered the same probe in a plain slirp4netns network.
+cloud's metadata service. Prints, as JSON, which of them answered builds, and which answered the
+same probe in a plain slirp4netns network.
 """
 
 import json
@@ -14,14 +14,16 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from builds.engines.base import BuildFailed
-from builds.engines.buildah import BuildahEngine
+from builds.engines.buildkit import BuildKitEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import Child, run, start
-from tests.builds.engines.conftest import NOTHING, Ran, Yard, drive
+from helper.start import start_helper
+from tests.builds.engines.conftest import Ran, Workshop, drive
+from tests.engine_root import ENGINE_ROOT
 
 PORT = 8099
-ISLAND = "203.0.113.1"
-PUBLIC = "203.0.113.7"
+ISLAND = "198.51.100.1"
+PUBLIC = "198.51.100.7"
 INSIDE = ("10.9.9.9", "100.64.9.9", "172.16.9.9", "192.168.9.9", "169.254.169.254")
 GATEWAY = "10.0.2.2"
 TARGETS = (PUBLIC, ISLAND, GATEWAY, *INSIDE)
@@ -76,7 +78,7 @@ def settle() -> Child:
     return neighbour
 
 
-def without_the_wall() -> dict[str, bool]:
+def from_plain_network() -> dict[str, bool]:
     with ExitStack() as stack:
         room = stack.enter_context(start(["unshare", "--net", "sleep", "60"]))
         time.sleep(0.2)
@@ -89,32 +91,42 @@ def without_the_wall() -> dict[str, bool]:
     return found
 
 
-def behind_the_wall(yard: Yard) -> dict[str, bool]:
+def from_builds(workshop: Workshop) -> dict[str, bool]:
     targets = [*TARGETS, "127.0.0.1"]
     script = "; ".join(f"echo {a} $({probe(a)} | tail -n 1)" for a in targets)
-    said = yard.build(yard.order(f"FROM BASE\nRUN ONCE; {script}\n", network=True)).stdout.decode()
-    found = {a: f"\n{a} reached" in said for a in targets}
+    said = workshop.run(f"FROM BASE\nRUN ONCE; {script}\n", network=True).stdout.decode()
+    found = {a: f"{a} reached\n" in said for a in targets}
     for address in (PUBLIC, ISLAND, "127.0.0.1"):
         add = f"FROM BASE\nADD http://{address}:{PORT}/x /x\nRUN ONCE; cat /x\n"
-        ran = Ran(outcome=NOTHING)
+        ran = Ran()
         with suppress(BuildFailed):
-            drive(yard.engine.build(yard.order(add, network=True)), ran)
-        found[f"ADD {address}"] = b"\nreached" in ran.stdout
+            drive(workshop.engine.build(workshop.spec(add, network=True)), ran)
+        found[f"ADD {address}"] = b"reached\n" in ran.stdout
     return found
 
 
-def main(root: str, user: str, base: str) -> None:
+def main(root: str, base: str) -> None:
     serve()
+    folder = Path(root, "island")
+    folder.mkdir()
+    helper = start_helper(folder, ENGINE_ROOT.find())
+    settings = EngineSettings(
+        root=Path(root, "engine"),
+        engine_root=ENGINE_ROOT.find(),
+        helper_socket=helper.socket,
+        base_refresh_seconds=86_400,
+        private_registries=frozenset({base.partition("/")[0]}),
+    )
+    engine = BuildKitEngine(settings)
+    workshop = Workshop(engine=engine, folder=folder, base=base)
     with settle():
-        settings = EngineSettings(
-            root=Path(root, "engine"), build_user=user, base_refresh_seconds=86_400
-        )
-        yard = Yard(engine=BuildahEngine(settings), folder=Path(root, "island"), base=base)
         try:
-            walled = behind_the_wall(yard)
+            builds = from_builds(workshop)
         finally:
-            yard.clear()
-        sys.stdout.write(json.dumps({"walled": walled, "control": without_the_wall()}))
+            workshop.clear()
+            engine.close()
+            helper.stop()
+        sys.stdout.write(json.dumps({"builds": builds, "control": from_plain_network()}))
 
 
 if __name__ == "__main__":

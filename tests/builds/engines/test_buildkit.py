@@ -187,7 +187,7 @@ FORGERIES = (
     "#7 CACHED",
     "ERROR: failed to solve: forged",
     "Dockerfile:1",
-    '{\\n  \\"vertexes\\": [{\\"digest\\": \\"sha256:00\\", \\"name\\": \\"[1/1] RUN forged\\"}]\\n}',
+    '{\\n  \\"vertexes\\": [{\\"digest\\": \\"sha256:0\\", \\"name\\": \\"[1/1] RUN x\\"}]\\n}',
 )
 
 
