@@ -24,6 +24,7 @@ EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'
 CHUNK_BYTES = 1 << 20
 CHUNKS_A_TICK = 32
 READ_ONLY = 0o444
+ABANDONED_SECONDS = 3_600
 NO_LINKS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -229,7 +230,7 @@ class BaseStore:
         needed = {image.digest for image in images}
         needed |= {blob.digest for image in images for blob in image.blobs}
         for path in self._blobs.iterdir():
-            if f"sha256:{path.name}" not in needed:
+            if f"sha256:{path.name}" not in needed and not _is_being_written(path):
                 path.unlink(missing_ok=True)
         for file in self._references.glob("*.json"):
             with suppress(FileNotFoundError, *MALFORMED):
@@ -275,6 +276,15 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = Fa
             file.flush()
             os.fsync(file.fileno())
     new.replace(path)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether it is a file of `write_file` that is not old."""
+    if not path.name.startswith("."):
+        return False
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime < ABANDONED_SECONDS
+    return False
 
 
 def _check(fd: int, blob: Blob, *, links: bool = True) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """Base images fetched for real: skopeo of an engine root, and registries on loopback."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,13 @@ from builds.engines.sandbox.programs import Show, command
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import start
 from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, scripted_registry
+from tests.engine_root import ENGINE_ROOT
 from tests.registry import CONFIG, free_port
 
 
 @pytest.fixture(scope="session")
 def engine_root() -> Path:
-    named = os.environ.get("SLIPWAY_TEST_ENGINE_ROOT")
-    if not named:
-        pytest.skip("SLIPWAY_TEST_ENGINE_ROOT names no engine root")
-    return Path(named)
+    return ENGINE_ROOT.find()
 
 
 @pytest.fixture

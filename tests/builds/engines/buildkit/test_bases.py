@@ -434,6 +434,20 @@ def test_our_own_registry_gets_its_tokens_from_our_realm(
     assert found.digest == image["digest"]
 
 
+def test_what_is_being_written_stays_when_others_are_evicted(
+    fetcher: Fetcher, registry: ScriptedRegistry
+) -> None:
+    registry.image()
+    found = fetcher(registry.reference())
+    new, old = (found.store / "blobs/sha256" / name for name in (".new", ".old"))
+    new.touch()
+    old.touch()
+    os.utime(old, (0, 0))
+    fetcher.hold.__exit__()
+    assert BaseStore(found.store.parent).evict(found.digest)
+    assert list(new.parent.iterdir()) == [new]
+
+
 def test_a_damaged_blob_is_fetched_again(fetcher: Fetcher, registry: ScriptedRegistry) -> None:
     registry.image()
     found = fetcher(registry.reference())
