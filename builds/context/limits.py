@@ -13,7 +13,7 @@ import zstandard
 CHUNK_BYTES = 64 * 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADER_BYTES_A_MEMBER = 1024
-"""What an archive may spend on describing a member, on average."""
+"""What the list of a zip may spend on a member, on average."""
 
 _SHOWN_CHARACTERS = 120
 

@@ -11,7 +11,7 @@ COMPONENT_BYTES = 255
 """What Linux file systems take for one name."""
 PATH_BYTES = 1024
 """Well under PATH_MAX, so that every tool can still name the file below the work folder."""
-DEPTH = 128
+DEPTH = 64
 """Folders are opened one by one, so this bounds the system calls per member."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")

@@ -11,7 +11,6 @@ from decimal import Decimal
 
 from builds.context.limits import (
     CHUNK_BYTES,
-    HEADER_BYTES_A_MEMBER,
     ContextLimits,
     ContextRefused,
     DamagedArchive,
@@ -37,6 +36,8 @@ from builds.context.members import (
 BLOCK_BYTES = 512
 MOST_EXTENSION_BYTES = 1024**2
 """Of one extended header: names, and extended attributes that are skipped."""
+EXTENSION_BYTES_A_MEMBER = 256
+"""Of all extended headers, on average: a record of 5 bytes costs as much work as a long one."""
 MOST_EXTENSIONS = 8
 """Extended headers before one member. Tools write four at most."""
 
@@ -131,7 +132,7 @@ def read_tar(
     else:
         most, refusal = limits.total_bytes, too_large(limits)
     # Beside content: headers, extended headers and padding.
-    most += limits.members * (HEADER_BYTES_A_MEMBER + 8 * BLOCK_BYTES) + MOST_EXTENSION_BYTES
+    most += limits.members * (EXTENSION_BYTES_A_MEMBER + 8 * BLOCK_BYTES) + MOST_EXTENSION_BYTES
     stream = ByteStream(pieces, most=most, refusal=refusal)
     with archive_errors("the build context"):
         yield from _Reader(stream, limits, tick).entries()
@@ -200,7 +201,7 @@ class _Reader:
             not 0 <= size <= MOST_EXTENSION_BYTES
             or extensions.headers > MOST_EXTENSIONS
             or self._extension_bytes
-            > MOST_EXTENSION_BYTES + self._limits.members * HEADER_BYTES_A_MEMBER
+            > MOST_EXTENSION_BYTES + self._limits.members * EXTENSION_BYTES_A_MEMBER
         ):
             raise ContextRefused(
                 "the build context has extended tar headers that are too long or too many: "

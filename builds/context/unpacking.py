@@ -7,7 +7,7 @@ and never opened, and links come last. A name swapped for a link meanwhile ends 
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -98,6 +98,15 @@ def _descriptor(path: Path | str, *, within: int | None = None) -> Iterator[int]
         os.close(descriptor)
 
 
+@dataclass(slots=True)
+class _Folder:
+    """A folder that was made, with the mode and time that it is given at the end."""
+
+    mode: int = _FOLDER_MODE
+    mtime_ns: int = _EARLIEST_NS
+    below: dict[str, "_Folder"] = field(default_factory=dict)
+
+
 class _Writer:
     def __init__(
         self, root: int, *, limits: ContextLimits, archived_bytes: int, tick: Callable[[], None]
@@ -108,8 +117,8 @@ class _Writer:
         self._tick = tick
         self._written = 0
         self._files = 0
-        self._folders: dict[Parts, tuple[int, int]] = {}
-        """Mode and time of each folder made, given to it at the end."""
+        self._top = _Folder()
+        self._folders = 0
         self._links: list[Member] = []
         # Members come folder by folder, so the last folder is nearly always the next one too.
         self._open_parts: Parts = ()
@@ -123,8 +132,7 @@ class _Writer:
             self._tick()
             match member.kind:
                 case "folder":
-                    self._folder(member.parts)
-                    self._folders[member.parts] = (member.mode, member.mtime_ns)
+                    self._describe(member)
                 case "file":
                     self._file(member, content)
                 case "hard link":
@@ -137,10 +145,10 @@ class _Writer:
             folder = self._folder(link.parts[:-1])
             os.symlink(link.target, link.parts[-1], dir_fd=folder)
             os.utime(link.parts[-1], ns=(link.mtime_ns,) * 2, dir_fd=folder, follow_symlinks=False)
-        self._settle_folders()
+        self._settle(self._top, self._root)
         return ContextSummary(
             files=self._files,
-            folders=len(self._folders),
+            folders=self._folders,
             links=len(self._links),
             bytes=self._written,
         )
@@ -173,11 +181,17 @@ class _Writer:
         """A descriptor of the folder, made where missing. Valid until the next call."""
         if parts != self._open_parts:
             descriptor = os.dup(self._root)
+            made = self._top
             try:
-                for depth, part in enumerate(parts, start=1):
-                    below = self._enter(descriptor, part, parts[:depth])
+                for part in parts:
+                    if part not in made.below:
+                        os.mkdir(part, _FOLDER_MODE, dir_fd=descriptor)
+                        made.below[part] = _Folder()
+                        self._folders += 1
+                    made = made.below[part]
+                    entered = os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
                     os.close(descriptor)
-                    descriptor = below
+                    descriptor = entered
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -185,16 +199,21 @@ class _Writer:
             self._open_parts, self._open_folder = parts, descriptor
         return self._open_folder
 
-    def _enter(self, folder: int, name: str, parts: Parts) -> int:
-        if parts not in self._folders:
-            os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
-            self._folders[parts] = (_FOLDER_MODE, _EARLIEST_NS)
-        return os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+    def _describe(self, member: Member) -> None:
+        self._folder(member.parts)
+        folder = self._top
+        for part in member.parts:
+            folder = folder.below[part]
+        folder.mode, folder.mtime_ns = member.mode, member.mtime_ns
 
-    def _settle_folders(self) -> None:
-        """Last of all, as each new entry touches its folder; whatever the umask is."""
-        for parts, (mode, mtime_ns) in self._folders.items():
+    def _settle(self, folder: _Folder, descriptor: int) -> None:
+        """Last of all, as each new entry touches its folder; whatever the umask is.
+
+        Holds one descriptor for each level, of which there are at most DEPTH.
+        """
+        for name, below in folder.below.items():
             self._tick()
-            folder = self._folder(parts)
-            os.fchmod(folder, mode | _FOLDER_MINIMUM)
-            os.utime(folder, ns=(mtime_ns,) * 2)
+            with _descriptor(name, within=descriptor) as entered:
+                self._settle(below, entered)
+                os.fchmod(entered, below.mode | _FOLDER_MINIMUM)
+                os.utime(entered, ns=(below.mtime_ns,) * 2)

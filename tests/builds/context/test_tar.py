@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from builds.context import ContextLimits, ContextRefused, ContextSummary, decompression, unpack
 from builds.context.decompression import ZSTD_WINDOW_BYTES
+from builds.context.members import DEPTH
 from tests.builds.context.test_context import SMALL, modes, refusal, unpacked
 
 MIB = 1024**2
@@ -271,7 +272,7 @@ def test_padding_after_gzip_and_skippable_frames_of_zstd_are_passed_over(into: P
         ("new\nline", "control characters"),
         ("x" * 256, "more than 255 bytes"),
         ("d/" * 512 + "f", "more than 1024 bytes"),
-        ("d/" * 128 + "f", "128 folders deep"),
+        ("d/" * 64 + "f", "64 folders deep"),
     ],
 )
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -679,3 +680,26 @@ def test_whatever_the_archive_nothing_is_written_outside_or_beyond_the_limits(
         assert sum(sizes) <= SMALL.total_bytes
         for path in found:
             assert stat.S_IFMT(path.lstat().st_mode) in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+
+
+def test_the_deepest_folders_by_turns_take_as_many_calls_as_they_have_levels(
+    into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each member lies in another folder than the one before, as deep as is permitted."""
+    opened = 0
+    really = os.open
+
+    def counted(*arguments: Any, **named: Any) -> int:
+        nonlocal opened
+        opened += 1
+        return really(*arguments, **named)
+
+    monkeypatch.setattr(os, "open", counted)
+    count = 200
+    parts = [raw_member(("ab"[n % 2] + "/") * (DEPTH - 1) + f"{n}") for n in range(count)]
+    unpacked(raw(*parts), into, ContextLimits())
+    assert opened <= (count + 2) * (DEPTH + 1)
+
+
+def raw_member(name: str) -> bytes:
+    return pax(path=name) + header(b"x", b"0")
