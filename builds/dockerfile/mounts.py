@@ -82,11 +82,10 @@ def required_kind(fields: list[Field], budget: Budget) -> str:
     """
     kind, required = "bind", False
     for field in fields:
-        value = None if field.value is None else _plain(field.value, budget)
         if field.key == "type":
-            kind = (value or "").lower()
+            kind = _plain(field.value or "", budget).lower()
         elif field.key == "required" and kind in _GIVEN_BY_CLIENT:
-            required = field.value is None or value in _TRUE
+            required = field.value is None or _plain(field.value, budget) in _TRUE
     return kind if required and kind in _GIVEN_BY_CLIENT else ""
 
 

@@ -17,6 +17,8 @@ from builds.dockerfile.expansion import SPACES, Budget, Lexer, TooMuchWork, Unre
 MAX_BYTES = 1024 * 1024
 MAX_LINE_BYTES = 65_535
 MAX_INSTRUCTIONS = 10_000
+MAX_FLAGS = 1_000
+MAX_FLAG_CHARACTERS = 16 * 1024
 WORDS = {
     "add", "arg", "cmd", "copy", "entrypoint", "env", "expose", "from", "healthcheck", "label",
     "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir",
@@ -90,7 +92,14 @@ class Instruction:
 
     @cached_property
     def flags(self) -> "Flags":
-        return Flags.read(self.text, self.rest_at)
+        try:
+            return Flags.read(self.text, self.rest_at)
+        except _TooManyFlags as error:
+            raise DockerfileRefused(
+                f"an instruction takes up to {MAX_FLAGS} flags of up to {MAX_FLAG_CHARACTERS} "
+                "characters: use fewer",
+                line=self.line,
+            ) from error
 
     @cached_property
     def arguments(self) -> str:
@@ -109,6 +118,10 @@ class Flag:
     """Where each character of the value lies in the instruction, with the escape before it."""
     quotes: str
     """The quote that is open around each character, or a blank."""
+
+
+class _TooManyFlags(ValueError):
+    """Too many, or too long a one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +147,8 @@ class Flags:
             at = reading.at
             if reading.word == "--":
                 return cls(tuple(flags), at)
+            if len(flags) == MAX_FLAGS:
+                raise _TooManyFlags
             flags.append(reading.flag())
             if reading.ended:
                 return cls(tuple(flags), at)
@@ -182,6 +197,8 @@ class _FlagReader:
                 return
             if not self._add(char, start, quote):
                 return
+            if len(self._values) > MAX_FLAG_CHARACTERS:
+                raise _TooManyFlags
 
     def _add(self, char: str, start: int, quote: str) -> bool:
         coded = char.encode()

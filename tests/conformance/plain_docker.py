@@ -79,7 +79,7 @@ class PlainDocker:
         command += ["--output=type=oci,tar=false,dest=/out/image", "/context"]
         return run(
             [
-                *("bwrap", "--unshare-all", "--die-with-parent", *_programs(self.engine_root)),
+                *("bwrap", "--unshare-all", "--die-with-parent", *programs(self.engine_root)),
                 *("--ro-bind", str(self.folder / "socket"), "/socket"),
                 *("--ro-bind", str(place / "context"), "/context"),
                 *("--bind", str(place / "out"), "/out", "--chdir", "/context"),
@@ -119,14 +119,14 @@ def _daemon(engine_root: Path, folder: Path, group: Path) -> Sequence[str]:
     return [
         *("sh", "-c", enter, "sh"),
         *("bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build"),
-        *("--die-with-parent", "--cap-add", "ALL", *_programs(engine_root)),
+        *("--die-with-parent", "--cap-add", "ALL", *programs(engine_root)),
         *("--tmpfs", "/run", "--tmpfs", "/opt", "--tmpfs", "/var"),
         *("--tmpfs", "/sys", "--dir", "/sys/fs/cgroup", "--bind", str(folder), "/work"),
         *("--setenv", "XDG_RUNTIME_DIR", "/run", "--", "bash", "/work/start"),
     ]
 
 
-def _programs(engine_root: Path) -> list[str]:
+def programs(engine_root: Path) -> list[str]:
     """bwrap's arguments for a file system that holds the engine root's programs only."""
     links = [
         ("usr/bin", "/bin"),
