@@ -95,7 +95,7 @@ def start(client: httpx.Client, *, public: bool = False, seconds: float = 3.0) -
     """A build that talks for a while; the path of its log."""
     talk = [step for n in range(10) for step in (f"repeat 30 of {n}", f"sleep {seconds / 10}")]
     name = f"app-{uuid4().hex[:8]}"
-    dockerfile = script(*TRICKY, *talk)
+    dockerfile = script(" ;; ".join(TRICKY), *talk)
     image = send(client, dockerfile, zipped(), name=name, public=str(public))
     return f"/images/{image['image_id']}/logs"
 
