@@ -58,7 +58,8 @@ PROBES = "".join(
 
 def perl_beside(code: str) -> list[str]:
     """What the same program prints as root of the host, without a sandbox."""
-    argv = ["bwrap", "--ro-bind", str(ENGINE_ROOT), "/", "--", "/usr/bin/perl", "-e", code]
+    argv = ["bwrap", "--ro-bind", str(ENGINE_ROOT), "/", "--dev", "/dev", "--setenv", "LC_ALL", "C"]
+    argv += ["--", "/usr/bin/perl", "-e", code]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
