@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_a_complete_request_is_read() -> None:
         limits(swap=1),
         changed(limits=[]),
         changed(command="sh"),
+        b'{"op": "caches", "after": 7}',
     ],
 )
 def test_a_request_out_of_bounds_is_refused(message: bytes) -> None:
@@ -159,6 +161,13 @@ def test_commands_of_a_builder_need_one(helper: RunningHelper) -> None:
     limits = json.dumps({"op": "limits", "limits": BUILDER["limits"]}).encode()
     assert ask(helper, limits)["error"] == "no-builder"
     assert ask(helper, b'{"op": "kill"}') == {"killed": True}
+
+
+def test_more_caches_than_a_message_holds_are_listed(helper: RunningHelper) -> None:
+    owners = {UUID(int=number) for number in range(1, 1_203)}
+    for owner in owners:
+        (helper.caches / f"{owner}.img").touch()
+    assert {cache.owner for cache in helper.client.caches()} == owners
 
 
 def test_clients_that_hang_hold_up_nobody(helper: RunningHelper) -> None:
