@@ -57,6 +57,8 @@ class Builder:
         self._cache = ""
         self._at_command = self._told = self._ending = False
         self._exit_code: int | None = None
+        self.last_usage = Usage()
+        """As it was when the sandbox ended."""
         self._channel, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output, output = os.pipe2(os.O_CLOEXEC)
         keep = {end.fileno(), output, plan.state_fd}
@@ -150,6 +152,7 @@ class Builder:
 
     def _reaped(self, code: int) -> None:
         self._exit_code = code
+        self.last_usage = self.usage()
         if self._channel.fileno() >= 0:
             self._read_channel_rest()
         self.kill()

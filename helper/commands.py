@@ -45,6 +45,8 @@ def run(
             if prepare is not None:
                 prepare()
             os.execve(argv[0], list(argv), ENV)
+        except OSError as error:
+            os.write(2, str(error).encode())
         finally:
             os._exit(127)
     os.close(in_read)

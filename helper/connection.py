@@ -15,6 +15,7 @@ from helper.caches import cache_name
 from helper.control_groups import ControlGroup
 from helper.output_log import OutputLog
 from helper.protocol import (
+    LISTED,
     MAX_DESCRIPTORS,
     MESSAGE_BYTES,
     DropCache,
@@ -91,7 +92,8 @@ class Connection:
             self._kill_asked = False
             self._answer({"killed": True})
         else:
-            self._answer({"exited": exit_code})
+            oom_kill = start.builder.last_usage.oom_kill if start.builder is not None else 0
+            self._answer({"exited": exit_code, "oom_kill": oom_kill})
         self._close_if_idle()
 
     def _answer(self, answer: dict[str, object]) -> None:
@@ -148,8 +150,8 @@ class Connection:
                 self._kill()
             case DropCache(owner):
                 self._remove(owner)
-            case ListCaches():
-                self._answer({"caches": self._caches()})
+            case ListCaches(after):
+                self._answer(self._caches(after))
 
     def _info(self) -> dict[str, object]:
         machine = self._sandboxes.machine
@@ -287,17 +289,20 @@ class Connection:
         self._answer({"ok": True} if complete else {"error": "remove", "text": text})
         self._close_if_idle()
 
-    def _caches(self) -> list[dict[str, object]]:
+    def _caches(self, after: str) -> dict[str, object]:
         caches = self._sandboxes.caches
-        return [
+        found = sorted((each for each in caches.all() if each.name > after), key=lambda c: c.name)
+        listed = [
             {
                 "owner": str(cache.owner),
                 "bytes": cache.bytes,
                 "used_at": cache.used_at,
                 "in_use": caches.is_used(cache.name),
             }
-            for cache in caches.all()
+            for cache in found[:LISTED]
         ]
+        last = found[LISTED - 1].name if len(found) > LISTED else None
+        return {"caches": listed, "next": last}
 
     def _write_out(self, name: str) -> None:
         """Write the cache to the disk in the background; it keeps its mark if it is used again."""

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from helper import commands, id_ranges, syscalls
+from helper import commands, id_ranges, networks, syscalls
 from helper.control_groups import CONTROLLERS, Hierarchy, find_hierarchies
 from helper.images import LOOP_CONTROL, Image, Mkfs
 
-TUN = Path("/dev/net/tun")
 DOCKERD_PLACES = ("usr/bin/dockerd", "usr/sbin/dockerd")
 TRIAL_BYTES = 8 << 20
 
@@ -81,10 +80,10 @@ def _can_connect(is_root: bool, problems: list[str]) -> bool:
     if commands.find("slirp4netns") is None:
         problems.append("network: slirp4netns is not installed.")
         return False
-    if not TUN.exists() or not stat.S_ISCHR(TUN.stat().st_mode):
+    if not networks.TUN.exists() or not stat.S_ISCHR(networks.TUN.stat().st_mode):
         problems.append("network: There is no /dev/net/tun.")
         return False
-    if not is_root and not os.access(TUN, os.R_OK | os.W_OK):
+    if not is_root and not os.access(networks.TUN, os.R_OK | os.W_OK):
         problems.append("network: /dev/net/tun is not writable for this user.")
         return False
     return True

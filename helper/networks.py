@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+TUN = Path("/dev/net/tun")
 PRIVATE = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -28,7 +29,7 @@ DEVICE = (
     # The default route first: a gateway that is closed already is refused.
     "route add default via 10.0.2.2",
     f"route add {NAMESERVER}/32 dev tap0",
-    # slirp4netns takes its whole network for the host; only its name server stays open.
+    # Of slirp4netns's own network, only the name server stays open.
     "route add blackhole 10.0.2.0/25",
     "route add blackhole 10.0.2.128/25",
 )
@@ -54,7 +55,6 @@ def closed(deny: Iterable[str], own: Iterable[str]) -> list[str]:
     )
 
 
-def batch(deny: Iterable[str]) -> str:
-    """Input of `ip -batch` for a sandbox with a network."""
-    routes = [f"route add blackhole {network}" for network in closed(deny, own_addresses())]
-    return "\n".join([*DEVICE, *routes, ""])
+def batch(networks: Iterable[str]) -> str:
+    """Input of `ip -batch` for a sandbox in which `networks` are closed."""
+    return "\n".join([*DEVICE, *(f"route add blackhole {network}" for network in networks), ""])

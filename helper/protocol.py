@@ -12,6 +12,7 @@ MESSAGE_BYTES = 16 << 10
 MAX_DESCRIPTORS = 4
 SLOTS = 8
 DENY_ENTRIES = 512
+LISTED = 500
 MEMORY_BYTES = (64 << 20, 1 << 46)
 PIDS = (32, 1 << 22)
 CPUS = (0.01, 4096.0)
@@ -73,7 +74,10 @@ class DropCache:
 
 @dataclass(frozen=True, slots=True)
 class ListCaches:
-    """All caches, with their sizes."""
+    """Caches by name, at most `LISTED` of them. A message has a bounded size."""
+
+    after: str
+    """The last name of the answer before, or nothing."""
 
 
 Request = Info | StartBuilder | SetLimits | GetUsage | Kill | DropCache | ListCaches
@@ -135,7 +139,7 @@ _PARSERS: dict[str, Callable[[_Fields], Request]] = {
     "usage": lambda fields: GetUsage(),
     "kill": lambda fields: Kill(),
     "drop": lambda fields: DropCache(fields.take("owner", _uuid)),
-    "caches": lambda fields: ListCaches(),
+    "caches": lambda fields: ListCaches(fields.take("after", _text, "")),
 }
 
 

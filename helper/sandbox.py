@@ -135,7 +135,7 @@ def _start(plan: Plan, channel: Channel, listener: int | None, output: int) -> N
         _furnish(plan, channel)
         _become(plan.first_id)
         syscalls.die_with_parent(plan.helper_pid)
-    network = Network(plan.network)
+    network = Network(plan.network, plan.deny)
     syscalls.unshare(
         syscalls.CLONE_NEWUSER
         | syscalls.CLONE_NEWNS
@@ -153,7 +153,7 @@ def _start(plan: Plan, channel: Channel, listener: int | None, output: int) -> N
     syscalls.mount("groups", f"{ROOM}/cgroup", "cgroup2", syscalls.MS_RDONLY)
     # One more user namespace, the second one here, and none within that one.
     Path("/proc/sys/user/max_user_namespaces").write_text("1")
-    network.configure(plan.deny)
+    network.configure()
     channel.tell({"stage": "command"})
     _exec_bwrap(plan, listener, output)
 
@@ -197,7 +197,7 @@ def _furnish(plan: Plan, channel: Channel) -> None:
     if plan.network and plan.is_root:
         os.mknod(f"{ROOM}/tun", 0o020666, os.makedev(10, 200))
         os.chmod(f"{ROOM}/tun", 0o666)  # noqa: S103  (in this mount namespace only)
-        syscalls.mount(f"{ROOM}/tun", "/dev/net/tun", None, syscalls.MS_BIND)
+        syscalls.mount(f"{ROOM}/tun", str(networks.TUN), None, syscalls.MS_BIND)
     mounted = os.open(owner, os.O_PATH | os.O_DIRECTORY)
     channel.tell({"stage": "cache", "cache": verdict}, mounted)
     os.close(mounted)
@@ -224,8 +224,10 @@ def _become(user: int) -> None:
 class Network:
     """slirp4netns, started before this process leaves the user that may open the tun device."""
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, wanted: bool, deny: tuple[str, ...]) -> None:
         self._wanted = wanted
+        # Here and not later: in its new namespace this process sees none of the host's addresses.
+        self._closed = networks.closed(deny, networks.own_addresses())
         if not wanted:
             return
         self._ready, ready = os.pipe()
@@ -243,7 +245,7 @@ class Network:
         os.close(ready)
         os.close(go)
 
-    def configure(self, deny: tuple[str, ...]) -> None:
+    def configure(self) -> None:
         """Bring the interfaces up and close the private networks."""
         batch = networks.OFFLINE
         if self._wanted:
@@ -252,7 +254,7 @@ class Network:
                 raise Refused("network", "slirp4netns did not start.")
             os.close(self._go)
             os.close(self._ready)
-            batch = networks.batch(deny)
+            batch = networks.batch(self._closed)
         # Of the engine root: the host need not have it.
         commands.run(["/usr/sbin/ip", "-batch", "-"], stdin=batch, prepare=_enter_engine_root)
 

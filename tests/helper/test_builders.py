@@ -1,7 +1,9 @@
 """Builders start, build, keep their caches, and leave nothing behind however they end."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from tests.helper.running import (
     STRANGER,
     RunningHelper,
     leftovers,
+    loop_files,
     running_builder,
     running_helper,
     session,
@@ -126,6 +129,31 @@ def test_everything_ends_on_sigterm(helper: RunningHelper, tmp_path: Path) -> No
         assert leftovers(helper.data_dir, builder.handle.pid) == []
 
 
+def test_clients_that_go_at_once_leave_nothing(helper: RunningHelper, tmp_path: Path) -> None:
+    request = {
+        "op": "builder",
+        "owner": str(OWNER),
+        "network": False,
+        "limits": {"memory_bytes": 1 << 30, "pids": 100, "cpus": 1},
+        "cache_bytes": 1 << 30,
+    }
+    files = len(os.listdir(f"/proc/{helper.process.pid}/fd"))  # noqa: PTH208
+    with socket.socket(socket.AF_UNIX) as listener, (tmp_path / "log").open("wb") as log:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        for number in range(20):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
+                end.connect(str(helper.socket))
+                message = json.dumps({**request, "slot": number % 8}).encode()
+                socket.send_fds(end, [message], [listener.fileno(), log.fileno()])
+                time.sleep(0.01 * number)
+    wait_for(lambda: not any(cache.in_use for cache in helper.client.caches()), "their end")
+    assert [file for file in loop_files() if str(helper.data_dir) in file] == []
+    assert children(helper.process.pid) <= 8  # caches being written out
+    wait_for(lambda: children(helper.process.pid) == 0, "the caches to be written out")
+    assert len(os.listdir(f"/proc/{helper.process.pid}/fd")) <= files + 1  # noqa: PTH208
+
+
 def test_a_cache_has_one_builder_at_a_time(any_helper: RunningHelper, tmp_path: Path) -> None:
     with running_builder(any_helper, tmp_path / "worker"):
         with pytest.raises(HelperError) as caught, running_builder(any_helper, tmp_path / "two"):
@@ -166,6 +194,10 @@ def start_worker(helper: RunningHelper, tmp_path: Path) -> "subprocess.Popen[byt
     )
     argv = [sys.executable, "-c", code, str(helper.socket), str(tmp_path / "worker")]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=CHECKOUT)
+
+
+def children(pid: int) -> int:
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def processes_below(leader: int) -> set[str]:

@@ -131,17 +131,14 @@ class Helper:
             connection.ask({"op": "drop", "owner": str(owner)}, seconds=DROP_SECONDS)
 
     def caches(self) -> list[CacheInfo]:
+        found: list[CacheInfo] = []
+        after: str | None = ""
         with _Connection(self._path) as connection:
-            answer = connection.ask({"op": "caches"})
-        return [
-            CacheInfo(
-                owner=UUID(cache["owner"]),
-                bytes=cache["bytes"],
-                used_at=cache["used_at"],
-                in_use=cache["in_use"],
-            )
-            for cache in answer["caches"]
-        ]
+            while after is not None:
+                answer = connection.ask({"op": "caches", "after": after})
+                found += map(_cache_info, answer["caches"])
+                after = answer["next"]
+        return found
 
 
 class Builder:
@@ -154,6 +151,8 @@ class Builder:
         """"new", "kept", or "recreated" when the old one could not be used."""
         self.exit_code: int | None = None
         """Set by `has_ended` once the sandbox has ended by itself."""
+        self.oom_kill = 0
+        """Set with it: how many processes the memory limit had killed."""
 
     def __enter__(self) -> Self:
         return self
@@ -196,6 +195,7 @@ class Builder:
     def _hear_end(self, message: Mapping[str, Any] | None) -> None:
         if message is not None and "exited" in message:
             self.exit_code = message["exited"]
+            self.oom_kill = message["oom_kill"]
 
 
 class _Connection:
@@ -275,6 +275,15 @@ class _Connection:
                 if not self._end.recv(MESSAGE_BYTES):
                     break
         self._end.close()
+
+
+def _cache_info(cache: Mapping[str, Any]) -> CacheInfo:
+    return CacheInfo(
+        owner=UUID(cache["owner"]),
+        bytes=cache["bytes"],
+        used_at=cache["used_at"],
+        in_use=cache["in_use"],
+    )
 
 
 def _limits(limits: Limits) -> dict[str, object]:
