@@ -2,6 +2,8 @@
 
 import io
 import os
+import platform
+import pty
 import shutil
 import stat
 import subprocess
@@ -18,7 +20,7 @@ import pytest
 from builds.engine_root import BUSYBOX
 from config.env import load
 from config.privileges import MODE, drop_privileges, prepare
-from config.service_user import ServiceUser, StartError, acting_as, find_user
+from config.service_user import IOCTL, ServiceUser, StartError, acting_as, find_user
 from tests.engine_root import ENGINE_ROOT
 from tests.instance import ROOT, Instance, send, watch
 
@@ -310,3 +312,34 @@ def command_line(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+TYPE = """
+import fcntl, os
+from config.service_user import TIOCSTI, become, find_user
+fcntl.ioctl(0, TIOCSTI, b"a")
+print("as root: typed")
+become(find_user("slipway"), low_ports=False)
+try:
+    fcntl.ioctl(0, TIOCSTI, b"b")
+except PermissionError:
+    print("as slipway: refused")
+fcntl.ioctl(0, 0x5413, bytes(8))
+print("as slipway: size")
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in IOCTL, reason="no filter for this machine")
+def test_nothing_is_typed_into_the_terminal_that_slipway_was_started_from() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", TYPE])
+    said = b""
+    with suppress(OSError):  # at its end
+        while data := os.read(terminal, 4096):
+            said += data
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    for line in ("as root: typed", "as slipway: refused", "as slipway: size"):
+        assert line in said.decode()
