@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
+.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,12 +14,15 @@ help: ## what there is to make
 up: setup ## set up where needed and serve until interrupted
 	@exec $(PY) manage.py up
 
-setup: .venv/base.stamp
+setup: | .venv/bin/python
 	@deploy/machine.sh engine
-	@deploy/engine-root.sh
+	@$(MAKE) --no-print-directory --jobs 2 .venv/base.stamp engine-root
 
 setup-dev: .venv/dev.stamp
 	@deploy/machine.sh engine test
+	@deploy/engine-root.sh
+
+engine-root:
 	@deploy/engine-root.sh
 
 engine: ## make the engine root anew, with the release's present packages
@@ -30,7 +33,7 @@ engine-check: ## say which packages of the engine root the release has in newer 
 	@deploy/engine-root.sh --check
 
 .venv/bin/python:
-	@python3 -c 'import ensurepip, venv' 2>/dev/null || deploy/machine.sh python
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || deploy/machine.sh python engine
 	python3 -m venv .venv
 
 .venv/base.stamp: requirements/base.txt | .venv/bin/python

@@ -11,13 +11,13 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from config.env import ENGINE_ROOT, Environment, load, private_folder
 from config.private_mounts import make_reachable
 from config.service_user import ServiceUser, StartError, acting_as, become, find_user
+from helper.start import MAIN, HelperError, ensure_helper
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WITHOUT_INSTANCE = frozenset({"", "check", "help", "makemigrations", "spectacular", "version"})
@@ -40,7 +40,29 @@ def drop_privileges(arguments: Sequence[str]) -> None:
     command = next((each for each in arguments if not each.startswith("-")), "")
     if command in WITHOUT_INSTANCE or "--help" in arguments:
         return
+    if command == "helper":
+        serve_helper()
     enter(building=command in BUILDING)
+
+
+def serve_helper() -> NoReturn:
+    """`manage.py helper`: be the helper until a signal ends it, for workers run by their own user.
+
+    Whatever keeps processes running starts it as root, beside workers that it starts as
+    SLIPWAY_USER. Where nothing runs as root, `worker` starts its own.
+    """
+    environment = load(os.environ)  # noqa: TID251
+    data_dir = environment.data_dir
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0:
+        user = find_user(environment.user)
+        prepare(data_dir, user)
+        _show_folders(environment, user)
+        uid, gid = user.uid, user.gid
+    command = [sys.executable, "-I", "-S", str(MAIN), "--data-dir", str(private_folder(data_dir))]
+    command += ["--engine-root", str(environment.engine_root or data_dir / ENGINE_ROOT)]
+    command += ["--service-uid", str(uid), "--service-gid", str(gid)]
+    os.execve(sys.executable, command, {})  # noqa: S606  (in the place of this process, no shell)
 
 
 def enter(*, building: bool) -> None:
@@ -54,34 +76,36 @@ def enter(*, building: bool) -> None:
     user = find_user(environment.user)
     data_dir = environment.data_dir
     prepare(data_dir, user)
+    _show_folders(environment, user)
     if building:
         _start_helper(environment, user)
-    folders = [CHECKOUT, data_dir, *_python_folders()]
-    if environment.engine_root is not None:
-        folders.append(environment.engine_root.parent)
-    here = Path.cwd()
-    make_reachable(folders, user)
-    check_access(data_dir, user)
-    with suppress(OSError):
-        os.chdir(here)  # noqa: TID251  (the same path, as it is shown now)
     # Paths stay what they were, and nothing is looked for in root's home.
     os.environ["SLIPWAY_DATA_DIR"] = str(data_dir)  # noqa: TID251
     os.environ["HOME"] = str(data_dir)  # noqa: TID251
     become(user, low_ports=any(0 < port < FIRST_FREE_PORT for port in _ports(environment)))
 
 
+def _show_folders(environment: Environment, user: ServiceUser) -> None:
+    """Also to the helper, which makes its socket as the service user."""
+    folders = [CHECKOUT, environment.data_dir, *_python_folders()]
+    if environment.engine_root is not None:
+        folders.append(environment.engine_root.parent)
+    here = Path.cwd()
+    make_reachable(folders, user)
+    check_access(environment.data_dir, user)
+    with suppress(OSError):
+        os.chdir(here)  # noqa: TID251  (the same path, as it is shown now)
+
+
 def _start_helper(environment: Environment, user: ServiceUser | None) -> None:
     """With the rights that this process has now, for builds only."""
-    if environment.engine == "scripted" or find_spec("helper") is None:
+    if environment.engine == "scripted":
         return
-    start = import_module("helper.start")
     data_dir = private_folder(environment.data_dir)
     engine_root = environment.engine_root or data_dir / ENGINE_ROOT
     try:
-        start.ensure_helper(
-            data_dir, engine_root, user.uid if user else None, user.gid if user else None
-        )
-    except start.HelperError as problem:
+        ensure_helper(data_dir, engine_root, user.uid if user else None, user.gid if user else None)
+    except HelperError as problem:
         raise StartError(f"the helper that starts builds does not start: {problem}") from problem
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from builds.engine_root import EngineRoot, NoEngineRoot
-from builds.process import run
-from tests.engine_root import ENGINE_ROOT
+from builds.process import CLEAN_ENV, run
+from tests.engine_root import ENGINE_ROOT, VARIABLE
 from tests.registry import free_port
 
 SCRIPT = Path(__file__).parent.parent / "deploy/engine-root.sh"
@@ -197,6 +197,17 @@ def test_a_newer_version_is_named_and_asking_changes_nothing(
     asked = make(bench, "--check")
     assert (asked.returncode, asked.stdout) == (1, "")
     assert "could not be asked" in asked.stderr
+
+
+def test_debian_is_really_asked() -> None:
+    asked = run(
+        ["bash", SCRIPT, "--check"],
+        env={**CLEAN_ENV, VARIABLE: str(ENGINE_ROOT.path)},
+        deadline=110,
+    )
+    for line in asked.stdout.decode().splitlines():
+        name, here, there = line.split()
+        assert ENGINE_ROOT.packages()[name] == here != there
 
 
 def test_the_real_one_has_its_programs_and_no_privileged_file() -> None:

@@ -1,20 +1,28 @@
 """Started as root, Slipway runs as its service user, and finds its folders wherever they are."""
 
+import io
 import os
+import platform
+import pty
 import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 import httpx
 import pytest
 
+from builds.engine_root import BUSYBOX
+from config.env import load
 from config.privileges import MODE, drop_privileges, prepare
-from config.service_user import ServiceUser, StartError, acting_as, find_user
-from tests.instance import ROOT, Instance, watch
+from config.service_user import IOCTL, ServiceUser, StartError, acting_as, find_user
+from tests.engine_root import ENGINE_ROOT
+from tests.instance import ROOT, Instance, send, watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give anything up")
 
@@ -272,3 +280,66 @@ def test_a_build_of_an_instance_started_as_root_is_pushed(data_dir: Path) -> Non
             assert watch(client, "hello")[1] == "built and pushed"
     finally:
         instance.stop()
+
+
+SLOW = """\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sleep", "120"]
+"""
+
+
+@pytest.mark.engine
+def test_while_a_build_runs_the_helper_is_the_only_process_of_root(data_dir: Path) -> None:
+    context = io.BytesIO()
+    with ZipFile(context, "w") as archive:
+        archive.write(ENGINE_ROOT.find() / BUSYBOX, "busybox")
+    with (
+        Instance(data_dir, engine=load({}).engine) as instance,
+        instance.client() as client,
+    ):
+        image = send(client, SLOW, context.getvalue())["image_id"]
+        while not any(b"sleep\x00120" in command_line(pid) for pid in family(instance.pid)):
+            assert "error" not in client.get(f"/images/{image}").json()["status"]
+            time.sleep(0.1)
+        of_root = [pid for pid in family(instance.pid) if status_of(pid)["Uid"].split()[0] == "0"]
+        assert len(of_root) == 1
+        assert b"helper/__main__.py" in command_line(of_root[0])
+        client.post(f"/images/{image}/cancel").raise_for_status()
+
+
+def command_line(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+TYPE = """
+import fcntl, os
+from config.service_user import TIOCSTI, become, find_user
+fcntl.ioctl(0, TIOCSTI, b"a")
+print("as root: typed")
+become(find_user("slipway"), low_ports=False)
+try:
+    fcntl.ioctl(0, TIOCSTI, b"b")
+except PermissionError:
+    print("as slipway: refused")
+fcntl.ioctl(0, 0x5413, bytes(8))
+print("as slipway: size")
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in IOCTL, reason="no filter for this machine")
+def test_nothing_is_typed_into_the_terminal_that_slipway_was_started_from() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", TYPE])
+    said = b""
+    with suppress(OSError):  # at its end
+        while data := os.read(terminal, 4096):
+            said += data
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    for line in ("as root: typed", "as slipway: refused", "as slipway: size"):
+        assert line in said.decode()

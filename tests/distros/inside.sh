@@ -51,5 +51,5 @@ if [ "$1" = root ]; then
 fi
 "${as[@]}" .venv/bin/python manage.py doctor | tee /tmp/doctor.log
 grep -qx 'Nothing stops builds.' /tmp/doctor.log
-kill -INT $up
+kill $up
 wait $up || true

@@ -9,7 +9,14 @@ say() { printf '\n== %s\n' "$*"; }
 [ "$(id -u)" -eq 0 ] || { echo "test-distros: needs root, to enter a tree of its own" >&2; exit 1; }
 
 folder=$(mktemp -d /var/tmp/slipway-distros-XXXXXXXX)
-trap 'rm -rf --one-file-system "$folder"' EXIT
+inside=
+clean() {
+  # All that runs in the tree ends with it.
+  [ -z "$inside" ] || { kill -KILL "$inside"; wait "$inside"; } 2>/dev/null || true
+  rm -rf --one-file-system "$folder"
+}
+trap clean EXIT
+trap 'exit 130' INT TERM HUP
 chmod 0755 "$folder"
 export SLIPWAY_TEST_ENGINE=${SLIPWAY_TEST_ENGINE:-}
 
@@ -42,7 +49,10 @@ make_tree() { # release, target
 
 enter() { # tree, user
   PIP_PATHS=$(pip_paths | sort -u) unshare --mount --pid --fork --kill-child \
-    bash tests/distros/enter.sh "$1" bash /checkout/tests/distros/inside.sh "$2"
+    bash tests/distros/enter.sh "$1" bash /checkout/tests/distros/inside.sh "$2" &
+  inside=$!
+  wait "$inside"
+  inside=
 }
 
 [ $# -gt 0 ] || set -- bookworm:root bookworm:plain trixie:root trixie:plain
