@@ -118,6 +118,7 @@ def _busybox(engine_root: Path) -> bytes:
         {"bin/": 0o755, "bin/busybox": (program.read_bytes(), 0o755)}
         | {f"bin/{name}": ("link", "busybox") for name in applets if name != "busybox"}
         | {"etc/passwd": PASSWD, "etc/group": GROUP}
+        | {"dev/": 0o755, "proc/": 0o755, "sys/": 0o755}
         | {"root/": 0o700, "tmp/": 0o1777, "home/": 0o755, "srv/": 0o755, "var/tmp/": 0o1777}
     )
 

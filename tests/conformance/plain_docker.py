@@ -60,7 +60,6 @@ class PlainDocker:
         place = self.folder / "builds" / case.name
         place.mkdir(parents=True)
         write_context(case, place / "context")
-        (place / "context" / "Dockerfile").write_text(case.dockerfile)
         (place / "out").mkdir()
         ended = self._buildx(place, case)
         text = ended.stderr.decode(errors="replace")
