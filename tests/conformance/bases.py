@@ -141,7 +141,8 @@ Member = str | int | tuple[bytes, int] | tuple[str, str]
 
 
 def _tar(members: Mapping[str, Any]) -> bytes:
-    """Names that end in "/" are folders with their mode; else content, or content and mode, or a link."""
+    """Names that end in "/" are folders with their mode; others have content, with or without a
+    mode, or are links."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, member in members.items():

@@ -1,4 +1,4 @@
-"""Slipway's side: a case goes through the reader and the BuildKit engine as a build of a user does."""
+"""Slipway's side: a case goes through the reader and the BuildKit engine, as a user's build does."""
 
 import re
 import shutil
