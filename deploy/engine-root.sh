@@ -12,11 +12,11 @@ umask 022
 release=trixie
 packages=(
   bash busybox-static ca-certificates coreutils docker-buildx docker-cli docker-registry docker.io
-  e2fsprogs git iproute2 runc skopeo slirp4netns tar uidmap util-linux
+  e2fsprogs git iproute2 runc skopeo slirp4netns tar uidmap util-linux xz-utils
 )
 programs=(
   bash busybox containerd docker docker-registry dockerd git ip mkfs.ext4 newuidmap runc setpriv
-  skopeo slirp4netns tar unshare
+  skopeo slirp4netns tar unshare xz
 )
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 data=${SLIPWAY_DATA_DIR:-var}

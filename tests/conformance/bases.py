@@ -118,6 +118,7 @@ def _busybox(engine_root: Path) -> bytes:
         {"bin/": 0o755, "bin/busybox": (program.read_bytes(), 0o755)}
         | {f"bin/{name}": ("link", "busybox") for name in applets if name != "busybox"}
         | {"etc/passwd": PASSWD, "etc/group": GROUP}
+        | {"dev/": 0o755, "proc/": 0o755, "sys/": 0o755}
         | {"root/": 0o700, "tmp/": 0o1777, "home/": 0o755, "srv/": 0o755, "var/tmp/": 0o1777}
     )
 
@@ -140,7 +141,8 @@ Member = str | int | tuple[bytes, int] | tuple[str, str]
 
 
 def _tar(members: Mapping[str, Any]) -> bytes:
-    """Names that end in "/" are folders with their mode; else content, or content and mode, or a link."""
+    """Names that end in "/" are folders with their mode; others have content, with or without a
+    mode, or are links."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, member in members.items():

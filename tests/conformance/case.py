@@ -144,8 +144,9 @@ def _case(values: dict[str, Any]) -> Case:
 
 
 def write_context(case: Case, folder: Path) -> None:
-    """Write the context of a case, and nothing of its Dockerfile, into an empty folder."""
+    """Write the context of a case with its Dockerfile into a new folder."""
     folder.mkdir()
+    (folder / "Dockerfile").write_bytes(case.dockerfile.encode())
     for name, entry in case.context.items():
         _write(
             folder / name,

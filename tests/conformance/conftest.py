@@ -1,6 +1,7 @@
 """Builders for the suite, one of each for all cases."""
 
-import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.plain_docker import PlainDocker, running_docker
-
-
-@pytest.fixture(scope="session")
-def engine_root() -> Path:
-    """The engine root that `make engine` made, or the one that the environment names."""
-    named = os.environ.get("SLIPWAY_TEST_ENGINE_ROOT", "var/engine-root/current")
-    root = Path(named).resolve()
-    assert (root / "usr/bin").is_dir(), f"no engine root at {root}: run `make engine`"
-    return root
+from tests.conformance.slipway import Slipway, running_slipway
+from tests.engine_root import ENGINE_ROOT
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +20,16 @@ def started() -> float:
 
 
 @pytest.fixture(scope="session")
-def plain_docker(
-    engine_root: Path, tmp_path_factory: pytest.TempPathFactory, started: float
-) -> Iterator[PlainDocker]:
-    with running_docker(engine_root, tmp_path_factory.mktemp("docker")) as docker:
+def plain_docker(tmp_path_factory: pytest.TempPathFactory, started: float) -> Iterator[PlainDocker]:
+    with running_docker(ENGINE_ROOT.find(), tmp_path_factory.mktemp("docker")) as docker:
         yield docker
+
+
+@pytest.fixture(scope="session")
+def slipway(started: float) -> Iterator[Slipway]:
+    folder = Path(tempfile.mkdtemp(prefix="slipway-test-", dir=Path.home()))
+    try:
+        with running_slipway(folder) as slipway:
+            yield slipway
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

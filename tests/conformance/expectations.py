@@ -1,6 +1,7 @@
 """Holds a result to what its case says, and two results to each other; gives what does not fit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tests.conformance.case import Case
@@ -27,6 +28,15 @@ def unmet(case: Case, result: Result) -> list[str]:
         if wanted is not None and wanted != got:
             found.append(f"{name} is {got}, not {wanted}: {result.told[-1_000:]}")
     return found
+
+
+def of_slipway(case: Case) -> Case:
+    """The case as Slipway is meant to build it."""
+    if case.slipway is None:
+        return case
+    if case.slipway.refusal:
+        return replace(case, failure=case.slipway.refusal)
+    return replace(case, failure=None, files=case.slipway.files)
 
 
 def differences(ours: Result, theirs: Result, *, since: float) -> list[str]:
@@ -63,9 +73,10 @@ def _unmet_image(case: Case, image: Image) -> Iterator[str]:
         got = sorted(name.removeprefix(prefix) for name in image.tree if name.startswith(prefix))
         if got != sorted(wanted):
             yield f"{folder} holds {got}, not {sorted(wanted)}"
+    config = _without_our_label(image.config)
     for key, wanted in case.config.items():
-        if (image.config.get(key) or False) != (wanted or False):
-            yield f"config {key} is {image.config.get(key)!r}, not {wanted!r}"
+        if (config.get(key) or False) != (wanted or False):
+            yield f"config {key} is {config.get(key)!r}, not {wanted!r}"
 
 
 def _unmet_file(tree: Tree, name: str, wanted: dict[str, Any] | bool) -> Iterator[str]:
@@ -106,9 +117,13 @@ def _fits(tree: Tree, path: str, entry: Entry, key: str, value: Any) -> bool:
     raise ValueError(f"{path}: nothing is known of {key!r}")
 
 
+def _without_our_label(config: dict[str, Any]) -> dict[str, Any]:
+    labels = config.get("Labels") or {}
+    return config | {"Labels": {k: v for k, v in labels.items() if k != SLIPWAY_LABEL}}
+
+
 def _comparable(image: Image, since: float) -> dict[str, Any]:
-    config = {key: value for key, value in image.config.items() if value}
-    labels = {k: v for k, v in config.pop("Labels", {}).items() if k != SLIPWAY_LABEL}
+    config = {key: value for key, value in _without_our_label(image.config).items() if value}
     files = {
         path: f"{entry} {'new' if entry.mtime >= since else int(entry.mtime)} "
         + " = ".join(names_of(image.tree, path)[1:])
@@ -118,6 +133,5 @@ def _comparable(image: Image, since: float) -> dict[str, Any]:
         "platform": image.platform,
         "layers": image.layers,
         "history": image.history,
-        "config Labels": labels,
     }
     return {f"config {key}": value for key, value in config.items()} | rest | files

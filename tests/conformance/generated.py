@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.conformance.case import Case, Failure
+from tests.conformance.case import Case, Difference, Failure
 
 
 def generated_cases() -> Iterator[Case]:
@@ -44,6 +44,7 @@ def generated_cases() -> Iterator[Case]:
         promise="a line above 65,535 bytes is more than BuildKit's parser takes",
         dockerfile=f"FROM busybox\n\nRUN true {'x' * 66_000}\n",
         failure=Failure(text="allowed size of 65535"),
+        slipway=Difference(refusal=Failure(text="66009 bytes", line=3)),
     )
     names = [f"file-{n:04}" for n in range(2_000)]
     yield Case(

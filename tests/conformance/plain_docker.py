@@ -60,13 +60,17 @@ class PlainDocker:
         place = self.folder / "builds" / case.name
         place.mkdir(parents=True)
         write_context(case, place / "context")
-        (place / "context" / "Dockerfile").write_text(case.dockerfile)
         (place / "out").mkdir()
         ended = self._buildx(place, case)
         text = ended.stderr.decode(errors="replace")
         if ended.exit_code == 0:
             return Result(image=read_image(place / "out/image"), output=text)
-        return Result(output=text, told=text, exit_code=_exit_code(text), line=_failing_line(text))
+        return Result(
+            output=text,
+            told=text.rstrip().rpartition("ERROR: ")[2],
+            exit_code=_exit_code(text),
+            line=_failing_line(text),
+        )
 
     def _buildx(self, place: Path, case: Case) -> Finished:
         options = case.options

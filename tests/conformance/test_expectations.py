@@ -14,7 +14,9 @@ NOW = 2_000_000_000.0
 
 
 def entry(kind: Any = "file", content: bytes = b"A", **values: Any) -> Entry:
-    return Entry(kind=kind, content=content, **{"mode": 0o644, "owner": "0:0", "mtime": 1.0} | values)
+    return Entry(
+        kind=kind, content=content, **{"mode": 0o644, "owner": "0:0", "mtime": 1.0} | values
+    )
 
 
 def image(**entries: Entry) -> Image:

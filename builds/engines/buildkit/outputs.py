@@ -81,7 +81,8 @@ class Output:
             check_folders(self.layout)
             entry = read_entry(self.layout)
             manifest = read_json(blob(self.layout, entry["digest"]))
-            parts: list[Entry] = [manifest["config"], *manifest["layers"]]
+            # BuildKit writes `null` for an image without layers.
+            parts: list[Entry] = [manifest["config"], *(manifest["layers"] or [])]
             if len(parts) > MOST_LAYERS:
                 raise LayoutError(f"an image of more than {MOST_LAYERS} layers")
             (into / "blobs/sha256").mkdir(parents=True)

@@ -44,6 +44,12 @@ _IDS = re.compile(
     r"|unable to find (?:user|group)[^:]*: invalid argument"
     r"|invalid (?:uid|gid)"
 )
+_IDS_OF_RUN = re.compile(
+    r"unable to setup user: invalid argument"
+    r"|\b[fl]?chown\b.*: invalid argument"
+    r"|invalid argument, [fl]?chown\b",
+    re.IGNORECASE,
+)
 _NO_SPACE = re.compile(r"no space left on device", re.IGNORECASE)
 _DENIED_BASE = re.compile(r'source "docker-image://([^"]+)" (?:denied|not allowed) by policy')
 _MISSING_SOURCE = re.compile(r'"([^"]+)": not found')
@@ -123,6 +129,8 @@ def _failed_run(found: Evidence, reason: str, where: str) -> BuildFailed:
 
 def _run_hint(found: Evidence, code: int | None) -> str:
     tail = found.step_tail.decode(errors="replace")
+    if _IDS_OF_RUN.search(tail):
+        return " User and group ids end at 65535 here."
     if started := _RUNC.search(tail):
         program = _PROGRAM.search(started[1])
         name = program["name"] if program else "the program"

@@ -47,6 +47,24 @@ def test_a_failed_run_has_its_line_and_exit_code() -> None:
     assert (failure.code, failure.exit_code) == ("step", 7)
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"runc run failed: unable to start container process: error during container init: "
+        b"unable to setup user: invalid argument\n",
+        b"chown: /f: Invalid argument\n",
+        b"npm ERR! TAR_ENTRY_ERROR EINVAL: invalid argument, fchown\n",
+        b"tar: package/index.js: Cannot change ownership: fchown: Invalid argument\n",
+    ],
+)
+def test_a_run_that_uses_an_id_above_65535_is_told_where_ids_end(tail: bytes) -> None:
+    assert str(judge(failed(1), tail=tail)).endswith("User and group ids end at 65535 here.")
+
+
+def test_another_invalid_argument_says_nothing_of_ids() -> None:
+    assert "65535" not in str(judge(failed(1), tail=b"mount: Invalid argument\n"))
+
+
 def test_a_long_instruction_is_cut_in_its_middle_and_the_code_stays() -> None:
     failure = judge(failed(7), step="RUN set -eu; " + "echo step; " * 200 + "exit 7")
     assert len(str(failure)) < 250
