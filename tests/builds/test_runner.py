@@ -91,6 +91,7 @@ def test_a_failing_step_ends_with_its_reason_as_the_last_stderr_line(order: Orde
     assert ("stdout", "before") in log_of(build)
 
 
+TESTS = "FROM scratch AS tests\nRUN scripted: {}\n"
 SIDE_BY_SIDE = """FROM scratch AS build
 ENV A=b
 RUN scripted: echo make begins ;; until {gate} ;; echo make ends
@@ -216,11 +217,11 @@ def test_the_options_of_a_build_are_in_its_spec(
         return build_by(self, spec)
 
     monkeypatch.setattr(ScriptedEngine, "build", seen)
-    options = {"target": "0", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
-    run(order("echo hello", **options))
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
+    run(order(dockerfile=TESTS.format("echo hello"), **options))
     run(order("echo hello"))
     [chosen, plain] = specs
-    assert (chosen.target, chosen.no_cache, chosen.pull) == ("0", True, True)
+    assert (chosen.target, chosen.no_cache, chosen.pull) == ("tests", True, True)
     assert chosen.labels == (("a", "1"), ("b", "2"))
     assert (plain.target, plain.no_cache, plain.pull, plain.labels) == ("", False, False, ())
 
@@ -308,8 +309,8 @@ def test_an_attempt_that_is_overtaken_after_its_push_moves_no_tag(
 def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     order: Order,
 ) -> None:
-    options = {"target": "0", "no_cache": True, "pull": True, "labels": {"a": "1"}}
-    running = Running(order("echo begun", "sleep 60", **options))
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"a": "1"}}
+    running = Running(order(dockerfile=TESTS.format("echo begun ;; sleep 60"), **options))
     running.until(lambda build: build.log_lines > 1)
     WORKER.stopping.set()
     build = running.finish()
