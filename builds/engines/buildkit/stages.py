@@ -31,7 +31,8 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
 
 def _numbered(triggers: Sequence[str]) -> int:
     """How many numbers the ONBUILD triggers of a base take in a stage that starts from it."""
-    return sum(trigger.split(maxsplit=1)[0].upper() in _NUMBERED for trigger in triggers if trigger)
+    words = (trigger.split(maxsplit=1) for trigger in triggers)
+    return sum(word[0].upper() in _NUMBERED for word in words if word)
 
 
 def alike(dockerfile: Dockerfile) -> dict[int, tuple[int, ...]]:
