@@ -24,7 +24,7 @@ from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
-from tests.conftest import Order, log_of, zipped
+from tests.conftest import Order, log_of, script, zipped
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -216,11 +216,12 @@ def test_the_options_of_a_build_are_in_its_spec(
         return build_by(self, spec)
 
     monkeypatch.setattr(ScriptedEngine, "build", seen)
-    options = {"target": "0", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
-    run(order("echo hello", **options))
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
+    named = script("echo hello").replace("scratch", "scratch AS tests")
+    run(order(dockerfile=named, **options))
     run(order("echo hello"))
     [chosen, plain] = specs
-    assert (chosen.target, chosen.no_cache, chosen.pull) == ("0", True, True)
+    assert (chosen.target, chosen.no_cache, chosen.pull) == ("tests", True, True)
     assert chosen.labels == (("a", "1"), ("b", "2"))
     assert (plain.target, plain.no_cache, plain.pull, plain.labels) == ("", False, False, ())
 
@@ -308,8 +309,9 @@ def test_an_attempt_that_is_overtaken_after_its_push_moves_no_tag(
 def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     order: Order,
 ) -> None:
-    options = {"target": "0", "no_cache": True, "pull": True, "labels": {"a": "1"}}
-    running = Running(order("echo begun", "sleep 60", **options))
+    options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"a": "1"}}
+    named = script("echo begun", "sleep 60").replace("scratch", "scratch AS tests")
+    running = Running(order(dockerfile=named, **options))
     running.until(lambda build: build.log_lines > 1)
     WORKER.stopping.set()
     build = running.finish()
