@@ -82,7 +82,7 @@ class OrderSerializer(serializers.Serializer[Any]):
         required=False,
         allow_blank=True,
         max_length=TARGET_CHARACTERS,
-        help_text="The stage to build, by name or number; the last one without it.",
+        help_text="The stage to build, by its name; the last one without it.",
     )
     no_cache = FormBool(required=False, help_text="Whether every step runs anew.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
