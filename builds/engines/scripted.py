@@ -8,6 +8,7 @@ any step plays those of the comments `#scripted: <verb> <rest>` below it:
     raw TEXT        bytes on stdout, with     exit CODE        a RUN step fails with CODE
                     Python's escapes          fail CODE TEXT   BuildFailed with that code
     repeat N TEXT   N numbered lines          broken TEXT      EngineBroken
+    long N TEXT     one line, N times TEXT
     cached          the step is not run: it comes out of the cache
 
 Stages run side by side. A step that names another stage (FROM name, --from=name) waits for its end.
@@ -199,6 +200,11 @@ def _repeat(rest: str) -> Iterable[Output | None]:
     yield "stdout", bytes(piece)
 
 
+def _long(rest: str) -> Iterable[Output | None]:
+    count, _, text = rest.partition(" ")
+    return [("stdout", text.encode() * int(count) + b"\n")]
+
+
 def _sleep(seconds: str) -> Iterable[Output | None]:
     until = time.monotonic() + float(seconds)
     while time.monotonic() < until:
@@ -232,6 +238,7 @@ VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
     "stderr": _stderr,
     "raw": _raw,
     "repeat": _repeat,
+    "long": _long,
     "sleep": _sleep,
     "until": _until,
     "exit": _exit,

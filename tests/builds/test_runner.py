@@ -91,6 +91,7 @@ def test_a_failing_step_ends_with_its_reason_as_the_last_stderr_line(order: Orde
     assert ("stdout", "before") in log_of(build)
 
 
+TESTS = "FROM scratch AS tests\nRUN scripted: {}\n"
 SIDE_BY_SIDE = """FROM scratch AS build
 ENV A=b
 RUN scripted: echo make begins ;; until {gate} ;; echo make ends
@@ -217,7 +218,7 @@ def test_the_options_of_a_build_are_in_its_spec(
 
     monkeypatch.setattr(ScriptedEngine, "build", seen)
     options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"b": "2", "a": "1"}}
-    run(order("echo hello", **options))
+    run(order(dockerfile=TESTS.format("echo hello"), **options))
     run(order("echo hello"))
     [chosen, plain] = specs
     assert (chosen.target, chosen.no_cache, chosen.pull) == ("tests", True, True)
@@ -309,7 +310,7 @@ def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     order: Order,
 ) -> None:
     options = {"target": "tests", "no_cache": True, "pull": True, "labels": {"a": "1"}}
-    running = Running(order("echo begun", "sleep 60", **options))
+    running = Running(order(dockerfile=TESTS.format("echo begun ;; sleep 60"), **options))
     running.until(lambda build: build.log_lines > 1)
     WORKER.stopping.set()
     build = running.finish()

@@ -18,7 +18,7 @@ HOSTILE = [
     "raw \\x1b[31mred \\x1b[1;44mon blue\\x1b[0m \\x1b[38;5;208mnear\\x1b[0m plain\\n",
     "echo admin\u202egnp.exe \u2066isolated\u200b \ufeff",
     "echo \u05e9\u05dc\u05d5\u05dd hello 漢字 🙂",
-    f"echo {'x' * 1_000_000}",
+    "long 1000000 x",
 ]
 
 
