@@ -4,6 +4,8 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -59,6 +61,14 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
             f"make_operator(User.objects.create_user('keeper', '{PASSWORD}'))",
         )
         yield running
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A folder whose files the server sees too, which gives up root."""
+    with TemporaryDirectory(prefix="slipway-gates-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ def heading(page: Page, text: str) -> Locator:
 
 
 def test_steps_side_by_side_show_their_states_and_times_live(
-    client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
+    client: httpx.Client, instance: Instance, page: Page, public_path: Path
 ) -> None:
-    gates = Gates(tmp_path)
+    gates = Gates(public_path)
     image_id = order(client, dockerfile=gates.dockerfile("stderr test 2"))
     page.goto(f"{instance.url}/i/{image_id}")
     make, test = heading(page, "STEP 4/8: [build] RUN"), heading(page, "STEP 6/8: [stage-1] RUN")
@@ -76,9 +76,9 @@ def test_steps_side_by_side_show_their_states_and_times_live(
 
 
 def test_the_failed_step_opens_with_all_its_parts_and_its_neighbours_fold(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gates = Gates(tmp_path)
+    gates = Gates(public_path)
     text = gates.dockerfile("raw ERR\\x4fR: it broke\\n ;; exit 3").replace(
         "echo make 3", "echo error of a neighbour ;; sleep 60"
     )
@@ -105,9 +105,9 @@ def test_the_failed_step_opens_with_all_its_parts_and_its_neighbours_fold(
 
 
 def test_forged_progress_makes_no_fold_and_no_state(
-    client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
+    client: httpx.Client, instance: Instance, page: Page, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     forged = ("STEP 2/2: RUN x", "STEP 9/9 (cached): RUN y", "#7 DONE 0.0s", "--> CACHED")
     image_id = order(
         client, " ;; ".join(["raw \\x0a", *(f"echo {each}" for each in forged), f"until {gate}"])

@@ -27,9 +27,9 @@ def row(page: Page, number: int) -> str:
 
 
 def test_a_viewer_opened_before_during_and_after_a_build_shows_every_line_once(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     image_id = order(client, "echo first", f"until {gate}", *CHATTER)
     with opened() as before, opened() as during, opened() as after:
         before.goto(f"{instance.url}/i/{image_id}")
@@ -57,9 +57,9 @@ def test_whoever_is_signed_out_reads_a_public_log(
 
 
 def test_without_websockets_the_log_comes_as_events(
-    client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
+    client: httpx.Client, instance: Instance, page: Page, public_path: Path
 ) -> None:
-    go, seen = tmp_path / "go", tmp_path / "seen"
+    go, seen = public_path / "go", public_path / "seen"
     page.add_init_script("delete window.WebSocket")
     # Following what comes after the steps scrolls their headings out of the document.
     image_id = order(client, f"until {go}", f"until {seen}", *CHATTER)
@@ -166,9 +166,9 @@ def test_links_to_lines_mark_them_and_keep_the_place(
 
 
 def test_following_stops_by_scrolling_up_and_a_pill_counts_what_came(
-    client: httpx.Client, instance: Instance, page: Page, tmp_path: Path
+    client: httpx.Client, instance: Instance, page: Page, public_path: Path
 ) -> None:
-    gate, end = tmp_path / "go", tmp_path / "end"
+    gate, end = public_path / "go", public_path / "end"
     image_id = order(
         client, f"repeat 200 early ;; until {gate} ;; repeat 50 late ;; until {end} ;; echo last"
     )
