@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from helper import sandbox
 from helper.control_groups import ControlGroup, Usage
-from helper.images import Image
+from helper.images import Image, trim
 from helper.loop import Loop
 from helper.output_log import OutputLog
 from helper.sandbox import Plan
@@ -57,6 +57,7 @@ class Builder:
         self._cache = ""
         self._at_command = self._told = self._ending = False
         self._exit_code: int | None = None
+        self._trimming: int | None = None
         self.last_usage = Usage()
         """As it was when the sandbox ended."""
         self._channel, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,6 +84,17 @@ class Builder:
         self._ending = True
         self._kill_all()
         self._loop.poll(self._is_gone)
+
+    def trim(self) -> None:
+        """Give unused space of the cache image back to the host, in the background."""
+        if self._cache_fd < 0 or self._plan.image_bytes is None or self._trimming is not None:
+            return
+        fd = self._cache_fd
+        self._trimming = self._loop.fork(lambda: trim(fd), self._trimmed, {fd})
+
+    def _trimmed(self, code: int) -> None:
+        del code
+        self._trimming = None
 
     def usage(self) -> Usage:
         return self._group.usage() if self._group is not None else Usage()
@@ -134,6 +146,7 @@ class Builder:
         if not self._told:
             self._told = True
             self._events.started(self.pid, self._cache)
+            self.trim()
 
     def _tell_failed(self, code: str, text: str) -> None:
         if not self._told:
@@ -173,7 +186,10 @@ class Builder:
             _kill_member(pid, self.pid)
 
     def _is_gone(self) -> bool:
-        if self._cache_fd >= 0:  # it would keep the mount
+        if self._trimming is not None:  # it would keep the mount, as would the descriptor
+            os.kill(self._trimming, signal.SIGKILL)
+            return False
+        if self._cache_fd >= 0:
             os.close(self._cache_fd)
             self._cache_fd = -1
         if self._exit_code is None or session_members(self.pid):

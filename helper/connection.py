@@ -22,11 +22,11 @@ from helper.protocol import (
     GetUsage,
     Info,
     Kill,
-    Limits,
     ListCaches,
     Refused,
     SetLimits,
     StartBuilder,
+    Trim,
     encode,
     parse,
 )
@@ -140,18 +140,29 @@ class Connection:
         match request:
             case Info():
                 self._answer(self._info())
-            case StartBuilder():
-                self._begin(request, fds)
-            case SetLimits(limits):
-                self._set_limits(limits)
-            case GetUsage():
-                self._answer(self._usage())
-            case Kill():
-                self._kill()
-            case DropCache(owner):
-                self._remove(owner)
             case ListCaches(after):
                 self._answer(self._caches(after))
+            case DropCache(owner):
+                self._remove(owner)
+            case StartBuilder():
+                self._begin(request, fds)
+            case Kill():
+                self._kill()
+            case _:
+                self._handle_running(request, self._running())
+
+    def _handle_running(self, request: SetLimits | GetUsage | Trim, start: Start) -> None:
+        match request:
+            case SetLimits(limits):
+                if start.group is not None:
+                    start.group.set_limits(limits)
+                self._answer({"ok": True})
+            case GetUsage():
+                self._answer(self._usage(start))
+            case Trim():
+                if start.builder is not None:
+                    start.builder.trim()
+                self._answer({"ok": True})
 
     def _info(self) -> dict[str, object]:
         machine = self._sandboxes.machine
@@ -244,14 +255,7 @@ class Connection:
         self._sandboxes.caches.forget(start.request.owner)
         self._start = None
 
-    def _set_limits(self, limits: Limits) -> None:
-        start = self._running()
-        if start.group is not None:
-            start.group.set_limits(limits)
-        self._answer({"ok": True})
-
-    def _usage(self) -> dict[str, object]:
-        start = self._running()
+    def _usage(self, start: Start) -> dict[str, object]:
         if start.builder is None:
             raise Refused("no-builder", "The builder of this connection has not started yet.")
         disk = start.builder.disk()

@@ -22,7 +22,7 @@ from helper.protocol import Refused
 
 LOCK_SECONDS = 5.0
 MOUNT_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOATIME
-MOUNT_OPTIONS = "errors=remount-ro,nobarrier,noinit_itable,discard"
+MOUNT_OPTIONS = "errors=remount-ro,nobarrier,noinit_itable"
 BYTES_PER_INODE = 8192
 
 LOOP_CONTROL = "/dev/loop-control"
@@ -31,6 +31,8 @@ LOOP_CLR_FD = 0x4C01
 LOOP_SET_STATUS64 = 0x4C04
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
+FITRIM = 0xC0185879
+TRIM_FROM_BYTES = 1 << 16
 LOOP_INFO64_BYTES = 232
 LOOP_FLAGS_AT = 52
 LOOP_ATTEMPTS = 64
@@ -203,6 +205,14 @@ class Mkfs:
             raise OSError(errno.ESTALE, "the image moved")
         os.chroot(root)
         os.chdir("/")
+
+
+def trim(mounted_fd: int) -> None:
+    """Give space that was freed in a mounted image back to the host. May take long.
+
+    Mounting with discard would do so at once, but makes removing many files ten times slower.
+    """
+    fcntl.ioctl(mounted_fd, FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, TRIM_FROM_BYTES))
 
 
 def _attach(fd: int) -> tuple[int, str]:

@@ -63,6 +63,11 @@ class GetUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Trim:
+    """Give unused space of the builder's cache back to the host, in the background."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """End the connection's builder and answer when nothing of it is left."""
 
@@ -80,7 +85,7 @@ class ListCaches:
     """The last name of the answer before, or nothing."""
 
 
-Request = Info | StartBuilder | SetLimits | GetUsage | Kill | DropCache | ListCaches
+Request = Info | StartBuilder | SetLimits | GetUsage | Trim | Kill | DropCache | ListCaches
 
 
 def parse(data: bytes) -> Request:
@@ -137,6 +142,7 @@ _PARSERS: dict[str, Callable[[_Fields], Request]] = {
     "builder": _start_builder,
     "limits": lambda fields: SetLimits(fields.take("limits", _limits)),
     "usage": lambda fields: GetUsage(),
+    "trim": lambda fields: Trim(),
     "kill": lambda fields: Kill(),
     "drop": lambda fields: DropCache(fields.take("owner", _uuid)),
     "caches": lambda fields: ListCaches(fields.take("after", _text, "")),

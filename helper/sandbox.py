@@ -198,7 +198,7 @@ def _furnish(plan: Plan, channel: Channel) -> None:
         os.mknod(f"{ROOM}/tun", 0o020666, os.makedev(10, 200))
         os.chmod(f"{ROOM}/tun", 0o666)  # noqa: S103  (in this mount namespace only)
         syscalls.mount(f"{ROOM}/tun", str(networks.TUN), None, syscalls.MS_BIND)
-    mounted = os.open(owner, os.O_PATH | os.O_DIRECTORY)
+    mounted = os.open(owner, os.O_RDONLY | os.O_DIRECTORY)
     channel.tell({"stage": "cache", "cache": verdict}, mounted)
     os.close(mounted)
 

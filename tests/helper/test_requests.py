@@ -160,6 +160,7 @@ def test_commands_of_a_builder_need_one(helper: RunningHelper) -> None:
     assert ask(helper, b'{"op": "usage"}')["error"] == "no-builder"
     limits = json.dumps({"op": "limits", "limits": BUILDER["limits"]}).encode()
     assert ask(helper, limits)["error"] == "no-builder"
+    assert ask(helper, b'{"op": "trim"}')["error"] == "no-builder"
     assert ask(helper, b'{"op": "kill"}') == {"killed": True}
 
 
