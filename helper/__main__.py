@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main() -> int:
         if fd is not None:
             os.set_inheritable(fd, False)
     os.umask(0o077)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     syscalls.become_subreaper()
     try:
         server = Server(

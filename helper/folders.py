@@ -11,22 +11,23 @@ class FolderError(Exception):
     """A folder is not what it must be; the helper does not start."""
 
 
-def open_private_folder(parent: Path, name: str) -> int:
+def open_folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def open_private_folder(parent_fd: int, name: str) -> int:
     """Open (or make) a folder that belongs to this user and nobody else may enter."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    parent_fd = os.open(parent, flags)
     try:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=parent_fd)
         fd = os.open(name, flags, dir_fd=parent_fd)
     except OSError as error:
-        raise FolderError(f"{parent / name}: {error.strerror}") from error
-    finally:
-        os.close(parent_fd)
+        raise FolderError(f"{name} in the data directory: {error.strerror}") from error
     about = os.fstat(fd)
     if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
         os.close(fd)
-        raise FolderError(f"{parent / name} must be the helper's own, with mode 0700.")
+        raise FolderError(f"{name} in the data directory must belong to its user, with mode 0700.")
     return fd
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 from helper.caches import Caches
 from helper.connection import Connection
 from helper.control_groups import left_groups, remove_installation
-from helper.folders import lock_folder, open_private_folder
+from helper.folders import lock_folder, open_folder, open_private_folder
 from helper.id_ranges import IdRanges, taken_ranges
 from helper.loop import POLL_SECONDS, Loop
 from helper.machine import examine
@@ -21,7 +21,7 @@ from helper.sandboxes import Sandboxes
 
 SOCKET = "helper.sock"
 BACKLOG = 64
-CONNECTIONS = 512
+CONNECTIONS = 256
 WRITE_OUT_SECONDS = 20.0
 CREDENTIALS = struct.Struct("iii")
 
@@ -32,11 +32,11 @@ class Server:
     def __init__(
         self, data_dir: Path, engine_root: Path, *, service_uid: int, service_gid: int
     ) -> None:
-        self._data_dir = data_dir
+        self._data_fd = open_folder(data_dir)
         self._service = (service_uid, service_gid)
         self._connections: set[Connection] = set()
         self._stopping = False
-        folder_fd = open_private_folder(data_dir, "helper")
+        folder_fd = open_private_folder(self._data_fd, "helper")
         self._lock = lock_folder(folder_fd)
         ids = IdRanges(folder_fd, taken_ranges()) if os.geteuid() == 0 else None
         self._sandboxes = Sandboxes(
@@ -103,7 +103,7 @@ class Server:
             os.setegid(gid)
             os.seteuid(uid)
         try:
-            run_fd = open_private_folder(self._data_dir, "run")
+            run_fd = open_private_folder(self._data_fd, "run")
             with suppress(FileNotFoundError):
                 os.unlink(SOCKET, dir_fd=run_fd)
             # By descriptor: paths of sockets are limited to 107 bytes.
@@ -118,20 +118,17 @@ class Server:
     def _remove_roots_own_run(self) -> None:
         """Make place where an earlier helper served root itself."""
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        data_fd = os.open(self._data_dir, flags)
         try:
-            run_fd = os.open("run", flags, dir_fd=data_fd)
+            run_fd = os.open("run", flags, dir_fd=self._data_fd)
             try:
                 if os.fstat(run_fd).st_uid == 0:
                     with suppress(FileNotFoundError):
                         os.unlink(SOCKET, dir_fd=run_fd)
-                    os.rmdir("run", dir_fd=data_fd)
+                    os.rmdir("run", dir_fd=self._data_fd)
             finally:
                 os.close(run_fd)
         except OSError:
             pass  # nothing in the way, or something that is refused next
-        finally:
-            os.close(data_fd)
 
     def _accept(self, listener: socket.socket) -> None:
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helper.running import (
+    ENGINE_ROOT,
     NO_LOOP_DEVICES,
     SYSTEM_PYTHON,
     RunningBuilder,
@@ -57,13 +58,14 @@ def any_helper(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Ru
     """A helper of each kind: root with and without loop devices, and a plain user."""
     data_dir = open_folder / "data"
     prefix: list[str] = []
+    engine_root, python = ENGINE_ROOT, sys.executable
     if request.param == "folders":
         prefix = [*NO_LOOP_DEVICES]
     if request.param == "plain user":
-        prefix = as_plain_user(data_dir)
-    # The interpreter of the tests may be where only root can read.
-    python = SYSTEM_PYTHON if request.param == "plain user" else sys.executable
-    with running_helper(data_dir, prefix=prefix, python=python) as found:
+        # The interpreter of the tests may be where only root can read.
+        engine_root, python = open_folder / "engine-root", SYSTEM_PYTHON
+        prefix = as_plain_user(data_dir, engine_root)
+    with running_helper(data_dir, prefix=prefix, python=python, engine_root=engine_root) as found:
         assert found.client.info().cache_images == (request.param == "images")
         yield found
 

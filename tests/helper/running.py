@@ -17,11 +17,10 @@ from builds.build_spec import Limits
 from builds.engines.sandbox.helper import Builder, Helper
 from helper.control_groups import find_hierarchies
 from helper.start import MAIN
+from tests.engine_root import VARIABLE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ENGINE_ROOT = Path(
-    os.environ.get("SLIPWAY_ENGINE_ROOT", str(CHECKOUT / "var/engine-root/current"))
-).resolve()
+ENGINE_ROOT = Path(os.environ[VARIABLE]).resolve()
 OWNER = UUID("00000000-0000-4000-8000-00000000000a")
 STRANGER = UUID("00000000-0000-4000-8000-00000000000b")
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -175,13 +174,18 @@ def running_helper(
         process.wait(WAIT_SECONDS)
 
 
-def as_plain_user(data_dir: Path) -> list[str]:
-    """A prefix for commands of an ordinary user with subordinate ids, who owns the folder."""
+def as_plain_user(data_dir: Path, engine_root: Path) -> list[str]:
+    """A prefix for commands of an ordinary user with subordinate ids, who owns the data directory.
+
+    The engine root is shown at a path that the user can reach.
+    """
     user = pwd.getpwnam(PLAIN_USER)
-    data_dir.mkdir(exist_ok=True)
+    for folder in (data_dir, engine_root):
+        folder.mkdir(exist_ok=True)
     os.chown(data_dir, user.pw_uid, user.pw_gid)
     ids = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
-    return ["setpriv", *ids, "--"]
+    show = f'mount --bind {ENGINE_ROOT} {engine_root} && exec "$@"'
+    return ["unshare", "--mount", "--", "bash", "-c", show, "bash", "setpriv", *ids, "--"]
 
 
 @contextmanager
@@ -248,8 +252,9 @@ def leftovers(data_dir: Path, leader: int) -> list[str]:
     for hierarchy in find_hierarchies():
         groups = [p for p in hierarchy.base.glob("slipway-*/*") if p.is_dir()]
         for group in groups:
-            if str(leader) in (group / "cgroup.procs").read_text().split():
-                found.append(f"group {group}")
+            with suppress(OSError):
+                if str(leader) in (group / "cgroup.procs").read_text().split():
+                    found.append(f"group {group}")
     return found
 
 

@@ -339,10 +339,11 @@ def test_another_user_cannot_connect(helper: RunningHelper, open_folder: Path) -
     assert "closed" in refused or "ConnectionReset" in refused or "BrokenPipe" in refused
 
 
-def test_the_service_user_can_lead_root_nowhere(open_folder: Path, tmp_path: Path) -> None:
+def test_the_service_user_can_lead_root_nowhere(tmp_path: Path) -> None:
     """Its folders are replaced by links before the helper starts."""
     service = 65534
-    data_dir, target = open_folder / "data", tmp_path / "target"
+    # Below a folder that the service user cannot enter.
+    data_dir, target = tmp_path / "data", tmp_path / "target"
     target.mkdir(mode=0o755)
     data_dir.mkdir()
     os.chown(data_dir, service, service)
@@ -369,3 +370,15 @@ def test_the_service_user_can_lead_root_nowhere(open_folder: Path, tmp_path: Pat
         assert (data_dir / "helper").stat().st_uid == 0
         assert helper.socket.stat().st_uid == service
         assert helper.socket.parent.stat().st_uid == service
+
+
+def test_a_folder_of_an_earlier_start_for_root_makes_place(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with running_helper(data_dir) as helper:
+        helper.process.kill()  # its socket stays
+    assert helper.socket.parent.stat().st_uid == 0
+    data_dir.chmod(0o1770)
+    os.chown(data_dir, 0, 65534)
+    with running_helper(data_dir, service=65534) as helper:
+        assert helper.socket.stat().st_uid == 65534
+        assert helper.client.info().root

@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,9 @@ import pytest
 
 from builds.engines.sandbox.helper import Helper, HelperError
 from helper.protocol import MESSAGE_BYTES, Refused, StartBuilder, parse
-from tests.helper.running import OWNER, RunningHelper
+from helper.server import CONNECTIONS
+from tests.helper.conftest import needs_root
+from tests.helper.running import OWNER, SYSTEM_PYTHON, RunningHelper, as_plain_user, running_helper
 
 BUILDER: dict[str, Any] = {
     "op": "builder",
@@ -88,8 +90,8 @@ def test_a_request_out_of_bounds_is_refused(message: bytes) -> None:
 @contextmanager
 def connected(helper: RunningHelper) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as end:
-        end.settimeout(10)
         end.connect(str(helper.socket))
+        end.settimeout(10)
         yield end
 
 
@@ -162,6 +164,54 @@ def test_commands_of_a_builder_need_one(helper: RunningHelper) -> None:
     assert ask(helper, limits)["error"] == "no-builder"
     assert ask(helper, b'{"op": "trim"}')["error"] == "no-builder"
     assert ask(helper, b'{"op": "kill"}') == {"killed": True}
+
+
+@needs_root
+@pytest.mark.engine
+def test_a_connection_has_one_builder(helper: RunningHelper, tmp_path: Path) -> None:
+    request = json.dumps(BUILDER).encode()
+    other = changed(owner=str(UUID(int=9)))
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        tempfile.TemporaryFile() as log,
+        connected(helper) as end,
+    ):
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        fds = [listener.fileno(), log.fileno()]
+        socket.send_fds(end, [request], fds)
+        assert json.loads(end.recv(9999))["ok"]
+        socket.send_fds(end, [other], fds)
+        assert json.loads(end.recv(9999))["error"] == "busy"
+        end.send(b'{"op": "kill"}')
+        assert json.loads(end.recv(9999)) == {"killed": True}
+        socket.send_fds(end, [other], fds)  # the control
+        assert json.loads(end.recv(9999))["ok"]
+
+
+@needs_root
+@pytest.mark.engine
+def test_a_network_that_cannot_be_given_is_refused(open_folder: Path) -> None:
+    data_dir, root = open_folder / "data", open_folder / "engine-root"
+    prefix = as_plain_user(data_dir, root)
+    with running_helper(data_dir, prefix=prefix, python=SYSTEM_PYTHON, engine_root=root) as plain:
+        if plain.client.info().network:
+            pytest.skip("the tun device is open to everybody")
+        with socket.socket(socket.AF_UNIX) as listener, tempfile.TemporaryFile() as log:
+            listener.bind(str(open_folder / "socket"))
+            listener.listen()
+            fds = [listener.fileno(), log.fileno()]
+            assert ask(plain, changed(network=True), *fds)["error"] == "network"
+            assert ask(plain, changed(network=False), *fds)["ok"]  # the control
+
+
+def test_there_are_only_so_many_connections(helper: RunningHelper) -> None:
+    with ExitStack() as stack:
+        ends = [stack.enter_context(connected(helper)) for _ in range(CONNECTIONS + 1)]
+        ends[-2].send(b'{"op": "info"}')
+        assert ends[-2].recv(9999)
+        assert ends[-1].recv(9999) == b""
+    assert helper.client.info() is not None
 
 
 def test_more_caches_than_a_message_holds_are_listed(helper: RunningHelper) -> None:
