@@ -121,11 +121,7 @@ def _python_folders() -> list[Path]:
 def check_access(data_dir: Path, user: ServiceUser) -> None:
     """Raises StartError where the service user cannot read the code or write the data."""
     with acting_as(user):
-        for path in (
-            CHECKOUT / "manage.py",
-            CHECKOUT / "config" / "settings.py",
-            *_python_folders(),
-        ):
+        for path in [CHECKOUT / "manage.py", CHECKOUT / "config/settings.py", *_python_folders()]:
             if not os.access(path, os.R_OK, effective_ids=True):
                 raise StartError(
                     f"{user.name}, the user that Slipway runs as, cannot read {path}: "

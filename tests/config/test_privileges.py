@@ -1,5 +1,7 @@
 """Started as root, Slipway runs as its service user, and finds its folders wherever they are."""
 
+import ctypes
+import errno
 import io
 import os
 import platform
@@ -18,10 +20,22 @@ import httpx
 import pytest
 
 from builds.engine_root import BUSYBOX
+from builds.engines.sandbox.helper import Helper
 from config.env import load
-from config.privileges import MODE, drop_privileges, prepare
-from config.service_user import IOCTL, ServiceUser, StartError, acting_as, find_user
-from tests.engine_root import ENGINE_ROOT
+from config.private_mounts import make_reachable
+from config.privileges import MODE, check_access, drop_privileges, enter, prepare
+from config.service_user import (
+    CAPABILITY_VERSION,
+    IOCTL,
+    ServiceUser,
+    StartError,
+    acting_as,
+    become,
+    check,
+    find_user,
+    libc,
+)
+from tests.engine_root import ENGINE_ROOT, VARIABLE
 from tests.instance import ROOT, Instance, send, watch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give anything up")
@@ -343,3 +357,120 @@ def test_nothing_is_typed_into_the_terminal_that_slipway_was_started_from() -> N
     os.close(terminal)
     for line in ("as root: typed", "as slipway: refused", "as slipway: size"):
         assert line in said.decode()
+
+
+def test_folders_that_cannot_be_shown_are_named(tmp_path: Path, user: ServiceUser) -> None:
+    closed = tmp_path / "closed"
+    (closed / "data").mkdir(parents=True)
+    closed.chmod(0o700)
+
+    def show_without_the_right_to_mount() -> None:
+        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+        kept = int(status_of(os.getpid())["CapPrm"], 16) & ~(1 << 21)  # CAP_SYS_ADMIN
+        low, high = kept & 0xFFFFFFFF, kept >> 32
+        data = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
+        check(libc.capset(header, data))
+        make_reachable([closed / "data"], user)
+
+    said = in_child(show_without_the_right_to_mount)
+    assert said.startswith("StartError: slipway cannot reach")
+    assert "chmod a+x" in said
+    assert in_child(lambda: make_reachable([closed / "data"], user)) == "None"
+
+
+def test_more_closed_folders_than_are_looked_for_are_refused(
+    tmp_path: Path, user: ServiceUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer, inner = tmp_path / "outer", tmp_path / "outer/shown/inner"
+    (inner / "data").mkdir(parents=True)
+    for folder in (outer, inner):
+        folder.chmod(0o700)
+    wanted = [outer / "shown", inner / "data"]
+    assert in_child(lambda: make_reachable(wanted, user)) == "None"
+    monkeypatch.setattr("config.private_mounts.LEVELS", 1)
+    said = in_child(lambda: make_reachable(wanted, user))
+    assert said.startswith("StartError: too many closed folders")
+
+
+def test_a_data_directory_that_cannot_be_made_or_written_is_refused(
+    data_dir: Path, user: ServiceUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data_dir.parent / "file").touch()
+    with pytest.raises(StartError, match="SLIPWAY_DATA_DIR: cannot make"):
+        prepare(data_dir.parent / "file" / "data", user)
+    data_dir.mkdir(mode=0o755)
+
+    def look() -> None:
+        make_reachable([data_dir, ROOT, Path(sys.prefix), Path(sys.base_prefix)], user)
+        check_access(data_dir, user)
+
+    assert in_child(look) == f"StartError: SLIPWAY_DATA_DIR: slipway cannot write in {data_dir}"
+    prepare(data_dir, user)
+    assert in_child(look) == "None"
+    data_dir.chmod(0o755)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    with pytest.raises(StartError, match=r"cannot hand .* to slipway"):
+        prepare(data_dir, user)
+
+
+def managed(data_dir: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "SLIPWAY_DATA_DIR": str(data_dir),
+            VARIABLE: str(ENGINE_ROOT.path),
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_helper_that_does_not_start_ends_the_start(data_dir: Path, user: ServiceUser) -> None:
+    prepare(data_dir, user)
+    (data_dir / "helper").mkdir(mode=0o755)
+    with managed(data_dir, "up") as process:
+        said, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "the helper that starts builds does not start" in said
+    assert "must be the helper's own" in said
+
+
+def test_a_helper_of_its_own_serves_workers_that_root_did_not_start(
+    data_dir: Path, user: ServiceUser
+) -> None:
+    with managed(data_dir, "helper") as process:
+        try:
+            while not (data_dir / "run/helper.sock").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            assert status_of(process.pid)["Uid"].split()[0] == "0"
+            before = set(family(process.pid))
+
+            def use_it() -> str:
+                os.environ["SLIPWAY_DATA_DIR"] = str(data_dir)
+                os.environ[VARIABLE] = str(ENGINE_ROOT.path)
+                make_reachable([data_dir], user)
+                become(user, low_ports=False)
+                enter(building=True)
+                return Helper(data_dir / "run/helper.sock").info().limits and "it has limits"
+
+            assert in_child(use_it) == "it has limits"
+            assert set(family(process.pid)) == before
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_a_worker_without_redis_is_refused(data_dir: Path) -> None:
+    with managed(data_dir, "worker", SLIPWAY_ENGINE="scripted") as process:
+        said, _ = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "REDIS_URL is not set" in said
