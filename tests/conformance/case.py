@@ -52,17 +52,26 @@ A case is a Dockerfile with its context and options, and what it must build:
 """
 
 import base64
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
 
 CASES = Path(__file__).parent / "cases"
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "tar": bytes,
+    "gz": lambda data: gzip.compress(data, mtime=0),
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+}
 CONTEXT_TIME = 1_577_836_800
 """When every file of a context was changed: 2020-01-01T00:00:00Z."""
 
@@ -182,11 +191,10 @@ def _content(entry: dict[str, Any]) -> bytes:
 
 def _archive(compression: str, members: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
-    mode: Any = "w:" + compression.removeprefix("tar")
-    with tarfile.open(fileobj=file, mode=mode) as archive:
+    with tarfile.open(fileobj=file, mode="w") as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size, member.mode, member.mtime = len(content), 0o640, CONTEXT_TIME
             member.uid, member.gid = 11, 12
             archive.addfile(member, io.BytesIO(content))
-    return file.getvalue()
+    return COMPRESS[compression](file.getvalue())

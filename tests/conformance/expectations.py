@@ -1,6 +1,6 @@
 """Holds a result to what its case says, and two results to each other; gives what does not fit."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -95,26 +95,21 @@ def _unmet_file(tree: Tree, name: str, wanted: dict[str, Any] | bool) -> Iterato
 
 
 def _fits(tree: Tree, path: str, entry: Entry, key: str, value: Any) -> bool:
-    match key:
-        case "content":
-            return entry.kind == "file" and entry.content == value.encode()
-        case "contains":
-            return entry.kind == "file" and value.encode() in entry.content
-        case "link":
-            return entry.kind == "link" and entry.target == value
-        case "same_as":
-            return value != path and value in names_of(tree, path)
-        case "same_content_as":
-            return value in tree and entry.content == tree[value].content
-        case "mode" | "owner" | "kind":
-            return bool(getattr(entry, key) == value)
-        case "mtime":
-            return int(entry.mtime) == value
-        case "size":
-            return len(entry.content) == value
-        case "xattr":
-            return value in entry.xattrs
-    raise ValueError(f"{path}: nothing is known of {key!r}")
+    is_file = entry.kind == "file"
+    checks: dict[str, Callable[[], bool]] = {
+        "kind": lambda: bool(entry.kind == value),
+        "mode": lambda: bool(entry.mode == value),
+        "owner": lambda: bool(entry.owner == value),
+        "mtime": lambda: bool(int(entry.mtime) == value),
+        "size": lambda: bool(len(entry.content) == value),
+        "xattr": lambda: value in entry.xattrs,
+        "content": lambda: is_file and bool(entry.content == value.encode()),
+        "contains": lambda: is_file and value.encode() in entry.content,
+        "same_content_as": lambda: value in tree and entry.content == tree[value].content,
+        "link": lambda: entry.kind == "link" and bool(entry.target == value),
+        "same_as": lambda: value != path and value in names_of(tree, path),
+    }
+    return checks[key]()
 
 
 def _without_our_label(config: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from a registry in there, as a mirror of Docker Hub. Nothing of Slipway takes pa
 """
 
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -106,7 +107,7 @@ def running_docker(engine_root: Path, folder: Path) -> Iterator[PlainDocker]:
     (folder / "start").write_text(START)
     log = folder / "dockerd.log"
     with (
-        _control_group(folder.name) as group,
+        _control_group() as group,
         start(_daemon(engine_root, folder, group), log=log) as daemon,
     ):
         docker = PlainDocker(engine_root=engine_root, folder=folder)
@@ -148,12 +149,11 @@ def programs(engine_root: Path) -> list[str]:
 
 
 @contextmanager
-def _control_group(name: str) -> Iterator[Path]:
+def _control_group() -> Iterator[Path]:
     """A control group for dockerd, so that the groups that it makes are removed with it."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     place = Path(next(fields[1] for fields in mounts if fields[2] == "cgroup2"))
-    group = place / f"slipway-test-{name}"
-    group.mkdir()
+    group = Path(tempfile.mkdtemp(prefix="slipway-test-", dir=place))
     try:
         yield group
     finally:

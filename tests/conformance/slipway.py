@@ -1,4 +1,4 @@
-"""Slipway's side: a case goes through the reader and the BuildKit engine, as a user's build does."""
+"""Slipway's side: a case goes through the reader and the BuildKit engine, as users' builds do."""
 
 import re
 import shutil

@@ -14,9 +14,8 @@ NOW = 2_000_000_000.0
 
 
 def entry(kind: Any = "file", content: bytes = b"A", **values: Any) -> Entry:
-    return Entry(
-        kind=kind, content=content, **{"mode": 0o644, "owner": "0:0", "mtime": 1.0} | values
-    )
+    attributes: dict[str, Any] = {"mode": 0o644, "owner": "0:0", "mtime": 1.0}
+    return Entry(kind=kind, content=content, **attributes | values)
 
 
 def image(**entries: Entry) -> Image:

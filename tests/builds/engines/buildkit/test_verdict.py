@@ -50,8 +50,7 @@ def test_a_failed_run_has_its_line_and_exit_code() -> None:
 @pytest.mark.parametrize(
     "tail",
     [
-        b"runc run failed: unable to start container process: error during container init: "
-        b"unable to setup user: invalid argument\n",
+        b"error during container init: unable to setup user: invalid argument\n",
         b"chown: /f: Invalid argument\n",
         b"npm ERR! TAR_ENTRY_ERROR EINVAL: invalid argument, fchown\n",
         b"tar: package/index.js: Cannot change ownership: fchown: Invalid argument\n",
