@@ -4,8 +4,8 @@
 the folders that they are given.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +18,21 @@ CERTIFICATES = (
 )
 """Of the host where it has them: operators add their own authorities there."""
 NAMES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
-SCRATCH_BYTES = 64 << 20
+TEMPORARY_BYTES = 256 << 20
 
 
 class NoEngineRoot(Exception):
     """There is none where it should be. The text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What a program sees beside its root: paths of the host by the path that each has inside."""
+
+    readable: Mapping[str, Path] = field(default_factory=dict)
+    writable: Mapping[str, Path] = field(default_factory=dict)
+    optional: Sequence[str] = ()
+    """Readable, at the same path, where the host has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +65,50 @@ class EngineRoot:
         writable: Iterable[Path] = (),
         cwd: Path | None = None,
         network: bool = False,
-    ) -> list[str | Path]:
+    ) -> list[str]:
         """What runs a program of the engine root on the host, as whoever starts it.
 
         Paths are the same inside. With `network` it has the host's; without, none. Open descriptors
         are passed on. Raises NoEngineRoot.
         """
-        root = self.find()
-        command: list[str | Path] = [
-            *("bwrap", "--die-with-parent", "--unshare-all", "--new-session"),
-            *("--ro-bind", root / "usr", "/usr"),
-            *("--proc", "/proc", "--dev", "/dev", "--size", str(SCRATCH_BYTES), "--tmpfs", "/tmp"),  # noqa: S108
-        ]
-        for name in ("bin", "sbin", "lib", "lib64"):
-            command += ["--symlink", f"usr/{name}", f"/{name}"]
-        if network:
-            command += ["--share-net"]
-            for host_path in (*NAMES, *CERTIFICATES):
-                command += ["--ro-bind-try", host_path, host_path]
-        for path in readable:
-            command += ["--ro-bind", path, path]
-        for path in writable:
-            command += ["--bind", path, path]
-        command += ["--remount-ro", "/"]
-        command += ["--chdir", cwd or "/", "--clearenv", "--setenv", "PATH", "/usr/bin:/usr/sbin"]
-        return [*command, "--", program, *arguments]
+        show = Show(
+            readable={str(path): Path(path) for path in readable},
+            writable={str(path): Path(path) for path in writable},
+            optional=(*NAMES, *CERTIFICATES) if network else (),
+        )
+        argv = [program, *arguments]
+        return sandboxed(self.find(), argv, show=show, network=network, env={}, cwd=cwd or "/")
+
+
+def sandboxed(
+    root: Path,
+    argv: Sequence[str | Path],
+    *,
+    show: Show,
+    network: bool,
+    env: Mapping[str, str],
+    cwd: str | Path = "/",
+) -> list[str]:
+    """What runs `argv` of an engine root, by bubblewrap and without privileges.
+
+    It sees the engine root, what `show` names, and of the host nothing more. `network` is the
+    caller's network or none at all. The environment is `env` and PATH. Open descriptors are passed.
+    """
+    command = ["bwrap", "--die-with-parent", "--unshare-all", "--new-session"]
+    if network:
+        command += ["--share-net"]
+    command += ["--ro-bind", str(root / "usr"), "/usr"]
+    for name in ("bin", "sbin", "lib", "lib64"):
+        command += ["--symlink", f"usr/{name}", f"/{name}"]
+    command += ["--proc", "/proc", "--dev", "/dev"]
+    command += ["--size", str(TEMPORARY_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
+    for optional in show.optional:
+        command += ["--ro-bind-try", optional, optional]
+    for place, path in show.readable.items():
+        command += ["--ro-bind", str(path), place]
+    for place, path in show.writable.items():
+        command += ["--bind", str(path), place]
+    command += ["--remount-ro", "/", "--chdir", str(cwd), "--clearenv"]
+    for key, value in {"PATH": "/usr/bin:/usr/sbin", **env}.items():
+        command += ["--setenv", key, value]
+    return [*command, "--", *map(str, argv)]

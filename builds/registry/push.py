@@ -72,7 +72,7 @@ class _Copy:
     reference: str
     insecure: bool
 
-    def command(self, auth_file: Path | None) -> list[str | Path]:
+    def command(self, auth_file: Path | None) -> list[str]:
         arguments = [
             *("copy", "--insecure-policy", "--preserve-digests"),
             f"--dest-tls-verify={str(not self.insecure).lower()}",

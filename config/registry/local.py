@@ -96,7 +96,7 @@ class LocalRegistry:
             self._child.stop(2.0)
         self._guard.stop()
 
-    def _command(self, verb: str) -> list[str | Path]:
+    def _command(self, verb: str) -> list[str]:
         # The paths in the configuration begin in its folder. It listens on a socket in there and
         # reaches nothing else.
         folder = self.folder.absolute()

@@ -24,7 +24,7 @@ from builds.registry import make_registry
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
-from tests.conftest import Order, log_of, script, zipped
+from tests.conftest import Order, log_of, zipped
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from builds.build_spec import BuildSpec
 from builds.context import OF_DOCKERFILE, DockerignoreError, read_ignore_file
+from builds.engine_root import Show, sandboxed
 from builds.engines.base import BuildFailed
-from builds.engines.sandbox.programs import Show, command
 from builds.process import Child, start
 
 BUILDX = "/usr/libexec/docker/cli-plugins/docker-buildx"
@@ -99,7 +99,7 @@ def _start(
     writable: Mapping[str, Path],
 ) -> Child:
     return start(
-        command(
+        sandboxed(
             engine_root,
             [BUILDX, *arguments],
             show=Show(readable=readable, writable=writable),

@@ -122,6 +122,7 @@ class BuildKitEngine:
             if self._free() >= free_bytes:
                 return
             self._builders.drop_caches(owner_id)
+            self._bases.drop_owner(owner_id)
         self._bases.drop_unused(free_bytes)
 
     def close(self) -> None:

@@ -17,11 +17,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from builds.build_spec import StepOutput
+from builds.engine_root import Show, sandboxed
 from builds.engines.base import TICK_SECONDS
 from builds.engines.buildkit import fetch_launcher
 from builds.engines.buildkit.address_policy import AddressPolicy, Endpoint
 from builds.engines.buildkit.socks import EgressProxy, Traffic, connect
-from builds.engines.sandbox.programs import Show, command
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, start
 
@@ -162,7 +162,7 @@ class FetchSandbox:
             readable[AUTH_PLACE] = fetch.auth_file
         authentication = ["--authfile", AUTH_PLACE] if fetch.auth_file is not None else []
         name, *rest = fetch.arguments
-        sandboxed = command(
+        skopeo = sandboxed(
             root,
             [*SKOPEO, name, *authentication, *rest],
             show=Show(readable=readable, writable={OUT_PLACE: fetch.out} if fetch.out else {}),
@@ -170,17 +170,17 @@ class FetchSandbox:
             env=ENVIRONMENT,
         )
         # Last of all mounts, so that these lie over the output folder.
-        last = sandboxed.index("--remount-ro")
-        sandboxed[last:last] = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+        last = skopeo.index("--remount-ro")
+        skopeo[last:last] = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
         for path, shown in fetch.known.items():
-            sandboxed[last:last] = ["--ro-bind", str(shown), f"{OUT_PLACE}/{path}"]
+            skopeo[last:last] = ["--ro-bind", str(shown), f"{OUT_PLACE}/{path}"]
         listeners = [SOCKS_ADDRESS, *(listener for listener, _ in targets)]
         return [
             *NAMESPACES,
             *(sys.executable, "-I", "-S", fetch_launcher.__file__),
             *(str(control), str(fetch.max_bytes)),
             *(f"[{address}]:{port}" for address, port in listeners),
-            *("--", *sandboxed),
+            *("--", *skopeo),
         ]
 
     def _write_etc(self) -> None:

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from builds.build_spec import Base
+from builds.engine_root import Show, sandboxed
 from builds.engines.buildkit.base_fetch import BaseHold, Events, T
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
-from builds.engines.sandbox.programs import Show, command
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import start
 from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, scripted_registry
@@ -116,7 +116,7 @@ def real_registry(engine_root: Path, folder: Path) -> Iterator[str]:
     blobs.mkdir()
     config = folder / "registry.yml"
     config.write_text(CONFIG.format(root="/registry", port=port))
-    argv = command(
+    argv = sandboxed(
         engine_root,
         ["/usr/bin/docker-registry", "serve", "/registry.yml"],
         show=Show(readable={"/registry.yml": config}, writable={"/registry": blobs}),
