@@ -26,15 +26,13 @@ MOUNT_OPTIONS = "errors=remount-ro,nobarrier,noinit_itable"
 BYTES_PER_INODE = 8192
 
 LOOP_CONTROL = "/dev/loop-control"
-LOOP_SET_FD = 0x4C00
-LOOP_CLR_FD = 0x4C01
-LOOP_SET_STATUS64 = 0x4C04
+LOOP_CONFIGURE = 0x4C0A
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
 FITRIM = 0xC0185879
 TRIM_FROM_BYTES = 1 << 16
-LOOP_INFO64_BYTES = 232
-LOOP_FLAGS_AT = 52
+LOOP_CONFIG_BYTES = 304
+LOOP_FLAGS_AT = 8 + 52
 LOOP_ATTEMPTS = 64
 
 PLACE = "/usr/bin/true"
@@ -217,27 +215,23 @@ def trim(mounted_fd: int) -> None:
 
 def _attach(fd: int) -> tuple[int, str]:
     """Attach a file to a free loop device that clears itself after its last use."""
-    info = bytearray(LOOP_INFO64_BYTES)
-    struct.pack_into("=I", info, LOOP_FLAGS_AT, LO_FLAGS_AUTOCLEAR)
+    # In one step: a device that is attached and not yet told to clear itself would outlive a kill.
+    config = bytearray(LOOP_CONFIG_BYTES)
+    struct.pack_into("=I", config, 0, fd)
+    struct.pack_into("=I", config, LOOP_FLAGS_AT, LO_FLAGS_AUTOCLEAR)
     control = os.open(LOOP_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(LOOP_ATTEMPTS):
             device = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
             loop_fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.ioctl(loop_fd, LOOP_SET_FD, fd)
+                fcntl.ioctl(loop_fd, LOOP_CONFIGURE, bytes(config))
             except OSError as error:
                 os.close(loop_fd)
                 if error.errno != errno.EBUSY:  # another process took it first
                     raise
-                continue
-            try:
-                fcntl.ioctl(loop_fd, LOOP_SET_STATUS64, bytes(info))
-            except OSError:
-                fcntl.ioctl(loop_fd, LOOP_CLR_FD)
-                os.close(loop_fd)
-                raise
-            return loop_fd, device
+            else:
+                return loop_fd, device
     finally:
         os.close(control)
     raise Refused("cache", "No loop device is free.")
