@@ -18,7 +18,7 @@ from tests.registry import free_port
 SCRIPT = Path(__file__).parent.parent / "deploy/engine-root.sh"
 PROGRAMS = (
     "bash busybox containerd docker docker-registry dockerd git ip mkfs.ext4 newuidmap runc "
-    "setpriv skopeo slirp4netns tar unshare"
+    "setpriv skopeo slirp4netns tar unshare xz"
 )
 PRETEND = f"""#!/bin/bash
 # Unpacks nothing: makes what the script looks at.
