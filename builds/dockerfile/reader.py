@@ -39,6 +39,9 @@ from builds.dockerfile.stages import (
 PREFIX = "slipway-base"
 MAX_STEP_CHARACTERS = 300
 MAX_BASES = 200
+MAX_WORK_BYTES = 640 * 1024
+"""Of all instructions that BuildKit runs. It sends them in one message of at most 4 MiB, with each
+instruction five times; above that it works for a minute and fails without a line."""
 WORK = {"add", "copy", "run", "workdir"}
 """What BuildKit numbers within a stage."""
 _TITLES = {"cmd", "entrypoint", "expose", "healthcheck", "label", "maintainer", "onbuild",
@@ -112,6 +115,7 @@ class _Reading:
                     self._command(command, sources)
         self._images_of_other_stages()
         instructions = [each for stage in self._stages.needed for each in stage.commands]
+        _refuse_much_work(instructions)
         refuse_crashes(instructions, self._source.escape, self._budget)
 
     def _from(self, stage: Stage) -> None:
@@ -355,6 +359,20 @@ def _refuse_mode(command: Instruction) -> None:
                 f"--chmod={flag.value[:80]} would be left out in silence, because modes are octal "
                 "here: write it like --chmod=0755",
                 line=command.line,
+            )
+
+
+def _refuse_much_work(instructions: Iterable[Instruction]) -> None:
+    size = 0
+    for each in instructions:
+        if each.word not in WORK:
+            continue
+        size += len(each.text.encode()) + len(each.body.encode())
+        if size > MAX_WORK_BYTES:
+            raise DockerfileRefused(
+                f"the instructions up to this one have {size:,} bytes, and {MAX_WORK_BYTES:,} are "
+                "allowed: put scripts and data into the build context and COPY them",
+                line=each.line,
             )
 
 

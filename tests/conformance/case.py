@@ -48,7 +48,7 @@ A case is a Dockerfile with its context and options, and what it must build:
     reason = "why"                  # left out where only the words of a refusal differ
     refusal = { text = "ids end at 65535", line = 3 }   # as in [case.failure]; or
     files = { "/b" = "B" }          # what it builds instead
-    docker_crashes = true           # the case must not reach the plain dockerd
+    without_docker = true           # the case must not reach the plain dockerd
 """
 
 import base64
@@ -102,8 +102,8 @@ class Difference:
     reason: str = ""
     """Empty where both refuse, in other words."""
     refusal: Failure | None = None
-    docker_crashes: bool = False
-    """Not given to the plain dockerd, which would end."""
+    without_docker: bool = False
+    """Not given to the plain dockerd, which would crash or take minutes."""
     files: dict[str, Any] = field(default_factory=dict)
 
 

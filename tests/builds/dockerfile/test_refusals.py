@@ -186,3 +186,13 @@ def test_a_huge_dockerfile_is_refused() -> None:
     lines = f"#{'x' * 1000}\n" * 1047
     assert "larger than 1 MiB" in refusal(f"FROM a\n{lines}", None)
     assert "larger than 1 MiB" in refusal(f"FROM a\n{lines[:600_000].replace('x', chr(233))}", None)
+
+
+def test_more_instructions_than_one_message_to_buildkit_holds_are_refused_with_a_line() -> None:
+    run = "RUN true && \\\n" + "".join(f"true {'x' * 49_000} && \\\n" for _ in range(6)) + "true\n"
+    fits = f"FROM a\n{run}COPY <<EOF /f\n{run}EOF\n"
+    read(fits, build_args={}, platform="linux/amd64")
+    long = f"RUN true {'x' * 60_000}\n"
+    assert "655,360 are allowed" in refusal(f"{fits}{long}{long}", 21)
+    unused = f"FROM a AS unused\n{run}{run}{run}FROM a\nRUN true\n"
+    read(unused, build_args={}, platform="linux/amd64")
