@@ -18,7 +18,7 @@ DURATION = Histogram(
 )
 WAITED = Histogram(
     "slipway_build_wait_seconds",
-    "From the order of a build to the claim of its attempt.",
+    "From the request of a build to the claim of its attempt.",
     buckets=BUILD_BUCKETS,
 )
 LOG_LINES = Counter("slipway_log_lines", "Lines of build logs that this process stored.")

@@ -112,11 +112,11 @@ class Attempt:
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")
         work = self.settings.data_dir / "builds" / str(self.build.pk)
-        order = self._order(work)
+        spec = self._spec(work)
         try:
-            self._unpack(order.context)
-            order = find_own_bases(order, self.settings)
-            outcome = self._drive(engine().build(order))
+            self._unpack(spec.context)
+            spec = find_own_bases(spec, self.settings)
+            outcome = self._drive(engine().build(spec))
             self.log.complete()
             self._push(outcome)
         except BuildFailed as problem:
@@ -129,10 +129,10 @@ class Attempt:
             logger.exception("build %s: the engine is broken", self.build.pk)
             raise failed("service", problem.code, problem.text) from problem
         finally:
-            engine().discard(order)
+            engine().discard(spec)
         return outcome
 
-    def _order(self, work: Path) -> BuildSpec:
+    def _spec(self, work: Path) -> BuildSpec:
         try:
             check_build_args(self.build.build_args)
             read = dockerfile.read(

@@ -16,7 +16,7 @@ class Problem:
     """Something that this machine lacks, and what to do about it."""
 
     code: str
-    """Stable and lower-case, such as `buildah-missing`."""
+    """Stable and lower-case, such as `helper-missing`."""
     text: str
     hint: str
     fatal: bool
@@ -45,12 +45,12 @@ class EngineBroken(EngineError):
 
 
 class BuildEngine(Protocol):
-    """Builds images behind a wall.
+    """Builds images in sandboxes.
 
     1. `problems()` at start: what the machine lacks.
     2. `sweep(alive)` at start and now and then: removes what attempts that no longer run left
        (processes, mounts, folders, control groups).
-    3. `build(order)` is a generator of events, within milliseconds of what they tell, and at least
+    3. `build(spec)` is a generator of events, within milliseconds of what they tell, and at least
        every TICK_SECONDS a StepOutput with empty bytes. It returns a BuildOutcome or raises
        BuildFailed or EngineBroken. Closing the generator at any time kills every process of the
        build at once and leaves nothing running or mounted. One thread drives one generator;
@@ -61,7 +61,7 @@ class BuildEngine(Protocol):
          without a position have no events where the engine knows nothing of them. Steps that run
          when the build fails end as "failed" or "cancelled" where the engine can tell.
        * No output makes an event: what looks like progress is output.
-    4. `discard(order)` afterwards, whatever happened: removes `order.work`. Safe to call twice.
+    4. `discard(spec)` afterwards, whatever happened: removes `spec.work`. Safe to call twice.
     5. `make_room(free_bytes)` now and then: where less of the disk is free it drops what is only
        cache, the least recently used first, and nothing that a build uses.
     """
@@ -72,8 +72,8 @@ class BuildEngine(Protocol):
 
     def sweep(self, alive: frozenset[UUID]) -> None: ...
 
-    def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]: ...
+    def build(self, spec: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]: ...
 
-    def discard(self, order: BuildSpec) -> None: ...
+    def discard(self, spec: BuildSpec) -> None: ...
 
     def make_room(self, free_bytes: int) -> None: ...

@@ -69,15 +69,15 @@ class ScriptedEngine:
     def sweep(self, alive: frozenset[UUID]) -> None:
         """Nothing outlives this process."""
 
-    def build(self, order: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
-        if not order.dockerfile.steps:
+    def build(self, spec: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
+        if not spec.dockerfile.steps:
             raise BuildFailed("The Dockerfile is wrong: no FROM statement found", code="syntax")
-        yield from _side_by_side(_Play(order.dockerfile).stages())
+        yield from _side_by_side(_Play(spec.dockerfile).stages())
         yield StepOutput("stdout", b"")
-        return _write_image(order)
+        return _write_image(spec)
 
-    def discard(self, order: BuildSpec) -> None:
-        shutil.rmtree(order.work, ignore_errors=True)
+    def discard(self, spec: BuildSpec) -> None:
+        shutil.rmtree(spec.work, ignore_errors=True)
 
     def make_room(self, free_bytes: int) -> None:
         """There is no cache to drop."""
@@ -247,10 +247,10 @@ VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
 }
 
 
-def _write_image(order: BuildSpec) -> BuildOutcome:
+def _write_image(spec: BuildSpec) -> BuildOutcome:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        content = order.dockerfile.text.encode()
+        content = spec.dockerfile.text.encode()
         member = tarfile.TarInfo("Dockerfile")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
@@ -258,9 +258,9 @@ def _write_image(order: BuildSpec) -> BuildOutcome:
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Labels": {"slipway.build": str(order.build_id)}},
+        "config": {"Labels": {"slipway.build": str(spec.build_id)}},
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
         "history": [{"created_by": "scripted"}],
     }
     layer = gzip.compress(archive.getvalue(), mtime=0)
-    return write_layout(order.work / "layout", config=config, layers=[layer])
+    return write_layout(spec.work / "layout", config=config, layers=[layer])

@@ -1,1 +1,1 @@
-"""The wall that builds run behind, and what every engine shares: settings, limits, layouts."""
+"""What every engine shares: settings, sandboxed programs, the helper's client, OCI layouts."""

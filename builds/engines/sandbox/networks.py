@@ -36,7 +36,7 @@ def own_addresses(fib_trie: Path = Path("/proc/net/fib_trie")) -> list[str]:
 def denied(more: Iterable[str]) -> list[str]:
     """The networks to close for a build, asked anew each time: a host's addresses change.
 
-    Loopback is not among them: behind the wall it is the build's own.
+    Loopback is not among them: in a sandbox it is the build's own.
     """
     closed = [n for n in PRIVATE if ipaddress.IPv4Network(n) != LOOPBACK]
     closed += [f"{address}/32" for address in own_addresses()]
