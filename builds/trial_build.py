@@ -13,7 +13,7 @@ from builds.engines.base import BuildEngine, BuildFailed, EngineBroken
 
 SECONDS = 120.0
 OWNER = UUID(int=0)
-"""Nobody's: no user has this id, so no user's cache is touched."""
+"""No user has this id, so no user's cache is used."""
 DOCKERFILE = """\
 FROM scratch
 COPY busybox /busybox

@@ -1,7 +1,7 @@
-"""Looks at a machine from the kernel to the registry: what is there, what is wrong, what to do.
+"""Checks a machine from the kernel to the registry: what is there, what is wrong, what to do.
 
-The engine says what it lacks, and a real build shows whether that is all. `config.health` says what
-else does not answer. Added here is what was seen.
+The engine says what is missing, and a real build shows whether that is all. `config.health` checks
+the other dependencies.
 """
 
 import os
@@ -48,13 +48,13 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line: a part, what was seen of it, and where something is wrong what to do."""
+    """One line: a part, what was found, and what to do where something is wrong."""
 
     part: str
     saw: str
     hint: str = ""
     fatal: bool = False
-    """Nothing is built like this."""
+    """No build can succeed like this."""
 
     @property
     def well(self) -> bool:
@@ -62,7 +62,7 @@ class Finding:
 
 
 def look() -> Iterator[Finding]:
-    """Everything, from below; slow ones come when they come."""
+    """All findings, from the kernel up, each as soon as it is known."""
     config = build_settings()
     yield from _settings()
     yield from _kernel()
@@ -103,7 +103,7 @@ def _kernel() -> Iterator[Finding]:
 
 
 def _user_namespaces() -> Iterator[Finding]:
-    """Settings that forbid what every sandbox is made of."""
+    """Settings that forbid user namespaces, which every sandbox needs."""
     for name, forbidding, allowing in NAMESPACE_SETTINGS:
         with suppress(OSError):
             if (SYSCTL / name).read_text().strip() == forbidding:

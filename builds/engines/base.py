@@ -1,4 +1,4 @@
-"""The life of a build inside an engine: a Protocol that every engine keeps, the scripted too."""
+"""The Protocol that every engine implements, the scripted one too, and how builds fail."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from uuid import UUID
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec
 
 TICK_SECONDS = 0.1
-"""Also how often a log that trickles is written down."""
+"""Also how often the log of a slow build is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something that this machine lacks, and what to do about it."""
+    """Something that is missing on this machine, and what to do about it."""
 
     code: str
     """Stable and lower-case, such as `helper-missing`."""
     text: str
     hint: str
     fatal: bool
-    """False when builds run all the same, with less (no network, no memory limit)."""
+    """Without it nothing builds. False where builds run with less: no network, no memory limit."""
 
 
 class EngineError(Exception):
-    """A build that ended without an image. The text is the reason, one line, fit for its owner."""
+    """A build that ended without an image. The text is one line for its owner."""
 
     def __init__(self, text: str, *, code: str, exit_code: int | None = None) -> None:
         super().__init__(text)
@@ -34,14 +34,14 @@ class EngineError(Exception):
 
 
 class BuildFailed(EngineError):
-    """The user's side: a step failed, the Dockerfile is wrong, a base image does not exist.
+    """The user's fault: a step failed, the Dockerfile is wrong, a base image does not exist.
 
     Codes: `step`, `syntax`, `base`, `memory`, `disk`. `exit_code` is RUN's own where a RUN failed.
     """
 
 
 class EngineBroken(EngineError):
-    """Our side: the engine could not be started or did not behave. Worth an operator's look."""
+    """Slipway's fault: the engine did not start or did not work. Operators should look at it."""
 
 
 class BuildEngine(Protocol):

@@ -1,4 +1,4 @@
-"""The scripted twin: plays a build from directives in the Dockerfile, for fast tests of the rest.
+"""Scripted engine: plays a build from directives in the Dockerfile, for fast tests.
 
 A step `RUN scripted: <verb> <rest>` plays its directive, or several with ` ;; ` between them, and
 any step plays those of the comments `#scripted: <verb> <rest>` below it:
@@ -46,7 +46,7 @@ from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
 
 PIPE_BYTES = 4096
-"""What a program that writes much into a pipe writes at once."""
+"""How much a program writes to a pipe at once."""
 STAGE_NAMED = re.compile(r"(?:^FROM\s+|--from=)(\S+)", re.IGNORECASE)
 SCRIPTED = re.compile(r"(?:#|RUN )scripted:\s*(.*)")
 DIRECTIVE = re.compile(r"(\w+)\s?(.*)")
@@ -59,7 +59,7 @@ WAIT_SECONDS = 0.01
 
 
 class ScriptedEngine:
-    """Keeps the promises of BuildEngine without starting anything."""
+    """Implements BuildEngine without starting any process."""
 
     name: Literal["buildkit", "scripted"] = "scripted"
 

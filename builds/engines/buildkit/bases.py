@@ -69,7 +69,7 @@ class BaseImages:
     ) -> Events[tuple[FetchedBase, ...]]:
         """Make sure that bases of other registries are there and fresh enough, and hold them.
 
-        Tells what is done, and ticks. Raises BuildFailed (`base`) for one that cannot be had.
+        Yields progress and ticks. Raises BuildFailed (`base`) for one that cannot be fetched.
         """
         self._shared.prepare()
         found = []
@@ -160,7 +160,7 @@ class BaseImages:
 
 @contextmanager
 def _told(base: Base) -> Iterator[None]:
-    """Say faults as the build's owner is to read them."""
+    """Turn faults into messages for the build's owner."""
     try:
         yield
     except (NotUsable, Away) as problem:

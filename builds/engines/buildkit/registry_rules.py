@@ -1,4 +1,4 @@
-"""What the operator says about registries: where FROM may lead, with which rights and addresses."""
+"""The operator's rules for registries: which bases are allowed, credentials, private addresses."""
 
 import base64
 import binascii
@@ -57,7 +57,7 @@ class RegistryRules:
         self._settings = settings
 
     def check_allowed(self, reference: str) -> None:
-        """Raises NotUsable where the operator does not let FROM lead there."""
+        """Raises NotUsable where SLIPWAY_ALLOWED_BASES does not allow it."""
         allowed = self._settings.allowed_bases
         if not allowed or any(matches(pattern, reference) for pattern in allowed):
             return

@@ -1,1 +1,1 @@
-"""What every engine shares: settings, sandboxed programs, the helper's client, OCI layouts."""
+"""What every engine shares: settings, the helper's client, networks, OCI layouts."""
