@@ -113,7 +113,7 @@ def test_the_readmes_commands_do_what_it_says(instance: Instance) -> None:
     out = done.stdout
     assert '"status":"pending build"' in out
     # The first start built the same: where that has ended already, its layers are taken.
-    assert "line 5 of a slow step" in out or "Using cache" in out
+    assert "line 5 of a slow step" in out or "STEP 5/6 (cached)" in out
     assert 'event: done\ndata: "built and pushed"\n\nDONE' in out
     assert out.count('"name":"greeter"') == 4
     [recorded] = set(re.findall(r'"digest":"(sha256:[0-9a-f]{64})"', out))
@@ -285,7 +285,7 @@ def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_s
         assert status_of(client, made["image_id"])["build"]["number"] == 2
     eventually(lambda: list((instance.data_dir / "builds").iterdir()) == [], 5)
     assert instance.stop() < 10
-    assert processes_of(instance.data_dir) == []
+    eventually(lambda: processes_of(instance.data_dir) == [], 5)
 
 
 def test_a_base_in_our_own_registry_is_what_its_owner_lets_one_have(
@@ -303,7 +303,7 @@ def test_a_base_in_our_own_registry_is_what_its_owner_lets_one_have(
         made = send(client, over.format("private", n), EMPTY, name="over", tag=f"{n}-{time.time()}")
         lines, status = watch(client, made["image_id"])
         assert status == "built and pushed", lines
-        assert "of own-private" in lines or any("Using cache" in line for line in lines)
+        assert "of own-private" in lines or any("(cached)" in line for line in lines)
     with instance.client(strangers_key) as stranger:
         for kind, wanted in (("public", "built and pushed"), ("private", "error: The base image")):
             made = send(
@@ -314,11 +314,7 @@ def test_a_base_in_our_own_registry_is_what_its_owner_lets_one_have(
             assert ("of own-public" in lines) == (kind == "public")
         assert "does not exist, or is private to somebody else" in status
     # Nothing of it is where builds of others look.
-    engine = instance.data_dir / "engine"
-    shared = engine / "bases/overlay-images/images.json"
-    assert not shared.exists() or "/admin/own-" not in shared.read_text()
-    owned = [
-        (each / "overlay-images/images.json").read_text()
-        for each in (engine / "owned-bases").iterdir()
-    ]
-    assert sorted("/admin/own-private" in each for each in owned) == [False, True]
+    digest = client.get("/images/own-private:1").json()["digest"].removeprefix("sha256:")
+    stores = instance.data_dir / "engine/base-images"
+    kept = [path.relative_to(stores).parts[0] for path in stores.rglob(digest)]
+    assert kept == ["owners"]

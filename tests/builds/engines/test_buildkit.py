@@ -391,6 +391,9 @@ def test_a_build_dies_with_a_slipway_that_is_killed(
         build_id, _ = slipway.stdout.readline().split()
         assert slipway.stdout.readline() == "started\n"
         assert mentioning(build_id)
+        until = time.monotonic() + 10
+        while not mentioning("sleep\x0062.") and time.monotonic() < until:
+            time.sleep(0.01)
         assert mentioning("sleep\x0062.")
         slipway.kill()
     until = time.monotonic() + 20
