@@ -22,6 +22,7 @@ def engine() -> BuildEngine:
             engine_root=settings.engine_root.path,
             helper_socket=settings.data_dir / "run/helper.sock",
             slots=settings.workers,
+            cache_bytes=settings.limits.disk_bytes,
             mirrors=settings.registry_mirrors,
             insecure_registries=settings.insecure_registries | own,
             private_registries=settings.private_registries,

@@ -185,7 +185,12 @@ class Environment:
     memory_mb: int = variable("SLIPWAY_BUILD_MEMORY_MB", number, "4096", "Memory of one build")
     pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")
     cpus: float = variable("SLIPWAY_BUILD_CPUS", decimal, "2", "Processors of one build")
-    disk_mb: int = variable("SLIPWAY_BUILD_DISK_MB", number, "20480", "Disk of one build")
+    disk_mb: int = variable(
+        "SLIPWAY_BUILD_DISK_MB",
+        number,
+        "20480",
+        "Disk of one build: of its owner's cache, where root makes one, and of the image",
+    )
     disk_budget_mb: int = variable(
         "SLIPWAY_DISK_BUDGET_MB",
         number,
