@@ -11,8 +11,8 @@ django.setup(set_prefix=False)
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
 from config.routing import websockets  # noqa: E402
-from config.server.spool import SpoolHandler  # noqa: E402
+from config.server.handler import Handler  # noqa: E402
 
 # Of whitenoise's static files, which are small: each is read whole.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
-application = ProtocolTypeRouter({"http": SpoolHandler(), "websocket": websockets})
+application = ProtocolTypeRouter({"http": Handler(), "websocket": websockets})

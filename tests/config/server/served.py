@@ -48,7 +48,7 @@ from rest_framework.views import APIView
 
 from config.server.connection import Refusal, refusal
 from config.server.serve import serve
-from config.server.spool import SpoolHandler
+from config.server.handler import Handler
 
 django.setup()
 gc.disable()  # what ends with a request ends by itself
@@ -165,7 +165,7 @@ urlpatterns = [
     path("seen", seen),
     path("stream", stream),
 ]
-site = SpoolHandler()
+site = Handler()
 
 
 async def web(scope: Any, receive: Any, send: Any) -> None:
