@@ -4,20 +4,40 @@ import re
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import CharField, Lookup
+from django.db.models import CharField, Lookup, Value
+from django.db.models.functions import Lower
+from django.db.models.lookups import Exact
 from django.db.models.sql.compiler import SQLCompiler
 
-TRIGRAM = re.compile(r"[^\W_]{3}")
+TRIGRAM = 3
+WORD = re.compile(r"[^\W_]{2,}")
 
 
 def indexed(text: str) -> bool:
-    """Whether an index of trigrams can help to find it as a part: three letters stand together."""
-    return bool(TRIGRAM.search(text))
+    """Whether an index of trigrams can help to find it as a part.
+
+    PostgreSQL takes words apart with two blanks before them and one after. A word at an end of the
+    text may go on there, so it has no blanks on that side.
+    """
+    return any(
+        len(word[0]) + 2 * (word.start() > 0) + (word.end() < len(text)) >= TRIGRAM
+        for word in WORD.finditer(text)
+    )
 
 
 def part(field: str, text: str) -> dict[str, str]:
     """The condition that the field holds the text, by an index of trigrams where one can help."""
     return {f"{field}__{'icontains' if indexed(text) else 'holds'}": text}
+
+
+class LowerIs(Exact[str]):
+    """The condition that a text is another whatever the case of letters, by an index on LOWER().
+
+    `iexact` asks for UPPER(), for which there is none.
+    """
+
+    def __init__(self, field: str, text: Any) -> None:
+        super().__init__(Lower(field), Lower(Value(text)))
 
 
 @CharField.register_lookup

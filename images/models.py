@@ -1,17 +1,18 @@
 """Images: named things that their owners built, and who may see them."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Subquery
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
+from api.lookups import LowerIs
 from builds.models import LONG, Build, BuildQuerySet, Target
 from images.naming import Reference, readings
 
@@ -77,16 +78,54 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return None
 
     def _with_id(self, identity: UUID) -> "Image | None":
-        return self.filter(Q(pk=identity) | Q(reference_id=identity)).newest_first().first()
+        # One after the other, as each has an index: no image has the id that another refers by.
+        return (
+            self.filter(pk=identity).first()
+            or self.filter(reference_id=identity).newest_first().first()
+        )
 
     def _named(self, reference: Reference, viewer: "Viewer") -> "ImageQuerySet":
-        owned = (
-            self.owned_by(viewer)
-            if reference.owner is None
-            else self.filter(owner__username__iexact=reference.owner)
-        )
-        named = owned.filter(name__iexact=reference.name)
-        return named if reference.tag is None else named.filter(tag__iexact=reference.tag)
+        if reference.owner is None:
+            owned = self.owned_by(viewer)
+        else:
+            owner = User.objects.filter(LowerIs("username", reference.owner)).values("pk")
+            owned = self.filter(owner_id=Subquery(owner[:1]))
+        named = owned.filter(LowerIs("name", reference.name))
+        return named if reference.tag is None else named.filter(LowerIs("tag", reference.tag))
+
+
+class ImageTallyQuerySet(models.QuerySet["ImageTally"]):
+    def owned_by(self, owner_id: Any) -> "ImageTallyQuerySet":
+        return self.filter(owner_id=owner_id)
+
+    def visible_to(self, owner_id: Any) -> "ImageTallyQuerySet":
+        """What `ImageQuerySet.visible_to` counts: all public ones, and private ones of theirs."""
+        return self.filter(Q(owner_id=None) | Q(owner_id=owner_id, public=False))
+
+
+class ImageTally(models.Model):
+    """How many images there are, as sums of rows that the database adds with each change.
+
+    Of an owner's private or public images; without an owner, of all public ones.
+    """
+
+    owner_id = models.UUIDField(null=True)
+    public = models.BooleanField()
+    count = models.BigIntegerField()
+
+    objects = ImageTallyQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            # Read in the index alone.
+            models.Index(
+                fields=["owner_id", "public"], include=["count"], name="images_imagetally_counts"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner_id or 'all'}: {self.count}"
 
 
 class Logo(models.Model):

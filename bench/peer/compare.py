@@ -203,7 +203,7 @@ def _compare(call: Call, ours: Service, peer: Service) -> Iterator[Figure]:
                 took[each.name] += taken
                 cpu[each.name] += busy
     if call.status == 200:
-        for turn in range(3):
+        for _ in range(3):
             for each in services:
                 rates[each.name].append(rate(each.port, [call.made()], CLIENTS, SECONDS))
     yield from _figures(call.name, took, rates, cpu)

@@ -233,9 +233,7 @@ async def get_image(db: Session, user: Caller, ref: str) -> ImageAnswer:
         owner, _, rest = ref.partition("/")
         name, _, tag = rest.rpartition(":")
         query = query.where(
-            Image.owner_id.in_(
-                select(User.id).where(func.lower(User.username) == owner.lower())
-            ),
+            Image.owner_id.in_(select(User.id).where(func.lower(User.username) == owner.lower())),
             func.lower(Image.name) == name.lower(),
             func.lower(Image.tag) == tag.lower(),
         )

@@ -53,9 +53,7 @@ class Handler(ASGIHandler):
         self.load_middleware(is_async=False)
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         spool: Spool | None = scope.get(KEY)
         try:
             body: IO[bytes] = await self._body(receive) if spool is None else spool.file

@@ -7,11 +7,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
+from api.filters import DEFAULT_LIMIT
+from api.paging import envelope
 from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from api.speech import FormParser, JsonParser
+from api.views import narrowed
 from builds.logs.cursor import Cursor
-from images import catalog
+from images import catalog, rows
 from images.filters import ImageFilter
 from images.models import Image
 from images.serializers import (
@@ -39,7 +42,19 @@ class ManyView(ImageView):
     )
     def list(self, request: Request) -> Response:
         """The caller's images, and others' public ones where asked for."""
-        return self.paged(self.filtered(ImageFilter, self.get_queryset()), ImageSerializer)
+        asked = self.asked(ImageFilter)
+        size = asked["limit"] or DEFAULT_LIMIT
+        start = asked["page"] * size
+        found: rows.Page
+        if not ImageFilter.narrows(asked):
+            listed = rows.visible_page if asked["include_public"] else rows.own_page
+            found = listed(self.user, start, size)
+        else:
+            images = self.get_queryset() if asked["include_public"] else self.owned_images()
+            found = rows.page(narrowed(ImageFilter, images.newest_first(), asked), start, size)
+        items = [rows.body(row) for row in found.rows]
+        told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
+        return Response(envelope(items, **told))
 
     @extend_schema(
         operation_id="create_image",
@@ -76,7 +91,11 @@ class OneView(ImageView):
     @extend_schema(operation_id="get_image", responses=ImageSerializer)
     def retrieve(self, request: Request, ref: str) -> Response:
         """One image."""
-        return Response(ImageSerializer(self.meant(ref, tagless=True)).data)
+        found = rows.find(ref, self.user, tagless=True)
+        if found is None:
+            raise NotFound(MISSING)
+        self.check_object_permissions(request, rows.Named(found[0]))
+        return Response(rows.body(found))
 
     @extend_schema(
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}

@@ -47,8 +47,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.server.connection import Refusal, refusal
-from config.server.serve import serve
 from config.server.handler import Handler
+from config.server.serve import serve
 
 django.setup()
 gc.disable()  # what ends with a request ends by itself

@@ -1,0 +1,16 @@
+"""Cursors of PostgreSQL that Django's own backend does not make."""
+
+from typing import Any
+
+import psycopg
+
+
+class PreparedCursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Values are bound by the server, which keeps the plan of the statement."""
+
+    def execute(  # type: ignore[override]
+        self, query: Any, params: Any = None, **options: Any
+    ) -> "PreparedCursor":
+        options["prepare"] = True
+        super().execute(query, params, **options)
+        return self
