@@ -84,7 +84,7 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
         try:
-            key = claimed_key(request.headers)
+            key = claimed_key(request.headers, cached=True)
         except BadCredentials as problem:
             raise AuthenticationFailed(str(problem)) from problem
         if key is None:

@@ -11,6 +11,6 @@ class PreparedCursor(psycopg.Cursor[tuple[Any, ...]]):
     def execute(  # type: ignore[override]
         self, query: Any, params: Any = None, **options: Any
     ) -> "PreparedCursor":
-        options["prepare"] = True
-        super().execute(query, params, **options)
+        # In binary form times and ids are read without Django's own loaders, which are slow.
+        super().execute(query, params, prepare=True, binary=True, **options)
         return self
