@@ -65,4 +65,5 @@ def _asked(request: Request, name: str, field: QueryInt) -> int:
     try:
         return field.clean(request.query_params.get(name))
     except forms.ValidationError as problem:
-        raise ValidationError({name: [problem]}) from problem
+        faults: Any = {name: [problem]}
+        raise ValidationError(faults) from problem

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection
-from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
 ANY = "= ANY(%s)"
@@ -107,13 +106,13 @@ def execute(sql: str, params: Sequence[Any]) -> list[Row]:
         return list(cursor.fetchall())
 
 
-def _prepared_cursor() -> CursorWrapper:
+def _prepared_cursor() -> Any:
     """One that binds on the server, and prepares what it executes there."""
     from api.postgresql import PreparedCursor  # noqa: PLC0415  (SQLite needs no psycopg)
 
     connection.ensure_connection()
     with connection.wrap_database_errors:
-        cursor = PreparedCursor(connection.connection)
+        cursor: Any = PreparedCursor(connection.connection)
     if connection.queries_logged:
         return connection.make_debug_cursor(cursor)
     return connection.make_cursor(cursor)

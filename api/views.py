@@ -31,7 +31,9 @@ class ApiView(GenericViewSet[Any]):
     def asked(self, filterset: type[FilterSet]) -> Mapping[str, Any]:
         """What the query string asks of a filterset, by filter. Raises ValidationError."""
         text = self.request.META.get("QUERY_STRING", "")
-        return _asked(filterset, text) if len(text) <= REMEMBERED else _parsed(filterset, text)
+        parse: Any = _asked if len(text) <= REMEMBERED else _parsed
+        found: Mapping[str, Any] = parse(filterset, text)
+        return found
 
     def filtered(self, filterset: type[FilterSet], queryset: Any) -> Any:
         """What the query string leaves of a queryset. Raises ValidationError."""
@@ -61,7 +63,8 @@ def _filters(filterset: type[FilterSet]) -> FilterSet:
 
 def narrowed(filterset: type[FilterSet], queryset: Any, asked: Mapping[str, Any]) -> Any:
     """A queryset, narrowed by what was asked for."""
-    for name, each in _filters(filterset).filters.items():
+    filters: Any = _filters
+    for name, each in filters(filterset).filters.items():
         queryset = each.filter(queryset, asked[name])
     return queryset
 

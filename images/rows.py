@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db.models import BigIntegerField, Q, Subquery
 
 from accounts.models import User
-from api.counts import FEW
+from api import counts
 from api.lookups import LowerIs
 from api.prepared import Prepared, Row
 from builds.status import Status, api_word
@@ -217,7 +217,7 @@ def page(images: ImageQuerySet, start: int, size: int) -> Page:
     total = images.count()
     if start >= total:
         return Page([], total)
-    if total > FEW:
+    if total > counts.FEW:
         # In the index of the order: rows before the page are passed over without being joined.
         return Page(_of(list(images.values_list("pk", flat=True)[start : start + size])), total)
     # To come upon a few in that index, a database may pass by all the others.

@@ -112,6 +112,10 @@ class ApiKey(models.Model):
     def __str__(self) -> str:
         return f"{self.user.username}: {self.label or self.short}"
 
+    def save(self, *args: Any, **options: Any) -> None:
+        super().save(*args, **options)
+        KEYS.forget()
+
     @property
     def expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= timezone.now()
@@ -128,10 +132,6 @@ class ApiKey(models.Model):
         text = f"cpk_{self.pk.hex}.{self.user_id.hex}.{secret}"
         self.digest = digest(text)
         return text
-
-    def save(self, *args: Any, **options: Any) -> None:
-        super().save(*args, **options)
-        KEYS.forget()
 
     def note_use(self) -> None:
         """Keeps the time of the last use, to the minute: reading should not mean writing."""

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -156,7 +157,7 @@ def _calls(facts: dict[str, str | dict[str, str]]) -> Iterator[Call]:
     yield Call("name, common part", get("?include_public=true&name=payments"))
     yield Call("tag, part", get("?include_public=true&tag=v3.15"))
     for name, size in (("1 KiB", 1024), ("1 MiB", 1024 * 1024)):
-        yield Call(f"POST {name}", lambda size=size: _post(size, keys["user-4"]), 202)
+        yield Call(f"POST {name}", partial(_post, size, keys["user-4"]), 202)
 
 
 def _post(size: int, key: str) -> bytes:

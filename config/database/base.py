@@ -3,19 +3,23 @@
 from time import monotonic
 from typing import Any
 
+from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
 from psycopg_pool import ConnectionPool
+
+# The stubs leave out how Django pools connections.
+Wrapper: Any = base.DatabaseWrapper
 
 FRESH_SECONDS = 1.0
 """A connection that was used so lately is taken to work. If it does not, one request fails with
 503, which says to try again; to ask before each use would cost as much as a query."""
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(Wrapper):
     @property
     def pool(self) -> Any:
         options = self.settings_dict["OPTIONS"].get("pool")
-        if self.alias == base.NO_DB_ALIAS or not options:
+        if self.alias == NO_DB_ALIAS or not options:
             return None
         if self.alias not in self._connection_pools:
             made = ConnectionPool(
