@@ -30,6 +30,7 @@ ROUNDS, ASKED, CLIENTS, SECONDS = 5, 60, 8, 2.0
 SLOW_SECONDS = 0.05
 """What takes longer is asked less often."""
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+BOUNDARY = "the-boundary-of-a-form"
 PREPARE = """
 import json
 from accounts.models import ApiKey, User
@@ -173,14 +174,15 @@ def _post(size: int, key: str) -> bytes:
         "public": "false",
     }
     parts = [
-        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in values.items()
     ]
-    head = '--b\r\nContent-Disposition: form-data; name="build_context"; filename="c.zip"\r\n\r\n'
-    body = b"".join([*parts, head.encode(), os.urandom(size), b"\r\n--b--\r\n"])
+    head = 'Content-Disposition: form-data; name="build_context"; filename="c.zip"\r\n\r\n'
+    parts.append(f"--{BOUNDARY}\r\n{head}".encode())
+    body = b"".join([*parts, os.urandom(size), f"\r\n--{BOUNDARY}--\r\n".encode()])
     return (
         f"POST /images/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
-        "Content-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode() + body
 
