@@ -106,6 +106,8 @@ class Build(models.Model):
     labels = models.JSONField(default=dict)
     context_key = models.CharField(max_length=200, blank=True)
     """In the default storage; blank once it has been removed."""
+    context_superseded = models.BooleanField(default=False)
+    """A later attempt of the same target has another one: it is to be removed."""
     context_sha256 = models.CharField(max_length=64)
     context_bytes = models.PositiveBigIntegerField()
 
@@ -213,6 +215,11 @@ class Build(models.Model):
                 name="builds_build_contexts",
                 condition=~Q(context_key=""),
             ),
+            models.Index(
+                fields=["status"],
+                name="builds_build_superseded",
+                condition=Q(context_superseded=True),
+            ),
             *LISTED_BY,
         ]
 
@@ -262,6 +269,10 @@ class Build(models.Model):
 
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
+        if target.current_id is not None:
+            # The housekeeping finds them by an index, when the last that needs them has ended.
+            before = Build.objects.filter(image_id=self.image_id).exclude(context_key="")
+            before.exclude(context_key=self.context_key).update(context_superseded=True)
         target.current, target.state = self, state_word(self.state)
         target.save(update_fields=["current", "state"])
 
