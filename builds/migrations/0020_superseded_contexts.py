@@ -18,6 +18,12 @@ def mark(apps: Any, schema_editor: Any) -> None:
     unmarked.exclude(context_key="").update(context_superseded=True)
 
 
+def analyze(apps: Any, schema_editor: Any) -> None:
+    """PostgreSQL takes a column that it knows nothing about for one that is often true."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute("ANALYZE builds_build (context_superseded)")
+
+
 class Migration(migrations.Migration):
     dependencies = [("builds", "0010_no_targets"), ("images", "0010_tallies")]
 
@@ -36,4 +42,5 @@ class Migration(migrations.Migration):
                 name="builds_build_superseded",
             ),
         ),
+        migrations.RunPython(analyze, migrations.RunPython.noop),
     ]
