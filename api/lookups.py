@@ -68,7 +68,7 @@ class Holds(Lookup[bool]):
 
 
 @CharField.register_lookup
-class OneOf(Lookup[bool]):
+class OneOf(Lookup[Any]):
     """As `in`, with the words in the statement itself and in their order.
 
     SQLite uses a partial index only where it can tell from the statement that its rows are in it,

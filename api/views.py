@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import QueryDict
 from django_filters import FilterSet
@@ -19,6 +19,10 @@ REMEMBERED = 256
 
 class ApiView(GenericViewSet[Any]):
     """A resource whose methods are bound by its address: `as_view({"get": "list"})`."""
+
+    body_limits: ClassVar[dict[str, int]] = {}
+    """Bytes of a body that a method takes, by method. Without an entry it takes few from anybody;
+    with one, the web server asks for credentials before it reads."""
 
     http_method_names = ["get", "head", "post", "patch", "delete"]
 

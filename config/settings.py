@@ -177,6 +177,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 # As many images as an operator may select at once, and the fields around them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
+UPLOAD_BYTES = max(ENV.uploads_mb * 1024 * 1024, MAX_BODY_BYTES)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

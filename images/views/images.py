@@ -1,5 +1,7 @@
 """Images themselves: listed, made, looked at, described anew, deleted."""
 
+import sys
+
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -11,7 +13,7 @@ from api.filters import DEFAULT_LIMIT
 from api.paging import envelope
 from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
-from api.speech import FormParser, JsonParser
+from api.speech import JSON_BYTES, FormParser, JsonParser
 from api.views import narrowed
 from builds.logs.cursor import Cursor
 from images import catalog, rows
@@ -34,6 +36,8 @@ NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection of
 
 class ManyView(ImageView):
     parser_classes = (FormParser,)
+    body_limits = {"POST": sys.maxsize}
+    """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
 
     @extend_schema(
         operation_id="list_images",
@@ -87,6 +91,7 @@ class ManyView(ImageView):
 
 class OneView(ImageView):
     parser_classes = (JsonParser,)
+    body_limits = {"PATCH": JSON_BYTES}
 
     @extend_schema(operation_id="get_image", responses=ImageSerializer)
     def retrieve(self, request: Request, ref: str) -> Response:
