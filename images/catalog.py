@@ -25,7 +25,7 @@ from builds.lifecycle import (
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
 from images import naming
-from images.models import Image, Logo
+from images.models import Image, Logo, may_change_all
 
 QUOTA_WINDOW = timedelta(hours=24)
 
@@ -166,7 +166,7 @@ def cancel(image: Image) -> Image:
 
 def change(image: Image, *, by: User, **described: Any) -> Image:
     """Describes it anew: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
-    if "protected" in described and not by.is_staff:
+    if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
     if described:
         Image.objects.filter(pk=image.pk).update(**described)

@@ -19,12 +19,17 @@ from images.naming import Reference, readings
 if TYPE_CHECKING:
     Viewer = User | AnonymousUser
 
-OVERSEE = "images.view_image"
+OVERSEE, CHANGE = "images.view_image", "images.change_image"
 
 
 def oversees(viewer: "Viewer") -> bool:
     """Whether somebody looks after everybody's images, as operators with that right do."""
     return isinstance(viewer, User) and viewer.is_staff and viewer.has_perm(OVERSEE)
+
+
+def may_change_all(user: User) -> bool:
+    """Whether somebody may describe everybody's images anew, and protect them."""
+    return user.is_staff and user.has_perm(CHANGE)
 
 
 def overseers(ids: Collection[UUID]) -> set[UUID]:
@@ -48,8 +53,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
 
     def changeable_by(self, viewer: User) -> "ImageQuerySet":
-        """What this user may describe anew: operators all, others their own."""
-        return self if viewer.is_staff else self.owned_by(viewer)
+        """What this user may describe anew: operators with that right all, others their own."""
+        return self if may_change_all(viewer) else self.owned_by(viewer)
 
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""

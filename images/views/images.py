@@ -85,7 +85,8 @@ class ManyView(ImageView):
             taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
             raise Conflict(taken) from problem
         if form.validated_data["wait"]:
-            return stream(request, image, Cursor(image.build.number, 0), status=202)
+            cursor = Cursor(image.build.number, 0)
+            return stream(request, image, cursor, self.caller, status=202)
         return Response(AcceptedSerializer(image).data, status=202)
 
 
@@ -107,7 +108,7 @@ class OneView(ImageView):
     )
     def partial_update(self, request: Request, ref: str) -> Response:
         """Describes an image anew: only what is sent changes."""
-        image = self.meant(ref, Image.objects.with_build().changeable_by(self.user))
+        image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         try:
