@@ -205,7 +205,7 @@ def _compare(call: Call, ours: Service, peer: Service) -> Iterator[Figure]:
             for taken, busy in _times(call, each):
                 took[each.name] += taken
                 cpu[each.name] += busy
-    if call.status == 200:
+    if TARGETS[call.name][1] is not None:
         for _ in range(3):
             for each in services:
                 rates[each.name].append(rate(each.port, [call.made()], CLIENTS, SECONDS))
