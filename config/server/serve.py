@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - the names are twisted's
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -145,6 +146,9 @@ class Server(daphne.server.Server):
         with interrupted(lambda: loop.call_soon_threadsafe(self.stop)):
             reactor.callLater(1, self.application_checker)
             reactor.callLater(2, self.timeout_checker)
+            # What is there now stays: a full collection, which stops everything, need not look.
+            gc.collect()
+            gc.freeze()
             if ready is not None:
                 ready(self.port.getHost().port)
             reactor.run(installSignalHandlers=False)
