@@ -8,6 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
 from django.db.models import F, Q, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 from django.utils import timezone
 
@@ -131,6 +132,44 @@ class ImageTally(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner_id or 'all'}: {self.count}"
+
+
+class ImageChangeQuerySet(models.QuerySet["ImageChange"]):
+    def not_seen_by(self, snapshot: str) -> "ImageChangeQuerySet":
+        """Of transactions that had not been committed in that snapshot of PostgreSQL."""
+        unseen = RawSQL(
+            "NOT pg_visible_in_snapshot(transaction::text::xid8, %s::pg_snapshot)",
+            [snapshot],
+            output_field=models.BooleanField(),
+        )
+        return self.filter(unseen, transaction__gte=int(snapshot.partition(":")[0]))
+
+
+class ImageChange(models.Model):
+    """An image that came, went or changed in what lists are narrowed by; the database writes it.
+
+    `count` is 1 for what is there since, and -1 for what is there no more.
+    """
+
+    count = models.SmallIntegerField()
+    transaction = models.BigIntegerField()
+    horizon = models.BigIntegerField()
+    """Transactions before this one had ended."""
+    at = models.DateTimeField()
+    owner_id = models.UUIDField()
+    public = models.BooleanField()
+    name = models.CharField(max_length=65)
+    tag = models.CharField(max_length=128)
+    created_at = models.DateTimeField()
+
+    objects = ImageChangeQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["transaction"], name="images_imagechange_since")]
+
+    def __str__(self) -> str:
+        return f"{self.count:+} {self.name}:{self.tag}"
 
 
 class Logo(models.Model):

@@ -212,9 +212,8 @@ def visible_page(viewer: User, start: int, size: int) -> Page:
     return Page(_of(list(keys[start : start + size])), total)
 
 
-def page(images: ImageQuerySet, start: int, size: int) -> Page:
-    """Of a set in its order."""
-    total = images.count()
+def page(images: ImageQuerySet, total: int, start: int, size: int) -> Page:
+    """Of a set in its order, which has so many."""
     if start >= total:
         return Page([], total)
     if total > counts.FEW:

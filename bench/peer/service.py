@@ -245,16 +245,13 @@ async def get_image(db: Session, user: Caller, ref: str) -> ImageAnswer:
 
 BUILD = text(
     "INSERT INTO builds_build (id, image_id, owner_id, label, number, dockerfile, build_args,"
-    " context_key, context_sha256, context_bytes, status, step, steps, queued_at, front, worker,"
-    " fence, restarts, free, failure_fault, failure_code, failure_text, digest, log_chunks,"
-    " log_lines, log_bytes, log_steps, gap_start, gap_stop, archive_key) VALUES (:id, :image_id,"
-    " :owner_id, :label, 1, :dockerfile, '{}', :key, :sha256, :size, 'queued', 0, 0, :at, 0, '',"
-    " 0, 0, false, '', '', '', '', 0, 0, 0, '[]', 0, 0, '')"
+    " context_key, context_sha256, context_bytes, status, queued_at) VALUES (:id, :image_id,"
+    " :owner_id, :label, 1, :dockerfile, '{}', :key, :sha256, :size, 'queued', :at)"
 )
 IMAGE = text(
-    "INSERT INTO images_image (id, reference_id, owner_id, name, tag, readme, public, protected,"
-    " patch_version, chutes_version, created_at, state, current_id) VALUES (:image_id, :image_id,"
-    " :owner_id, :name, :tag, :readme, :public, false, 'initial', '', :at, 'queued', :id)"
+    "INSERT INTO images_image (id, reference_id, owner_id, name, tag, readme, public,"
+    " patch_version, created_at, state, current_id) VALUES (:image_id, :image_id, :owner_id,"
+    " :name, :tag, :readme, :public, 'initial', :at, 'queued', :id)"
 )
 
 

@@ -1,6 +1,7 @@
 """Images themselves: listed, made, looked at, described anew, deleted."""
 
 import sys
+from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -27,6 +28,7 @@ from images.serializers import (
     OrderSerializer,
 )
 from images.streams import EVENT, SSE
+from images.totals import total_of
 from images.views.base import MISSING, ImageView
 from images.views.logs import stream
 
@@ -51,11 +53,14 @@ class ManyView(ImageView):
         start = asked["page"] * size
         found: rows.Page
         if not ImageFilter.narrows(asked):
-            listed = rows.visible_page if asked["include_public"] else rows.own_page
-            found = listed(self.user, start, size)
+            page = rows.visible_page if asked["include_public"] else rows.own_page
+            found = page(self.user, start, size)
         else:
             images = self.get_queryset() if asked["include_public"] else self.owned_images()
-            found = rows.page(narrowed(ImageFilter, images.newest_first(), asked), start, size)
+            narrow = partial(narrowed, ImageFilter, asked=asked)
+            listed = narrow(images.newest_first())
+            total = total_of(self.user.pk, asked, narrow, listed)
+            found = rows.page(listed, total, start, size)
         items = [rows.body(row) for row in found.rows]
         told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
         return Response(envelope(items, **told))
