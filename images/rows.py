@@ -16,6 +16,7 @@ from accounts.models import User
 from api import counts
 from api.lookups import LowerIs
 from api.prepared import Prepared, Row
+from builds.models import Build
 from builds.status import Status, api_word
 from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
 from images.naming import Reference, readings
@@ -94,6 +95,24 @@ def body(row: Row) -> dict[str, Any]:
         "build": {"number": number, "status": status, "step": step, "steps": steps},
         "digest": good_digest,
     }
+
+
+def accepted(image: Image) -> dict[str, Any]:
+    """The answer to a request for a build, as AcceptedSerializer writes it."""
+    build, owner = image.build, image.owner
+    told = body(
+        (
+            *(image.pk, image.name, image.readme, image.tag, image.public, image.created_at),
+            *(image.logo_id, image.patch_version, image.protected),
+            *(owner.pk, owner.username, owner.created_at),
+            *(build.number, build.status, build.step, build.steps),
+            *(build.started_at, build.ended_at, build.digest, build.failure_text),
+            image.good.digest if image.good else None,
+        )
+    )
+    ahead = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
+    told["build"]["position"] = ahead
+    return {**told, "user_id": owner.pk}
 
 
 class SumOf(Subquery):

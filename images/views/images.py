@@ -92,7 +92,7 @@ class ManyView(ImageView):
         if form.validated_data["wait"]:
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
-        return Response(AcceptedSerializer(image).data, status=202)
+        return Response(rows.accepted(image), status=202)
 
 
 class OneView(ImageView):

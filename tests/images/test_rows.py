@@ -21,7 +21,7 @@ from builds.status import Status, state_word
 from images import rows
 from images.models import Image, ImageTally, Logo
 from images.naming import image_id, reference_id
-from images.serializers import ImageSerializer
+from images.serializers import AcceptedSerializer, ImageSerializer
 from tests.images.conftest import client_of
 
 
@@ -86,6 +86,14 @@ def test_a_row_is_written_as_the_serializer_writes_it(images: list[Image], owner
         assert list(body) == list(ImageSerializer.Meta.fields)
         written = json.loads(JsonRenderer().render(body))
         assert [written, written] == [*by_serializer(image.pk)]
+
+
+@pytest.mark.django_db
+def test_what_was_accepted_is_told_as_the_serializer_tells_it(images: list[Image]) -> None:
+    for image in images:
+        read = Image.objects.with_build().get(pk=image.pk)
+        written = json.loads(JsonRenderer().render(rows.accepted(read)))
+        assert written == json.loads(JsonRenderer().render(AcceptedSerializer(read).data))
 
 
 @pytest.mark.django_db
