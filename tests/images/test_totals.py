@@ -22,7 +22,7 @@ from tests.images.test_rows import made
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
 NONE = dict.fromkeys(ImageFilter.base_filters)
-ASKED = [
+ASKED: list[dict[str, Any]] = [
     {"name": "app"},
     {"name": "e"},
     {"tag": "v3.1"},
