@@ -5,6 +5,8 @@ import warnings
 
 import django
 
+# What this process writes is for its user alone: uploads, contexts, logs, the database.
+os.umask(0o077)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
 django.setup(set_prefix=False)
 

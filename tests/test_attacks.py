@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.instance import Instance
+from tests.conftest import zipped
+from tests.instance import Instance, send, watch
 
 MIB = 1024 * 1024
 CONNECTIONS = 200
@@ -80,3 +81,16 @@ def test_the_body_of_somebody_known_is_seen_on_the_disk(instance: Instance) -> N
         while held(instance) < 64 * MIB and time.monotonic() < until:
             time.sleep(0.1)
         assert held(instance) >= 64 * MIB
+
+
+def test_files_are_for_the_user_of_the_process_alone(instance: Instance) -> None:
+    with instance.client() as client:
+        assert client.get("/images/").headers["Cache-Control"] == "private, no-cache"
+        made = send(client, "FROM scratch\n", zipped(a_txt="a"))
+        assert watch(client, made["image_id"])[1]
+    files = [each for each in instance.data_dir.rglob("*") if each.is_file()]
+    database = [each for each in files if each.name.startswith("slipway.sqlite3")]
+    contexts = [each for each in files if each.parent.name == "contexts"]
+    assert database
+    assert contexts
+    assert [each for each in (*database, *contexts) if each.stat().st_mode & 0o077] == []
