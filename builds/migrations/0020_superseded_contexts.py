@@ -25,7 +25,7 @@ def analyze(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("builds", "0010_no_targets"), ("images", "0010_tallies")]
+    dependencies = [("builds", "0012_step_list"), ("images", "0010_tallies")]
 
     operations = [
         migrations.AddField(
