@@ -178,18 +178,21 @@ OWN_TAGGED = Prepared(
     str,
     str,
 )
-TAGGED = Prepared(
-    lambda viewer, owner, name, tag: Image.objects.filter(
+
+
+def _either(viewer: UUID, own: str, tag: str, owner: str, name: str) -> Any:
+    mine = Q(LowerIs("name", own), owner_id=viewer)
+    of_owner = Q(
         Q(public=True) | Q(owner_id=viewer),
         LowerIs("name", name),
-        LowerIs("tag", tag),
         owner_id=Subquery(User.objects.filter(LowerIs("username", owner)).values("pk")),
-    ).values_list(*COLUMNS),
-    UUID,
-    str,
-    str,
-    str,
-)
+    )
+    tagged = LowerIs("tag", tag)
+    return Image.objects.filter(Q(mine, tagged) | Q(of_owner, tagged)).values_list(*COLUMNS)
+
+
+EITHER_TAGGED = Prepared(_either, UUID, str, str, str, str)
+"""One's own image whose name has a slash, and that of a name of an owner: each by its index."""
 
 
 class Named(NamedTuple):
@@ -274,11 +277,12 @@ def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
 
 def _tagged(references: list[Reference], viewer: User) -> list[Row]:
     """By the first of these readings that leads to one. All of them have a tag."""
-    for reference in references:
-        if reference.owner is None:
-            found = OWN_TAGGED.rows(viewer.pk, reference.name, reference.tag)
-        else:
-            found = TAGGED.rows(viewer.pk, reference.owner, reference.name, reference.tag)
-        if found:
-            return found
-    return []
+    if len(references) == 1:
+        [own] = references
+        return OWN_TAGGED.rows(viewer.pk, own.name, own.tag) if own.owner is None else []
+    if not references:
+        return []
+    own, other = references
+    found = EITHER_TAGGED.rows(viewer.pk, own.name, own.tag, other.owner, other.name)
+    found.sort(key=lambda row: row[1].lower() != own.name.lower())
+    return found

@@ -36,21 +36,12 @@ import json
 from django.db import connection
 from accounts.models import ApiKey, User
 from bench import million
-from builds.models import Build
 from images.models import Image
 if not Image.objects.exists():
     million.fill({images})
 # The peer knows nothing of most columns.
-plain = {{"CharField": "''", "TextField": "''", "JSONField": "'[]'", "BooleanField": "false"}}
 with connection.cursor() as cursor:
-    for model in (Build, Image):
-        for field in model._meta.concrete_fields:
-            kind = field.get_internal_type()
-            default = plain.get(kind, "0" if "Integer" in kind else None)
-            if not field.null and default is not None:
-                cursor.execute(
-                    f'ALTER TABLE {{model._meta.db_table}} ALTER COLUMN "{{field.column}}" '
-                    f"SET DEFAULT {{default}}")
+    million.set_defaults(cursor)
 users = {{each.username: each for each in User.objects.filter(username__in=[
     "user-2", "user-3", "user-4", "user-5"])}}
 def give(giver, taker, number):
