@@ -50,6 +50,11 @@ engine-check: ## say which packages of the engine root the release has in newer 
 	.venv-sdk/bin/pip $(INSTALL) -r requirements/sdk.txt
 	@touch $@
 
+.venv-bench/installed.stamp: requirements/bench.txt | .venv/bin/python
+	python3 -m venv --clear .venv-bench
+	.venv-bench/bin/pip $(INSTALL) -r requirements/bench.txt
+	@touch $@
+
 tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@command -v npm >/dev/null || deploy/machine.sh node
 	npm ci --prefix tests/node --no-audit --no-fund
@@ -85,7 +90,7 @@ test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json 
 	@deploy/machine.sh monitor
 	$(PYTEST) -m "long and not sdk" --timeout 3600
 
-bench: setup-dev ## figures, one JSON object a line; `make bench PART=latency` for some
+bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line; `make bench PART=latency` for some
 	$(PY) -m bench $(PART)
 
 pictures: setup-dev ## take the pictures in docs/ anew
@@ -95,7 +100,8 @@ lock: setup-dev ## compile the requirements anew
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in
 	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
 	$(COMPILE) -o requirements/sdk.txt requirements/sdk.in
+	$(COMPILE) -o requirements/bench.txt requirements/bench.in
 	npm install --prefix tests/node --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,22 +1,18 @@
 """What a request's headers claim, and whether it may be true: asked before its body is read."""
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
-from django.db import InterfaceError, OperationalError, close_old_connections
 from django.http import parse_cookie
 
 from accounts import hotkeys
 from accounts.models import ApiKey, SpentSignature, User
-from api.away import HEADERS, away
 
 NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'
@@ -85,10 +81,10 @@ class Signature:
             raise BadCredentials("This signature was used before: sign each request anew")
 
 
-def claimed_key(headers: Headers) -> ApiKey | None:
+def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:
     """The usable key named by `Authorization`, under any scheme or none.
 
-    None without that header. Raises BadCredentials.
+    None without that header. `cached` as in `ApiKeyQuerySet.named_by`. Raises BadCredentials.
     """
     words = headers.get("authorization", "").split()
     if not words:
@@ -96,51 +92,35 @@ def claimed_key(headers: Headers) -> ApiKey | None:
     token = words[-1]
     if not token.startswith("cpk_"):
         raise BadCredentials(BAD_TOKEN if words[0].lower() == "bearer" else MALFORMED)
-    key = ApiKey.objects.named_by(token)
+    key = ApiKey.objects.named_by(token, cached=cached)
     if key is None:
         raise BadCredentials(UNKNOWN_KEY)
     return key
 
 
-def has_session(headers: Headers) -> bool:
-    """Whether the cookies name a session that somebody logged in to."""
+def session_user(headers: Headers) -> str | None:
+    """The id of whoever logged in to the session that the cookies name."""
     cookie = parse_cookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
+    if not cookie:
+        return None
     store = import_module(settings.SESSION_ENGINE).SessionStore
-    return bool(cookie) and SESSION_KEY in store(cookie)
+    found: str | None = store(cookie).get(SESSION_KEY)
+    return found
 
 
-def check_headers(headers: Headers) -> None:
-    """Raises BadCredentials for what no body could make right. It uses nothing up."""
+def check_headers(headers: Headers) -> str:
+    """Who sends a body, in a word for their account. It uses nothing up.
+
+    Raises BadCredentials for what no body could make right. A signature is of the body, so who
+    signs is only claimed: others may name the same hotkey, and have an account apart for it.
+    """
     signature = Signature.claimed(headers)
     if signature is not None:
-        signature.user()
-    elif claimed_key(headers) is None and not has_session(headers):
+        return f"claimed:{signature.user().pk}"
+    key = claimed_key(headers, cached=True)
+    if key is not None:
+        return f"user:{key.user_id}"
+    session = session_user(headers)
+    if session is None:
         raise BadCredentials(NOBODY)
-
-
-Answer = tuple[int, bytes, list[tuple[str, str]]]
-
-
-def header_check(*prefixes: str) -> Callable[[Headers, str, str], Answer | None]:
-    """A check for the web server to make before it reads a body sent to one of the paths.
-
-    It answers with status, JSON and headers, or None to go on. Runs in any thread.
-    """
-
-    def check(headers: Headers, method: str, path: str) -> Answer | None:
-        if not path.startswith(prefixes):
-            return None
-        close_old_connections()
-        try:
-            check_headers(headers)
-        except BadCredentials as problem:
-            body = json.dumps({"detail": str(problem)}).encode()
-            return HTTPStatus.UNAUTHORIZED, body, [("WWW-Authenticate", CHALLENGE)]
-        except (OperationalError, InterfaceError) as problem:
-            body = json.dumps({"detail": away(problem)}).encode()
-            return HTTPStatus.SERVICE_UNAVAILABLE, body, [*HEADERS.items()]
-        finally:
-            close_old_connections()
-        return None
-
-    return check
+    return f"user:{session}"

@@ -61,6 +61,7 @@ class KeyView(AccountView):
     signature_purpose = "api_keys"
     lookup_field = "ref"
     parser_classes = (JsonParser,)
+    body_limits = {"POST": 64 * 1024}
     path_texts = {"ref": "The key's id, or its name."}
 
     def get_queryset(self) -> ApiKeyQuerySet:

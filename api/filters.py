@@ -10,6 +10,13 @@ from api.lookups import part
 
 DEFAULT_LIMIT = 25
 MOST = 100
+PAGE = QueryInt(default=0, least=0, most=10_000_000, help_text="The page, counted from 0.")
+LIMIT = QueryInt(
+    default=DEFAULT_LIMIT,
+    least=0,
+    most=MOST,
+    help_text=f"Items on a page; 0 means {DEFAULT_LIMIT}.",
+)
 
 
 class TextFilter(django_filters.Filter):
@@ -44,10 +51,14 @@ class _Unfiltering(django_filters.Filter):
 
 class PageNumber(_Unfiltering):
     def __init__(self) -> None:
-        super().__init__(default=0, least=0, most=10_000_000, help_text="The page, counted from 0.")
+        super().__init__(**_described(PAGE))
 
 
 class PageLimit(_Unfiltering):
     def __init__(self) -> None:
-        text = f"Items on a page; 0 means {DEFAULT_LIMIT}."
-        super().__init__(default=DEFAULT_LIMIT, least=0, most=MOST, help_text=text)
+        super().__init__(**_described(LIMIT))
+
+
+def _described(field: QueryInt) -> dict[str, Any]:
+    bounds = {"default": field.default, "least": field.least, "most": field.most}
+    return {**bounds, "help_text": field.help_text}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import builds, flood, ingest, latency, logs, pages, scale, starts, uploads
 from bench.figures import Figure
+from bench.peer import compare as peer
 from tests.instance import Instance
 
 
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "ingest": ingest.run,
     "flood": flood.run,
     "scale": scale.run,
+    "peer": peer.run,
 }
 
 

@@ -135,18 +135,17 @@ def _named_logs(keys: Collection[str]) -> set[str]:
 
 
 def drop_superseded_contexts() -> None:
-    """Removes contexts that only ended attempts name, none of them its target's current one."""
-    current = targets().filter(current=OuterRef("pk"))
-    needed = Build.objects.filter(context_key=OuterRef("context_key"))
-    unended = needed.exclude(status__in=FINAL)
-    wanted = needed.filter(Exists(targets().filter(current=OuterRef("pk"))))
-    superseded = (
-        Build.objects.filter(status__in=FINAL)
-        .exclude(context_key="")
-        .exclude(Exists(current))
-        .exclude(Exists(unended))
-        .exclude(Exists(wanted))
-    )
-    for build in superseded[:100]:
-        default_storage.delete(build.context_key)
-        Build.objects.filter(context_key=build.context_key).update(context_key="")
+    """Removes contexts that only ended attempts name, none of them its target's current one.
+
+    Looks only at builds that `Build.become_current` has marked.
+    """
+    marked = Build.objects.filter(context_superseded=True, status__in=FINAL)
+    keys = set(marked.values_list("context_key", flat=True)[:BATCH])
+    named = Build.objects.filter(context_key__in=keys).exclude(context_key="")
+    current = Exists(targets().filter(current=OuterRef("pk")))
+    needed = set(named.filter(current).values_list("context_key", flat=True))
+    needed |= set(named.exclude(status__in=FINAL).values_list("context_key", flat=True))
+    for key in keys - needed - {""}:
+        default_storage.delete(key)
+        named.filter(context_key=key).update(context_key="", context_superseded=False)
+    Build.objects.filter(context_superseded=True, context_key="").update(context_superseded=False)

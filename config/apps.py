@@ -1,5 +1,18 @@
+from pathlib import Path
+from typing import Any
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+from django.db.backends.signals import connection_created
+
+
+def _make_private(*, connection: Any, **_: Any) -> None:
+    """A database in a file is for the user of this process alone, whoever made it."""
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():
+        return
+    path = Path(connection.settings_dict["NAME"])
+    if path.exists() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 class ConfigApp(AppConfig):
@@ -9,6 +22,7 @@ class ConfigApp(AppConfig):
         from config import metrics, reports  # noqa: PLC0415  (apps must be there first)
 
         metrics.watch_queries()
+        connection_created.connect(_make_private, dispatch_uid="private database")
         reports.start()
 
 

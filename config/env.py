@@ -204,6 +204,9 @@ class Environment:
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"
     )
     max_body_mb: int = variable("SLIPWAY_MAX_BODY_MB", number, "1024", "Largest request body")
+    uploads_mb: int = variable(
+        "SLIPWAY_UPLOADS_MB", number, "4096", "Disk for request bodies that are being received"
+    )
     secret_key: str = variable(
         "SLIPWAY_SECRET_KEY", text, "", "Signs sessions; without it one is kept in the data folder"
     )

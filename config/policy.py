@@ -20,6 +20,8 @@ def content_security_policy(answer: Answer) -> Answer:
     def answer_with_policy(request: HttpRequest) -> HttpResponse:
         response = answer(request)
         response.headers.setdefault("Content-Security-Policy", f"{POLICY}{_sockets(request)}")
+        # Nothing of ours is the same for everybody unless it says so.
+        response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 
     return answer_with_policy

@@ -90,8 +90,10 @@ DATABASES: dict[str, dict[str, Any]]
 if ENV.database_url:
     # A reader holds nothing between two reads, so a small pool serves many watchers. It tests what
     # it hands out: when PostgreSQL has restarted, all that it kept is dead.
-    parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0, conn_health_checks=True)
+    parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0)
     DATABASES = {"default": {**parsed}}
+    if parsed["ENGINE"] == "django.db.backends.postgresql":
+        DATABASES["default"]["ENGINE"] = "config.database"
     # Compiling a query costs more than all of what our queries do.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
     DATABASES["default"]["OPTIONS"]["pool"] = {
@@ -175,6 +177,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 # As many images as an operator may select at once, and the fields around them.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
+UPLOAD_BYTES = max(ENV.uploads_mb * 1024 * 1024, MAX_BODY_BYTES)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

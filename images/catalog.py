@@ -13,6 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
@@ -22,9 +23,9 @@ from builds.lifecycle import (
     request_removal,
 )
 from builds.models import Build
-from builds.status import FINAL, Status
+from builds.status import FINAL, Status, state_word
 from images import naming
-from images.models import Image, Logo
+from images.models import Image, Logo, may_change_all
 
 QUOTA_WINDOW = timedelta(hours=24)
 
@@ -84,12 +85,13 @@ def check_quota(owner: User) -> None:
     limit = daily_limit(owner)
     if limit is None:
         return
+    if limit == 0:
+        raise QuotaExceeded(limit, round(QUOTA_WINDOW.total_seconds()))
     since = timezone.now() - QUOTA_WINDOW
     charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
-    times = list(charged.values_list("queued_at", flat=True)[:limit])
-    if len(times) >= limit:
-        frees = (times[-1] - since).total_seconds() if times else QUOTA_WINDOW.total_seconds()
-        raise QuotaExceeded(limit, max(1, round(frees)))
+    # The last that the limit allows: there is room again when it is too old to count.
+    for last in charged.values_list("queued_at", flat=True)[limit - 1 : limit]:
+        raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))
 
 
 def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
@@ -105,8 +107,8 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
     key = default_storage.save(key, context)
     try:
         with transaction.atomic():
-            image = _described(identity, owner, wanted)
-            request_build(
+            image, made = _described(identity, owner, wanted)
+            build = request_build(
                 BuildRequest(
                     image_id=image.pk,
                     owner_id=owner.pk,
@@ -122,7 +124,10 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
                     context_bytes=size,
                 )
             )
-            return Image.objects.with_build().get(pk=image.pk)
+            if not made:
+                return Image.objects.with_build().get(pk=image.pk)
+            image.current, image.state = build, state_word(build.state)
+            return image
     except IntegrityError as problem:
         default_storage.delete(key)
         raise NameTaken from problem
@@ -161,7 +166,7 @@ def cancel(image: Image) -> Image:
 
 def change(image: Image, *, by: User, **described: Any) -> Image:
     """Describes it anew: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
-    if "protected" in described and not by.is_staff:
+    if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
     if described:
         Image.objects.filter(pk=image.pk).update(**described)
@@ -180,18 +185,22 @@ def delete(image: Image) -> None:
         request_removal(image.pk)
 
 
-def _check_free(identity: UUID) -> Image | None:
-    """The image that a new attempt would be of; None for a new one. Raises NameTaken."""
-    held = Image.objects.with_build().filter(pk=identity).first()
-    if held is not None and held.build.state not in FINAL - {Status.SUCCEEDED}:
-        raise NameTaken
-    return held
+_STATUS = Prepared(
+    lambda identity: Image.objects.filter(pk=identity).values_list("current__status"), UUID
+)
 
 
-def _described(identity: UUID, owner: User, wanted: Wanted) -> Image:
-    """The image to build: a new one, or the one that failed, described anew. Raises NameTaken.
+def _check_free(identity: UUID) -> None:
+    """Raises NameTaken where there is an image that a new attempt may not be made of."""
+    for (status,) in _STATUS.rows(identity):
+        if status not in FINAL - {Status.SUCCEEDED}:
+            raise NameTaken
 
-    That one keeps the spelling of its name and tag.
+
+def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
+    """The image to build, and whether it is new; else it failed before and is described anew.
+
+    That one keeps the spelling of its name and tag. Raises NameTaken.
     """
     described = {
         "readme": wanted.readme,
@@ -199,12 +208,13 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> Image:
         "logo": wanted.logo,
         "chutes_version": wanted.chutes_version,
     }
-    Image.objects.select_for_update().filter(pk=identity).first()
-    image = _check_free(identity)
+    held = Image.objects.select_for_update(of=("self",)).select_related("owner")
+    image = held.filter(pk=identity).order_by().first()
     if image is not None:
+        _check_free(identity)
         Image.objects.filter(pk=identity).update(**described)
-        return image
-    return Image.objects.create(
+        return image, False
+    made = Image.objects.create(
         id=identity,
         reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
         owner=owner,
@@ -212,6 +222,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> Image:
         tag=wanted.tag,
         **described,
     )
+    return made, True
 
 
 def _digest(context: "File[bytes]") -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """What lists may be narrowed by, and in which order they come."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import django_filters
@@ -17,6 +18,8 @@ from builds.status import WORDS
 from images.models import Image, ImageQuerySet
 
 ORDERS = ("-created_at", "created_at", "name", "-name")
+WHOLE = frozenset({"include_public", "page", "limit"})
+"""What chooses among all images and pages of them; all else narrows."""
 
 
 class ImageFilter(django_filters.FilterSet):
@@ -39,14 +42,13 @@ class ImageFilter(django_filters.FilterSet):
         model = Image
         fields: list[str] = []
 
-    def filter_queryset(self, queryset: ImageQuerySet) -> ImageQuerySet:
-        if not self.form.cleaned_data["include_public"]:
-            # All of that is visible: to ask for both would keep databases from the owner's index.
-            queryset = Image.objects.with_build().owned_by(self.request.user)
-        found: ImageQuerySet = super().filter_queryset(queryset.newest_first())
-        return found
+    @classmethod
+    def narrows(cls, asked: Mapping[str, Any]) -> bool:
+        """Whether anything leaves images out, or changes their order."""
+        return any(value not in (None, "") for name, value in asked.items() if name not in WHOLE)
 
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
+        """Left to the view, which chooses the images that are narrowed here."""
         return queryset
 
     def arrange(self, queryset: ImageQuerySet, _name: str, by: str) -> ImageQuerySet:

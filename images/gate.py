@@ -1,11 +1,12 @@
 """Who watches what, asked again every few seconds in a constant number of queries."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from logging import getLogger
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -40,6 +41,10 @@ class Closed(Exception):
         self.code = code
 
 
+class CutShort(Exception):
+    """An answer of known length ends before it is complete."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Somebody who watches one image, or with None whatever they may see."""
@@ -60,8 +65,8 @@ def key_covers(key: ApiKey | None, image_id: UUID | None) -> bool:
 def opened(caller: Caller, image_id: UUID) -> Image:
     """The image that somebody wants to watch. Raises Closed."""
     images = Image.objects.with_build()
-    # What an operator may see by office is for whoever signed in, not for a key that leaked.
-    seen = images.visible_to if caller.key else images.readable_by
+    # What an operator may see by office is for whoever signed in: not for a key that leaked.
+    seen = images.readable_by if caller.session else images.visible_to
     image = seen(caller.user).filter(pk=image_id).first()
     if image is None:
         raise Closed(Code.NOT_FOUND)
@@ -83,7 +88,7 @@ def barred(places: Collection[Place]) -> dict[Place, Code]:
         image = images.get(each.image_id)
         if image is not None and may_read(each.caller, image):
             continue
-        if image is not None and each.caller.key is None and isinstance(each.caller.user, User):
+        if image is not None and each.caller.session and isinstance(each.caller.user, User):
             by_office.append(each)
         found[each] = Code.NOT_FOUND
     if by_office:
@@ -128,6 +133,41 @@ class Gate:
             for place, code in found.items():
                 if not place.barred.done():
                     place.barred.set_result(code)
+
+
+async def while_allowed(
+    caller: Caller, image_id: UUID, source: AsyncIterator[bytes], *, last: bytes = b""
+) -> AsyncIterator[bytes]:
+    """What `source` gives, for as long as the caller may read the image.
+
+    The caller is checked before the first piece too, as a key may have been looked up a moment ago.
+    `last` follows where they may not any more. Without it CutShort is raised, which cuts the
+    connection: an answer of known length has no other early end.
+    """
+    pieces = aiter(source)
+    try:
+        with gate().watching(caller, image_id) as place:
+            if await in_reader(barred, [place]):
+                place.barred.set_result(Code.UNAUTHORIZED)
+            while not place.barred.done():
+                following = asyncio.ensure_future(anext(pieces, None))
+                try:
+                    both: set[asyncio.Future[Any]] = {following, place.barred}
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not following.done():
+                        following.cancel()
+                        await asyncio.gather(following, return_exceptions=True)
+                if place.barred.done():
+                    break
+                if (piece := following.result()) is None:
+                    return
+                yield piece
+        if not last:
+            raise CutShort(f"the caller may not read image {image_id} any more")
+        yield last
+    finally:
+        await source.aclose()  # type: ignore[attr-defined]
 
 
 _GATES: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()

@@ -1,29 +1,36 @@
 """Images: named things that their owners built, and who may see them."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
+from api.lookups import LowerIs
 from builds.models import LONG, Build, BuildQuerySet, Target
 from images.naming import Reference, readings
 
 if TYPE_CHECKING:
     Viewer = User | AnonymousUser
 
-OVERSEE = "images.view_image"
+OVERSEE, CHANGE = "images.view_image", "images.change_image"
 
 
 def oversees(viewer: "Viewer") -> bool:
     """Whether somebody looks after everybody's images, as operators with that right do."""
     return isinstance(viewer, User) and viewer.is_staff and viewer.has_perm(OVERSEE)
+
+
+def may_change_all(user: User) -> bool:
+    """Whether somebody may describe everybody's images anew, and protect them."""
+    return user.is_staff and user.has_perm(CHANGE)
 
 
 def overseers(ids: Collection[UUID]) -> set[UUID]:
@@ -47,8 +54,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
 
     def changeable_by(self, viewer: User) -> "ImageQuerySet":
-        """What this user may describe anew: operators all, others their own."""
-        return self if viewer.is_staff else self.owned_by(viewer)
+        """What this user may describe anew: operators with that right all, others their own."""
+        return self if may_change_all(viewer) else self.owned_by(viewer)
 
     def with_build(self) -> "ImageQuerySet":
         """Everything an answer about an image needs, in one query."""
@@ -77,16 +84,92 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return None
 
     def _with_id(self, identity: UUID) -> "Image | None":
-        return self.filter(Q(pk=identity) | Q(reference_id=identity)).newest_first().first()
+        # One after the other, as each has an index: no image has the id that another refers by.
+        return (
+            self.filter(pk=identity).first()
+            or self.filter(reference_id=identity).newest_first().first()
+        )
 
     def _named(self, reference: Reference, viewer: "Viewer") -> "ImageQuerySet":
-        owned = (
-            self.owned_by(viewer)
-            if reference.owner is None
-            else self.filter(owner__username__iexact=reference.owner)
+        if reference.owner is None:
+            owned = self.owned_by(viewer)
+        else:
+            owner = User.objects.filter(LowerIs("username", reference.owner)).values("pk")
+            owned = self.filter(owner_id=Subquery(owner[:1]))
+        named = owned.filter(LowerIs("name", reference.name))
+        return named if reference.tag is None else named.filter(LowerIs("tag", reference.tag))
+
+
+class ImageTallyQuerySet(models.QuerySet["ImageTally"]):
+    def owned_by(self, owner_id: Any) -> "ImageTallyQuerySet":
+        return self.filter(owner_id=owner_id)
+
+    def visible_to(self, owner_id: Any) -> "ImageTallyQuerySet":
+        """What `ImageQuerySet.visible_to` counts: all public ones, and private ones of theirs."""
+        return self.filter(Q(owner_id=None) | Q(owner_id=owner_id, public=False))
+
+
+class ImageTally(models.Model):
+    """How many images there are, as sums of rows that the database adds with each change.
+
+    Of an owner's private or public images; without an owner, of all public ones.
+    """
+
+    owner_id = models.UUIDField(null=True)
+    public = models.BooleanField()
+    count = models.BigIntegerField()
+
+    objects = ImageTallyQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [
+            # Read in the index alone.
+            models.Index(
+                fields=["owner_id", "public"], include=["count"], name="images_imagetally_counts"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner_id or 'all'}: {self.count}"
+
+
+class ImageChangeQuerySet(models.QuerySet["ImageChange"]):
+    def not_seen_by(self, snapshot: str) -> "ImageChangeQuerySet":
+        """Of transactions that had not been committed in that snapshot of PostgreSQL."""
+        unseen = RawSQL(
+            "NOT pg_visible_in_snapshot(transaction::text::xid8, %s::pg_snapshot)",
+            [snapshot],
+            output_field=models.BooleanField(),
         )
-        named = owned.filter(name__iexact=reference.name)
-        return named if reference.tag is None else named.filter(tag__iexact=reference.tag)
+        return self.filter(unseen, transaction__gte=int(snapshot.partition(":")[0]))
+
+
+class ImageChange(models.Model):
+    """An image that came, went or changed in what lists are narrowed by; the database writes it.
+
+    `count` is 1 for what is there since, and -1 for what is there no more.
+    """
+
+    count = models.SmallIntegerField()
+    transaction = models.BigIntegerField()
+    horizon = models.BigIntegerField()
+    """Transactions before this one had ended."""
+    at = models.DateTimeField()
+    owner_id = models.UUIDField()
+    public = models.BooleanField()
+    name = models.CharField(max_length=65)
+    tag = models.CharField(max_length=128)
+    created_at = models.DateTimeField()
+
+    objects = ImageChangeQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["transaction"], name="images_imagechange_since")]
+
+    def __str__(self) -> str:
+        return f"{self.count:+} {self.name}:{self.tag}"
 
 
 class Logo(models.Model):

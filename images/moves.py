@@ -16,6 +16,12 @@ from builds.status import FINAL, Status, state_word
 from images.messages import GoneMessage, ImageMessage
 from images.models import Image
 
+QUEUE_SHOWN = 1_000
+"""Builds in the queue whose moves are told; those behind them wait to come so far."""
+READ = (
+    *("public", "owner_id"),
+    *(f"current__{name}" for name in ("number", "status", "failure_text", "step", "steps")),
+)
 GAP_SECONDS = 0.25
 """Between two looks, however often the bell rings."""
 logger = getLogger(__name__)
@@ -39,12 +45,15 @@ class Moved:
 
 
 def look(also: Collection[UUID]) -> dict[UUID, Moved]:
-    """Images whose build has not ended, and those asked for, in three queries."""
-    queue = list(Build.objects.waiting().values_list("image_id", flat=True))
+    """Images whose build has not ended, and those asked for, in three queries.
+
+    Of the queue only the first QUEUE_SHOWN, so that a look costs the same however long it is.
+    """
+    queue = list(Build.objects.waiting().values_list("image_id", flat=True)[:QUEUE_SHOWN])
     position = {image_id: place for place, image_id in enumerate(queue)}
     running = Build.objects.running().values_list("image_id", flat=True)
     ids = {*queue, *running, *also}
-    images = Image.objects.with_build().filter(pk__in=ids)
+    images = Image.objects.select_related("current").only(*READ).filter(pk__in=ids)
     return {image.pk: Moved(image, _message(image, position.get(image.pk))) for image in images}
 
 

@@ -26,6 +26,8 @@ EVENT = {
     "required": ["id", "data"],
 }
 """Each event in OpenAPI."""
+SHUT_OUT = b'event: done\ndata: "error: this log may not be read any more"\n\nDONE\n\n'
+"""The end for somebody whose key was revoked, or from whom the image was hidden."""
 
 
 async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:

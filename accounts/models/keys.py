@@ -7,7 +7,7 @@ import secrets
 import string
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 from django.core.exceptions import ValidationError
@@ -15,6 +15,7 @@ from django.db import models
 from django.utils import timezone
 
 from accounts import scopes
+from accounts.models.key_cache import KEYS
 from accounts.models.users import User
 
 KEY = re.compile(r"cpk_([0-9a-f]{32})\.([0-9a-f]{32})\.[a-zA-Z0-9]{32}")
@@ -53,13 +54,32 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None, user__is_active=True)
 
-    def named_by(self, text: str) -> "ApiKey | None":
-        """The usable key that this text is, with its user."""
+    def named_by(self, text: str, *, cached: bool = False) -> "ApiKey | None":
+        """The usable key that this text is, with its user.
+
+        With `cached` as it was found at most KEPT_SECONDS ago; neither is to be changed then.
+        """
         shape = KEY.fullmatch(text)
         if shape is None:
             return None
+        proof, generation = digest(text), KEYS.generation
+        if cached and (known := KEYS.get(proof)):
+            return known
         key = self.usable().select_related("user").filter(pk=UUID(shape[1])).first()
-        return key if key is not None and hmac.compare_digest(key.digest, digest(text)) else None
+        if key is None or not hmac.compare_digest(key.digest, proof):
+            return None
+        KEYS.put(proof, key, generation)
+        return key
+
+    def update(self, **values: Any) -> int:
+        changed = super().update(**values)
+        if values.keys() != {"last_used_at"}:
+            KEYS.forget()
+        return changed
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        KEYS.forget()
+        return super().delete()
 
     def revoke(self) -> int:
         """Ends the keys now. Those that are revoked already keep their time."""
@@ -91,6 +111,14 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user.username}: {self.label or self.short}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        super().save(*args, **options)
+        KEYS.forget()
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
 
     @property
     def short(self) -> str:

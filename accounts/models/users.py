@@ -12,6 +12,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts import hotkeys
+from accounts.models.key_cache import KEYS
 
 # Lower-cased it is a part of a repository's name, as every registry takes it.
 USERNAME = r"\A(?=[a-zA-Z0-9_-]{3,32}\Z)[a-zA-Z0-9]+((_|__|-+)[a-zA-Z0-9]+)*\Z"
@@ -29,6 +30,11 @@ def validate_hotkey(value: str) -> None:
 
 
 class UserQuerySet(models.QuerySet["User"]):
+    def update(self, **values: Any) -> int:
+        changed = super().update(**values)
+        KEYS.forget()
+        return changed
+
     def delete(self) -> NoReturn:
         raise UsersStay
 
@@ -111,6 +117,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         given = User.objects.filter(pk=self.pk).values_list("username", flat=True).first()
         if given not in (None, self.username):
             raise ValidationError({"username": "A name is never changed."})
+
+    def save(self, *args: Any, **options: Any) -> None:
+        super().save(*args, **options)
+        KEYS.forget()
 
     def delete(self, *args: Any, **options: Any) -> NoReturn:
         raise UsersStay

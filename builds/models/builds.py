@@ -11,8 +11,11 @@ from django.utils import timezone
 from builds.listing import LISTED_BY
 from builds.models.fleet import Pause, Worker
 from builds.models.targets import Target, targets
-from builds.status import FINAL, RUNNING, Status, api_word, sources, state_word
+from builds.status import FINAL, Status, api_word, sources, state_word
 
+# In the order in which the conditions of indexes name them.
+_RUNNING = ("building", "pushing", "cancelling")
+_ENDED = ("succeeded", "failed", "cancelled", "lost")
 STATUSES = [(status.value, status.value) for status in Status]
 
 LONG = ("dockerfile", "build_args", "labels", "log_steps", "step_list", "step_times")
@@ -49,7 +52,7 @@ class BuildQuerySet(models.QuerySet["Build"]):
         return self.defer(*(each for each in LONG if each != "step_times"))
 
     def running(self) -> "BuildQuerySet":
-        return self.filter(status__in=RUNNING)
+        return self.filter(status__one_of=_RUNNING)
 
     def expired(self, now: datetime) -> "BuildQuerySet":
         """Running, but whoever ran it has not been heard of in time."""
@@ -70,7 +73,8 @@ class BuildQuerySet(models.QuerySet["Build"]):
 
     def to_archive(self) -> "BuildQuerySet":
         """Ended, with a log that only chunks have."""
-        return self.filter(archive_key="", discarded_at=None, log_lines__gt=0, status__in=FINAL)
+        ended = self.filter(status__one_of=_ENDED)
+        return ended.filter(archive_key="", discarded_at=None, log_lines__gt=0)
 
     def charged_since(self, owner_id: UUID | OuterRef, since: datetime) -> "BuildQuerySet":
         """What counts against an owner's quota: our own restarts do not."""
@@ -106,6 +110,8 @@ class Build(models.Model):
     labels = models.JSONField(default=dict)
     context_key = models.CharField(max_length=200, blank=True)
     """In the default storage; blank once it has been removed."""
+    context_superseded = models.BooleanField(default=False)
+    """A later attempt of the same target has another one: it is to be removed."""
     context_sha256 = models.CharField(max_length=64)
     context_bytes = models.PositiveBigIntegerField()
 
@@ -180,7 +186,7 @@ class Build(models.Model):
             models.Index(
                 fields=["lease_until"],
                 name="builds_build_leases",
-                condition=Q(status__in=["building", "pushing", "cancelling"]),
+                condition=Q(status__in=[*_RUNNING]),
             ),
             models.Index(fields=["owner_id", "queued_at"], name="builds_build_quota"),
             models.Index(
@@ -195,7 +201,7 @@ class Build(models.Model):
                     archive_key="",
                     discarded_at=None,
                     log_lines__gt=0,
-                    status__in=["succeeded", "failed", "cancelled", "lost"],
+                    status__in=[*_ENDED],
                 ),
             ),
             models.Index(
@@ -212,6 +218,11 @@ class Build(models.Model):
                 fields=["context_key"],
                 name="builds_build_contexts",
                 condition=~Q(context_key=""),
+            ),
+            models.Index(
+                fields=["status"],
+                name="builds_build_superseded",
+                condition=Q(context_superseded=True),
             ),
             *LISTED_BY,
         ]
@@ -262,6 +273,10 @@ class Build(models.Model):
 
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
+        if target.current_id is not None:
+            # The housekeeping finds them by an index, when the last that needs them has ended.
+            before = Build.objects.filter(image_id=self.image_id).exclude(context_key="")
+            before.exclude(context_key=self.context_key).update(context_superseded=True)
         target.current, target.state = self, state_word(self.state)
         target.save(update_fields=["current", "state"])
 

@@ -18,6 +18,7 @@ from twisted.web import http
 from twisted.web.http_headers import Headers
 
 from config.requests import count_refused
+from config.server.uploads import Allowed
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -36,11 +37,8 @@ class Refusal(NamedTuple):
     headers: Iterable[tuple[str, str]] = ()
 
 
-Refuse = Callable[[dict[str, str], str, str], tuple[int, bytes, Iterable[tuple[str, str]]] | None]
-"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body.
-
-It answers with what makes a Refusal, or None to go on.
-"""
+Check = Callable[[dict[str, str], str, str], Refusal | Allowed]
+"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
 
 
 def refusal(status: HTTPStatus, detail: str) -> Refusal:
@@ -57,7 +55,8 @@ class Connection(http.HTTPChannel):
 
     max_body: int
     stall_seconds: float
-    ask: Refuse | None = None
+    unknown_seconds: float
+    ask: Check | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,6 +64,8 @@ class Connection(http.HTTPChannel):
         self._drained = asyncio.Event()
         self._drained.set()
         self._timer: IDelayedCall | None = None
+        self._body_timer: IDelayedCall | None = None
+        self.allowed = Allowed(0)
 
     # Before the body
 
@@ -76,15 +77,40 @@ class Connection(http.HTTPChannel):
         elif self.length == 0:
             super().allHeadersReceived()
         elif self.length is not None and self.length > self.max_body:
-            self.refuse_body()
+            self.refuse_body(self.max_body)
         elif b"websocket" in [each.lower() for each in headers.getRawHeaders(b"upgrade", [])]:
             self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A websocket's request has no body."))
         elif self.ask is None:
-            super().allHeadersReceived()
+            self._receive(Allowed(self.max_body))
         else:
             self._wait_for(self.ask, headers)
 
-    def _wait_for(self, ask: Refuse, headers: Headers) -> None:
+    def _receive(self, allowed: Allowed) -> None:
+        """Takes the body in, at most so much of it."""
+        self.allowed = Allowed(min(allowed.limit, self.max_body), allowed.caller)
+        if self.length is not None and self.length > self.allowed.limit:
+            self.refuse_body(self.allowed.limit)
+            return
+        if not allowed.caller:
+            # Nobody known sends it, so it is not waited for however slowly it comes.
+            self._body_timer = self.callLater(self.unknown_seconds, self._too_slow)
+        super().allHeadersReceived()
+
+    def _send100Continue(self) -> None:
+        if not self.refused:  # as there is no room for the body
+            super()._send100Continue()
+
+    def _too_slow(self) -> None:
+        self._body_timer = None
+        if self.transport.connected:
+            self.refuse(refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+
+    def _body_came(self) -> None:
+        if self._body_timer is not None and self._body_timer.active():
+            self._body_timer.cancel()
+        self._body_timer = None
+
+    def _wait_for(self, ask: Check, headers: Headers) -> None:
         self.paused = True
         self.transport.pauseProducing()
         plain = {
@@ -101,13 +127,15 @@ class Connection(http.HTTPChannel):
         logger.error("The check of a request's headers failed", exc_info=failure.value)
         return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
 
-    def _answered(self, answer: tuple[int, bytes, Iterable[tuple[str, str]]] | None) -> None:
+    def _answered(self, answer: Refusal | Allowed) -> None:
         if not self.transport.connected or self.transport.disconnecting:
             return
-        if answer is not None:
-            self.refuse(Refusal(*answer))
+        if isinstance(answer, Refusal):
+            self.refuse(answer)
             return
-        super().allHeadersReceived()
+        self._receive(answer)
+        if self.refused:
+            return
         self.paused = False
         if not self._waitingForTransport:
             self.transport.resumeProducing()
@@ -115,13 +143,14 @@ class Connection(http.HTTPChannel):
 
     # Refusing
 
-    def refuse_body(self) -> None:
-        detail = f"The body is larger than the {self.max_body} bytes that are taken."
+    def refuse_body(self, limit: int) -> None:
+        detail = f"The body is larger than the {limit} bytes that are taken."
         self.refuse(refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail))
 
     def refuse(self, answer: Refusal) -> None:
         if self.refused:
             return
+        self._body_came()
         self.refused = self.paused = True
         self.setTimeout(None)
         headers = Headers()
@@ -144,6 +173,7 @@ class Connection(http.HTTPChannel):
             super().dataReceived(data)
 
     def allContentReceived(self) -> None:
+        self._body_came()
         if not self.refused:
             super().allContentReceived()
 
@@ -188,6 +218,7 @@ class Connection(http.HTTPChannel):
         self._watch()
 
     def connectionLost(self, reason: Failure) -> None:
+        self._body_came()
         self._let_go()
         super().connectionLost(reason)
 

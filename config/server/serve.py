@@ -2,6 +2,7 @@
 # ruff: noqa: N802 - the names are twisted's
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -9,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import daphne.server  # before twisted's reactor: it installs the asyncio one
@@ -20,9 +20,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
-from config.server.connection import Connection, Refuse, refusal
+from config.server.connection import Check, Connection, Refusal, refusal
 from config.server.spool import KEY, BodyTooLarge, Spool
 from config.server.transport import BACKLOG, Listener, Socket
+from config.server.uploads import NoRoom, Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,14 @@ class Request(WebRequest):
 
     def gotLength(self, length: int | None) -> None:
         self.content = io.BytesIO()
-        if length != 0:
-            self.spool = Spool(self.server.spool_dir, self.server.max_body)
+        if length == 0:
+            return
+        try:
+            self.spool = Spool(self.server.uploads, self.channel.allowed, length)
+        except NoRoom as problem:
+            self._refuse(problem)
+        except OSError:
+            self._no_disk()
 
     def handleContentChunk(self, data: bytes) -> None:
         if self.spool is None or self.channel.refused:
@@ -48,11 +55,20 @@ class Request(WebRequest):
         try:
             self.spool.write(data)
         except BodyTooLarge:
-            self.channel.refuse_body()
+            self.channel.refuse_body(self.channel.allowed.limit)
+        except NoRoom as problem:
+            self._refuse(problem)
         except OSError:
-            logger.exception("A body could not be spooled")
-            status = HTTPStatus.INSUFFICIENT_STORAGE
-            self.channel.refuse(refusal(status, "There is no room for the body."))
+            self._no_disk()
+
+    def _refuse(self, problem: NoRoom) -> None:
+        status, body, _ = refusal(problem.status, str(problem))
+        self.channel.refuse(Refusal(status, body, [("Retry-After", "10")]))
+
+    def _no_disk(self) -> None:
+        logger.error("A body could not be spooled", exc_info=True)  # noqa: LOG014
+        status = HTTPStatus.INSUFFICIENT_STORAGE
+        self.channel.refuse(refusal(status, "There is no room for the body."))
 
     @property
     def endless(self) -> bool:
@@ -77,7 +93,8 @@ class Factory(HTTPFactory):
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         connection: Connection = super().buildProtocol(addr)
         connection.requestFactory = Request
-        connection.ask = self.server.refuse
+        connection.ask = self.server.check
+        connection.unknown_seconds = self.server.unknown_seconds
         connection.max_body = self.server.max_body
         connection.stall_seconds = self.server.stall_seconds
         return connection
@@ -88,17 +105,19 @@ class Server(daphne.server.Server):
         self,
         application: Any,
         *,
-        spool_dir: Path,
+        uploads: Uploads,
         max_body: int,
-        refuse: Refuse | None,
+        check: Check | None,
         idle_seconds: float,
+        unknown_seconds: float,
         stall_seconds: float,
         grace_seconds: float,
     ) -> None:
         super().__init__(application, endpoints=["run() listens"], server_name="")
-        self.spool_dir = spool_dir
+        self.uploads = uploads
         self.max_body = max_body
-        self.refuse = refuse
+        self.check = check
+        self.unknown_seconds = unknown_seconds
         self.stall_seconds = stall_seconds
         self.grace_seconds = grace_seconds
         self.connections: dict[Any, dict[str, Any]] = {}
@@ -127,6 +146,9 @@ class Server(daphne.server.Server):
         with interrupted(lambda: loop.call_soon_threadsafe(self.stop)):
             reactor.callLater(1, self.application_checker)
             reactor.callLater(2, self.timeout_checker)
+            # What is there now stays: a full collection, which stops everything, need not look.
+            gc.collect()
+            gc.freeze()
             if ready is not None:
                 ready(self.port.getHost().port)
             reactor.run(installSignalHandlers=False)
@@ -222,34 +244,38 @@ def serve(
     *,
     host: str,
     port: int,
-    spool_dir: Path,
+    uploads: Uploads,
     max_body: int,
-    refuse: Refuse | None = None,
+    check: Check | None = None,
     ready: Callable[[int], None] | None = None,
     on_stop: Callable[[], None] | None = None,
     idle_seconds: float = 60,
+    unknown_seconds: float = 60,
     stall_seconds: float = 60,
     grace_seconds: float = 3,
 ) -> None:
     """Serves an ASGI application in the main thread until SIGINT or SIGTERM.
 
-    `refuse` may answer a request with a body from its headers alone, in a thread. `ready` gets the
+    `check` says from a request's headers, in a thread, how much of its body is taken, or refuses.
+    `uploads` is what all bodies together may take. `ready` gets the
     port (0 asks for a free one) once connections are taken. `on_stop` runs when the last request
     has ended, or when the start failed. A client may be silent for `idle_seconds` between or within
-    requests; one that reads nothing for `stall_seconds` of an answer is cut. Answers under way get
+    requests, and takes at most `unknown_seconds` over a body where it is not known; one that reads
+    nothing for `stall_seconds` of an answer is cut. Answers under way get
     `grace_seconds` when the server stops.
 
     Raises OSError when the address cannot be had. Works once in a process, as twisted's reactor.
     """
     observer = STDLibLogObserver("twisted")
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
-    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    uploads.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     server = Server(
         application,
-        spool_dir=spool_dir,
+        uploads=uploads,
         max_body=max_body,
-        refuse=refuse,
+        check=check,
         idle_seconds=idle_seconds,
+        unknown_seconds=unknown_seconds,
         stall_seconds=stall_seconds,
         grace_seconds=grace_seconds,
     )

@@ -43,12 +43,13 @@ def show(request: HttpRequest) -> HttpResponse:
 def _filtered(request: HttpRequest, asked: dict[str, str]) -> ImageQuerySet:
     """What nobody can have meant is not narrowed by: a page is no place for a 422."""
     mine = asked["whose"] == "mine" and isinstance(request.user, User)
-    data = {"include_public": "false" if mine else "true", "name": asked["name"]}
+    data = {"name": asked["name"]}
     if asked["status"] in WORDS:
         data["status"] = asked["status"]
     if asked["whose"] == "public":
         data["public"] = "true"
-    visible = Image.objects.with_build().visible_to(request.user)
-    filters = ImageFilter(data, queryset=visible, request=request)
-    found: ImageQuerySet = filters.qs if filters.is_valid() else visible.newest_first()
+    images = Image.objects.with_build().newest_first()
+    listed = images.owned_by(request.user) if mine else images.visible_to(request.user)
+    filters = ImageFilter(data, queryset=listed, request=request)
+    found: ImageQuerySet = filters.qs if filters.is_valid() else listed
     return found

@@ -2,10 +2,12 @@
 
 from typing import cast
 
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotFound
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
+from accounts.sockets import Caller
 from api.views import ApiView
 from images.models import Image, ImageQuerySet
 
@@ -35,12 +37,37 @@ class ImageView(ApiView):
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.with_build().visible_to(self.request.user)
 
+    def owned_images(self) -> ImageQuerySet:
+        """Asking for what is visible too would keep databases from the owner's index."""
+        return Image.objects.with_build().owned_by(self.request.user)
+
     def readable(self) -> ImageQuerySet:
-        """Whose logs the caller may read. What operators may see is not for their keys."""
+        """Whose logs the caller may read."""
         images = Image.objects.with_build()
-        if isinstance(self.request.auth, ApiKey):
-            return images.visible_to(self.request.user)
-        return images.readable_by(self.request.user)
+        by_office = images.readable_by if self.signed_in else images.visible_to
+        return by_office(self.request.user)
+
+    def changeable(self) -> ImageQuerySet:
+        """What the caller may describe anew."""
+        images = Image.objects.with_build()
+        return images.changeable_by(self.user) if self.signed_in else images.owned_by(self.user)
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether the caller came with a session.
+
+        What operators may do with others' images is for whoever signed in: not for a key that
+        leaked, nor for a signature that was captured.
+        """
+        return isinstance(self.request.successful_authenticator, SessionAuthentication)
+
+    @property
+    def caller(self) -> Caller:
+        """As open streams ask for it again."""
+        request = self.request
+        session = (request.session.session_key or "") if self.signed_in else ""
+        key = request.auth if isinstance(request.auth, ApiKey) else None
+        return Caller(request.user, key, session)
 
     def meant(
         self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
 from builds.lifecycle import ContextGone, UnderWay
-from images import catalog
+from images import catalog, rows
 from images.filters import BuildFilter
 from images.models import Image
 from images.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
@@ -66,4 +66,4 @@ class RebuildView(ImageView):
             raise Conflict("The context is no longer stored: send the image again") from problem
         except Image.DoesNotExist as problem:
             raise NotFound(MISSING) from problem
-        return Response(AcceptedSerializer(image).data, status=202)
+        return Response(rows.accepted(image), status=202)

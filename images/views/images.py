@@ -1,5 +1,8 @@
 """Images themselves: listed, made, looked at, described anew, deleted."""
 
+import sys
+from functools import partial
+
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
@@ -7,11 +10,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
+from api.filters import DEFAULT_LIMIT
+from api.paging import envelope
 from api.refusals import Conflict, TooMany
 from api.schema import query_parameters
-from api.speech import FormParser, JsonParser
+from api.speech import JSON_BYTES, FormParser, JsonParser
+from api.views import narrowed
 from builds.logs.cursor import Cursor
-from images import catalog
+from images import catalog, rows
 from images.filters import ImageFilter
 from images.models import Image
 from images.serializers import (
@@ -22,6 +28,7 @@ from images.serializers import (
     OrderSerializer,
 )
 from images.streams import EVENT, SSE
+from images.totals import total_of
 from images.views.base import MISSING, ImageView
 from images.views.logs import stream
 
@@ -31,6 +38,8 @@ NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection of
 
 class ManyView(ImageView):
     parser_classes = (FormParser,)
+    body_limits = {"POST": sys.maxsize}
+    """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
 
     @extend_schema(
         operation_id="list_images",
@@ -39,7 +48,22 @@ class ManyView(ImageView):
     )
     def list(self, request: Request) -> Response:
         """The caller's images, and others' public ones where asked for."""
-        return self.paged(self.filtered(ImageFilter, self.get_queryset()), ImageSerializer)
+        asked = self.asked(ImageFilter)
+        size = asked["limit"] or DEFAULT_LIMIT
+        start = asked["page"] * size
+        found: rows.Page
+        if not ImageFilter.narrows(asked):
+            page = rows.visible_page if asked["include_public"] else rows.own_page
+            found = page(self.user, start, size)
+        else:
+            images = self.get_queryset() if asked["include_public"] else self.owned_images()
+            narrow = partial(narrowed, ImageFilter, asked=asked)
+            listed = narrow(images.newest_first())
+            total = total_of(self.user.pk, asked, narrow, listed)
+            found = rows.page(listed, total, start, size)
+        items = [rows.body(row) for row in found.rows]
+        told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
+        return Response(envelope(items, **told))
 
     @extend_schema(
         operation_id="create_image",
@@ -66,24 +90,30 @@ class ManyView(ImageView):
             taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
             raise Conflict(taken) from problem
         if form.validated_data["wait"]:
-            return stream(request, image, Cursor(image.build.number, 0), status=202)
-        return Response(AcceptedSerializer(image).data, status=202)
+            cursor = Cursor(image.build.number, 0)
+            return stream(request, image, cursor, self.caller, status=202)
+        return Response(rows.accepted(image), status=202)
 
 
 class OneView(ImageView):
     parser_classes = (JsonParser,)
+    body_limits = {"PATCH": JSON_BYTES}
 
     @extend_schema(operation_id="get_image", responses=ImageSerializer)
     def retrieve(self, request: Request, ref: str) -> Response:
         """One image."""
-        return Response(ImageSerializer(self.meant(ref, tagless=True)).data)
+        found = rows.find(ref, self.user, tagless=True)
+        if found is None:
+            raise NotFound(MISSING)
+        self.check_object_permissions(request, rows.Named(found[0]))
+        return Response(rows.body(found))
 
     @extend_schema(
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
     )
     def partial_update(self, request: Request, ref: str) -> Response:
         """Describes an image anew: only what is sent changes."""
-        image = self.meant(ref, Image.objects.with_build().changeable_by(self.user))
+        image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         try:

@@ -17,11 +17,14 @@ from images.models import Logo
 from images.serializers import LogoSerializer, LogoUploadSerializer
 from images.views.base import ImageView
 
+FORM_BYTES = 64 * 1024
+"""Around the picture."""
 NO_LOGO = "Logo not found"
 
 
 class LogosView(ImageView):
     parser_classes = (FormParser,)
+    body_limits = {"POST": logos.BYTES + FORM_BYTES}
 
     @extend_schema(
         operation_id="create_logo",

@@ -9,14 +9,16 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from api.ranges import answer
+from accounts.sockets import Caller
+from api.ranges import Read, answer
 from api.refusals import Invalid
 from builds.logs.cursor import CURSOR, BadCursor, Cursor
 from builds.logs.text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status
+from images.gate import while_allowed
 from images.models import Image
-from images.streams import EVENT, SSE, events
+from images.streams import EVENT, SHUT_OUT, SSE, events
 from images.views.base import ImageView
 
 TEXT = "text/plain; charset=utf-8"
@@ -73,8 +75,8 @@ class LogsView(ImageView):
         if not attempts:
             raise bad_offset(f"there is no attempt {cursor.attempt} of this image")
         if SSE in request.headers.get("Accept", "") or attempts[-1].state not in FINAL:
-            return stream(request, image, cursor)
-        return text(request, image, LogText(attempts, cursor.line))
+            return stream(request, image, cursor, self.caller)
+        return text(request, image, LogText(attempts, cursor.line), self.caller)
 
 
 def cursor_of(image: Image, given: str) -> Cursor:
@@ -104,7 +106,7 @@ def chain(image: Image, number: int) -> Sequence[Build]:
 
 
 def stream(
-    request: Request, image: Image, cursor: Cursor, *, status: int = 200
+    request: Request, image: Image, cursor: Cursor, caller: Caller, *, status: int = 200
 ) -> HttpResponseBase:
     """The log as it comes. Nothing of the request's database connection is kept meanwhile."""
     connection.close()
@@ -112,23 +114,28 @@ def stream(
     if request.method == "HEAD":
         response = HttpResponse(content_type=SSE)
     else:
-        response = StreamingHttpResponse(events(image.pk, cursor), content_type=SSE, status=status)
-    response["Cache-Control"] = "no-cache"
+        pieces = while_allowed(caller, image.pk, events(image.pk, cursor), last=SHUT_OUT)
+        response = StreamingHttpResponse(pieces, content_type=SSE, status=status)
+    response["Cache-Control"] = "private, no-cache"
     response["X-Accel-Buffering"] = "no"
     return response
 
 
-def text(request: Request, image: Image, log: LogText) -> HttpResponseBase:
+def text(request: Request, image: Image, log: LogText, caller: Caller) -> HttpResponseBase:
     """A finished log, or as much of it as was asked for."""
     connection.close()
+
+    def guarded(read: Read) -> Read:
+        return lambda start, stop: while_allowed(caller, image.pk, read(start, stop))
+
     takes = request.headers.get("Accept-Encoding", "")
     if log.stored_size and ZSTD.search(takes) and "Range" not in request.headers:
         etag, read, size = f'"{log.tag}.zst"', log.read_stored, log.stored_size
-        response = answer(request, read, size=size, etag=etag, content_type=TEXT)
+        response = answer(request, guarded(read), size=size, etag=etag, content_type=TEXT)
         response["Content-Encoding"] = "zstd"
     else:
         etag, read, size = f'"{log.tag}"', log.read, log.size
-        response = answer(request, read, size=size, etag=etag, content_type=TEXT)
+        response = answer(request, guarded(read), size=size, etag=etag, content_type=TEXT)
     response["Vary"] = "Accept-Encoding"
     response["Content-Disposition"] = f'inline; filename="{image.pk}.log"'
     return response

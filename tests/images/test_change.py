@@ -32,12 +32,40 @@ def test_only_operators_protect(api: APIClient, send: Send, operator: User, owne
     assert answer.status_code == 401
     assert "operators" in answer.json()["detail"]
     assert not Image.objects.get().protected
-    theirs = client_of(operator)
+    theirs = APIClient()
+    theirs.force_login(operator)
     path = f"/images/{owner.username}/my-app:1.0"
     assert change(theirs, path, protected=True).json()["protected"] is True
     assert api.delete(PATH).status_code == 409
     assert change(theirs, path, protected=False).json()["protected"] is False
     assert api.delete(PATH).status_code == 200
+
+
+def test_operators_need_the_right_and_a_session(
+    send: Send, operator: User, keeper: User, stranger: User, owner: User
+) -> None:
+    send()
+    path = f"/images/{owner.username}/my-app:1.0"
+    User.objects.filter(pk=stranger.pk).update(is_staff=True)
+    without_right = APIClient()
+    without_right.force_login(User.objects.get(pk=stranger.pk))
+    for client in (without_right, client_of(operator), client_of(keeper)):
+        assert change(client, path, public=True).status_code == 404
+        assert not Image.objects.get().public
+    for user in (operator, keeper):
+        signed_in = APIClient()
+        signed_in.force_login(user)
+        assert change(signed_in, path, public=True).json()["public"] is True
+        Image.objects.update(public=False)
+
+
+def test_staff_without_the_right_protect_nothing_of_their_own(
+    api: APIClient, send: Send, owner: User
+) -> None:
+    send()
+    User.objects.filter(pk=owner.pk).update(is_staff=True)
+    assert change(api, protected=True).status_code == 401
+    assert not Image.objects.get().protected
 
 
 def test_nobody_describes_what_is_somebody_elses(

@@ -56,3 +56,16 @@ def test_a_refusal_does_not_tell_what_to_sign(send: Send, owner: User) -> None:
     answer = APIClient().get("/images/", **KEY.headers("something else"))
     assert answer.status_code == 401
     assert answer.json() == {"detail": f"Invalid request signature for hotkey {KEY.hotkey}"}
+
+
+def test_a_signature_of_nothing_fits_its_own_address_alone(send: Send, owner: User) -> None:
+    owner.hotkey = KEY.hotkey
+    owner.save()
+    send()
+    client, path = APIClient(), "/images/my-app:1.0/cancel"
+    assert client.post(path, **KEY.headers(b"")).status_code == 401
+    assert client.post(path, **KEY.headers("POST /images/my-app:1.0/rebuild")).status_code == 401
+    assert client.post(path, **KEY.headers("DELETE /images/my-app:1.0/cancel")).status_code == 401
+    assert Image.objects.get().state == "queued"
+    assert client.post(path, **KEY.headers(f"POST {path}")).status_code == 202
+    assert Image.objects.get().state == "cancelled"

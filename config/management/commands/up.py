@@ -8,7 +8,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
-from accounts.credentials import header_check
 from builds.conf import build_settings
 from builds.own_engine import engine
 from builds.process import ProcessError
@@ -16,6 +15,7 @@ from builds.registry import make_signer
 from config import setup, worker
 from config.env import environment
 from config.registry.local import LocalRegistry
+from config.server import bodies
 from config.server.serve import serve
 
 
@@ -68,9 +68,9 @@ class Command(BaseCommand):
             import_string("config.asgi.application"),
             host=env.host,
             port=env.port,
-            spool_dir=Path(settings.FILE_UPLOAD_TEMP_DIR),
+            uploads=bodies.uploads(),
             max_body=settings.MAX_BODY_BYTES,
-            refuse=header_check("/images/", "/logos/", "/api_keys/"),
+            check=bodies.check,
             ready=self.greet,
             on_stop=stop,
         )

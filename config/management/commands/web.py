@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 from django.utils.module_loading import import_string
 
-from accounts.credentials import header_check
 from config import setup
 from config.env import environment
 from config.logs import keep_errors
+from config.server import bodies
 from config.server.serve import serve
 
 
@@ -38,9 +38,9 @@ class Command(BaseCommand):
                 import_string("config.asgi.application"),
                 host=environment().host,
                 port=environment().port,
-                spool_dir=spool_dir,
+                uploads=bodies.uploads(),
                 max_body=settings.MAX_BODY_BYTES,
-                refuse=header_check("/images/", "/logos/", "/api_keys/"),
+                check=bodies.check,
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

@@ -47,8 +47,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.server.connection import Refusal, refusal
+from config.server.handler import Handler
 from config.server.serve import serve
-from config.server.spool import SpoolHandler
+from config.server.uploads import Allowed, Uploads
 
 django.setup()
 gc.disable()  # what ends with a request ends by itself
@@ -165,7 +166,7 @@ urlpatterns = [
     path("seen", seen),
     path("stream", stream),
 ]
-site = SpoolHandler()
+site = Handler()
 
 
 async def web(scope: Any, receive: Any, send: Any) -> None:
@@ -175,7 +176,7 @@ async def web(scope: Any, receive: Any, send: Any) -> None:
         await site(scope, receive, send)
 
 
-def refuse(headers: dict[str, str], method: str, path: str) -> Refusal | None:
+def check(headers: dict[str, str], method: str, path: str) -> Refusal | Allowed:
     asked.append(f"{method} {path}")
     time.sleep(float(headers.get("x-think", 0)))
     if "x-fault" in headers:
@@ -184,7 +185,9 @@ def refuse(headers: dict[str, str], method: str, path: str) -> Refusal | None:
         return Refusal(
             401, refusal(HTTPStatus.UNAUTHORIZED, "Unknown.").body, [("WWW-Authenticate", "Bearer")]
         )
-    return None
+    if limit := int(headers.get("x-limit", 0)):
+        return Allowed(limit, headers.get("x-caller", ""))
+    return Allowed(sys.maxsize, "somebody")
 
 
 def say(word: str) -> None:
@@ -193,11 +196,12 @@ def say(word: str) -> None:
 
 
 if options.pop("asks", True):
-    options["refuse"] = refuse
+    options["check"] = check
+budget = {"total": sys.maxsize, "per_caller": sys.maxsize, "free": 0, **options.pop("budget", {})}
 serve(
     ProtocolTypeRouter({"http": web, "websocket": Echo.as_asgi()}),
     host="127.0.0.1",
-    spool_dir=spool_dir,
+    uploads=Uploads(spool_dir, **budget),
     ready=lambda port: say(str(port)),
     on_stop=lambda: say(f"stopped after {ended}"),
     **options,

@@ -597,3 +597,131 @@ def test_an_address_in_use_is_a_clear_error(server: Child, tmp_path: Path) -> No
     assert ended.returncode == 1
     assert f"OSError: Cannot listen on 127.0.0.1:{server.port}: " in ended.stderr
     assert ended.stdout == "stopped after []\n"
+
+
+# How much at once
+
+
+def sending(server: Child, length: int, **headers: str) -> Client:
+    """A client that has announced a body of that length, and sent none of it."""
+    client = server.connect()
+    told = "".join(f"X-{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST /echo HTTP/1.1\r\nHost: a\r\n{told}Content-Length: {length}\r\n\r\n"
+    client.sendall(head.encode())
+    return client
+
+
+def refused(client: Client) -> int:
+    """The status that it was refused with."""
+    with client:
+        status, _, body = read_answer(client.stream)
+        assert "detail" in json.loads(body)
+        return status
+
+
+def waits(client: Client) -> bool:
+    """Whether it may go on sending."""
+    client.settimeout(0.3)
+    try:
+        client.recv(1)
+    except TimeoutError:
+        return True
+    finally:
+        client.settimeout(20)
+    return False
+
+
+def taken(server: Child, length: int, **headers: str) -> bool:
+    with sending(server, length, **headers) as client:
+        return waits(client)
+
+
+def on_disk(server: Child) -> int:
+    """Bytes of the files that it has open and that have no name."""
+    sizes = []
+    for each in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        try:
+            if str(each.readlink()).endswith("(deleted)"):
+                sizes.append(each.stat().st_size)
+        except OSError:
+            continue
+    return sum(sizes)
+
+
+def test_a_route_takes_no_more_than_it_says(server: Child) -> None:
+    assert refused(sending(server, 1001, Limit="1000")) == 413
+    status, _ = post(server, "/echo", iter([bytes(1001)]), {"X-Limit": "1000"}, encode_chunked=True)
+    assert status == 413
+    connection = server.http()
+    connection.request("POST", "/echo", bytes(1000), {"X-Limit": "1000"})
+    assert len(connection.getresponse().read()) == 1000
+    connection.close()
+
+
+def test_what_anybody_may_send_never_comes_to_the_disk(server: Child) -> None:
+    clients = [sending(server, 65536, Limit="65536") for _ in range(20)]
+    for client in clients:
+        client.sendall(bytes(65535))
+    time.sleep(0.3)
+    assert on_disk(server) == 0
+    with sending(server, 70_000, Limit="70000", Caller="known") as control:
+        control.sendall(bytes(69_999))
+        assert wait_until(lambda: on_disk(server) > 0)
+    for client in clients:
+        client.close()
+
+
+def test_all_bodies_together_and_those_of_a_caller_have_a_budget(
+    start: Callable[..., Child],
+) -> None:
+    server = start(budget={"total": 10 * MIB, "per_caller": 6 * MIB})
+    first = sending(server, 5 * MIB, Limit=str(50 * MIB), Caller="one")
+    assert waits(first)
+    assert refused(sending(server, 2 * MIB, Limit=str(50 * MIB), Caller="one")) == 429
+    second = sending(server, 4 * MIB, Limit=str(50 * MIB), Caller="two")
+    assert waits(second)
+    assert refused(sending(server, 2 * MIB, Limit=str(50 * MIB), Caller="three")) == 503
+    first.close()
+    assert wait_until(lambda: taken(server, 5 * MIB, Limit=str(50 * MIB), Caller="three"))
+    second.close()
+
+
+def test_a_body_of_unknown_length_is_accounted_for_as_it_comes(
+    start: Callable[..., Child],
+) -> None:
+    server = start(budget={"per_caller": 9 * MIB})
+    blocks = (bytes(65536) for _ in range(16 * 20))
+    headers = {"X-Limit": str(50 * MIB), "X-Caller": "one"}
+    status, _ = post(server, "/echo", blocks, headers, encode_chunked=True)
+    assert status == 429
+
+
+def test_free_space_is_looked_at_before_and_while_bodies_come(
+    start: Callable[..., Child], tmp_path: Path
+) -> None:
+    there = os.statvfs(tmp_path)
+    free = there.f_bavail * there.f_frsize
+    server = start(budget={"free": free + (1 << 40)})
+    assert refused(sending(server, MIB, Limit=str(50 * MIB), Caller="one")) == 507
+    small = sending(server, 10, Limit=str(50 * MIB), Caller="one")
+    small.sendall(bytes(10))
+    assert read_answer(small.stream)[0] == 200
+    small.close()
+
+
+def test_a_slow_body_of_nobody_known_is_given_up_however_it_drips(
+    start: Callable[..., Child],
+) -> None:
+    server = start(unknown_seconds=1)
+    known = sending(server, 1000, Limit="1000", Caller="known")
+    unknown = sending(server, 1000, Limit="1000")
+    for _ in range(8):
+        known.sendall(b"a")
+        try:
+            unknown.sendall(b"a")
+        except OSError:
+            break
+        time.sleep(0.2)
+    assert refused(unknown) == 408
+    assert waits(known)
+    known.close()

@@ -1,0 +1,45 @@
+"""The backend that `settings.DATABASES` names for PostgreSQL."""
+
+from time import monotonic
+from typing import Any
+
+from django.db.backends.base.base import NO_DB_ALIAS
+from django.db.backends.postgresql import base
+from psycopg_pool import ConnectionPool
+
+# The stubs leave out how Django pools connections.
+Wrapper: Any = base.DatabaseWrapper
+
+FRESH_SECONDS = 1.0
+"""A connection that was used so lately is taken to work. If it does not, one request fails with
+503, which says to try again; to ask before each use would cost as much as a query."""
+
+
+class DatabaseWrapper(Wrapper):
+    @property
+    def pool(self) -> Any:
+        options = self.settings_dict["OPTIONS"].get("pool")
+        if self.alias == NO_DB_ALIAS or not options:
+            return None
+        if self.alias not in self._connection_pools:
+            made = ConnectionPool(
+                kwargs={**self.get_connection_params(), "autocommit": True},
+                open=False,
+                configure=self._configure_connection,
+                check=check,
+                **options,
+            )
+            # Of several threads that come here at once, one makes the pool that stays.
+            self._connection_pools.setdefault(self.alias, made)
+        return self._connection_pools[self.alias]
+
+    def _close(self) -> Any:
+        if self.connection is not None:
+            self.connection.used_at = monotonic()
+        return super()._close()
+
+
+def check(connection: Any) -> None:
+    """Raises OperationalError where a connection of the pool is dead."""
+    if monotonic() - getattr(connection, "used_at", 0.0) > FRESH_SECONDS:
+        ConnectionPool.check_connection(connection)

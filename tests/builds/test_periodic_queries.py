@@ -1,0 +1,104 @@
+"""What is asked again and again finds its rows by an index, however many others there are."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from builds import reaper
+from builds.logs import archive
+from builds.models import Build
+from builds.status import FINAL
+from builds.worker import WORKER
+from config import worker
+from images import moves
+from tests.conftest import Order
+
+pytestmark = pytest.mark.django_db
+
+LARGE = frozenset({"builds_build", "builds_logchunk", "images_image"})
+SMALL = frozenset(
+    f"builds_build_{name}"
+    for name in ("queue", "leases", "purge", "unarchived", "chunks_due", "superseded")
+)
+"""Indexes that only have what is still to be done: to read all of one costs nothing."""
+PERIODIC: dict[str, Callable[[], object]] = {
+    "leases": worker.beat,
+    "rescue": worker.rescue,
+    "archive": lambda: archive.archive_ended(worker=WORKER.name),
+    "chunks": archive.drop_due_chunks,
+    "purge": reaper.purge,
+    "contexts": reaper.drop_superseded_contexts,
+    "feed": lambda: moves.look(set()),
+}
+
+
+@contextmanager
+def scans() -> Iterator[list[str]]:
+    """Every read of all of a large table, or of all of an index of one, by what runs inside."""
+    postgresql = connection.vendor == "postgresql"
+    found: list[str] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)\b", sql):
+            with connection.cursor() as cursor:
+                how = "EXPLAIN (FORMAT JSON)" if postgresql else "EXPLAIN QUERY PLAN"
+                cursor.cursor.execute(f"{how} {sql}", params)
+                told = cursor.fetchall()
+            if postgresql:
+                found.extend(_scans_of_postgresql(told[0][0][0]["Plan"]))
+            else:
+                found.extend(row[3] for row in told if _is_scan_of_sqlite(row[3]))
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor, connection.execute_wrapper(explain):
+        # Tables are too small for an index to pay, so that reading all of one is not offered.
+        if postgresql:
+            cursor.cursor.execute("SET enable_seqscan = off")
+        yield found
+        if postgresql:
+            cursor.cursor.execute("RESET enable_seqscan")
+
+
+def _scans_of_postgresql(plan: Any) -> Iterator[str]:
+    kind, index = plan["Node Type"], plan.get("Index Name", "")
+    large = plan.get("Relation Name") in LARGE or index.startswith(tuple(LARGE))
+    reads = kind.endswith(("Seq Scan", "Index Scan", "Index Only Scan"))
+    if large and reads and not plan.get("Index Cond") and index not in SMALL:
+        yield f"{kind} of {plan.get('Relation Name')} by {index}"
+    for each in plan.get("Plans", []):
+        yield from _scans_of_postgresql(each)
+
+
+def _is_scan_of_sqlite(line: str) -> bool:
+    found = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", line)
+    return found is not None and found[1] in LARGE and found[2] not in SMALL
+
+
+@pytest.mark.parametrize("what", PERIODIC)
+def test_no_periodic_query_reads_a_whole_table(what: str, order: Order) -> None:
+    old = order("exit 1")
+    Build.objects.filter(pk=old.pk).update(status="failed", log_lines=1)
+    order("echo hello", image_id=old.image_id)
+    with CaptureQueriesContext(connection) as asked, scans() as found:
+        PERIODIC[what]()
+    assert len(asked) > 0
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda: Build.objects.filter(dockerfile=uuid4().hex),
+        lambda: Build.objects.exclude(context_key="").filter(status__in=FINAL),
+    ],
+)
+def test_a_scan_would_be_seen(asked: Callable[[], Any]) -> None:
+    with scans() as found:
+        list(asked())
+    assert found
