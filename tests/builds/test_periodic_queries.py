@@ -57,12 +57,14 @@ def scans() -> Iterator[list[str]]:
         return execute(sql, params, many, context)
 
     with connection.cursor() as cursor, connection.execute_wrapper(explain):
-        # Tables are too small for an index to pay, so that reading all of one is not offered.
-        if postgresql:
-            cursor.cursor.execute("SET enable_seqscan = off")
+        # Tables are too small for an index to pay, so that reading all of one is not offered,
+        # alone or for a join.
+        switches = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin") if postgresql else ()
+        for each in switches:
+            cursor.cursor.execute(f"SET {each} = off")
         yield found
-        if postgresql:
-            cursor.cursor.execute("RESET enable_seqscan")
+        for each in switches:
+            cursor.cursor.execute(f"RESET {each}")
 
 
 def _scans_of_postgresql(plan: Any) -> Iterator[str]:
