@@ -27,6 +27,7 @@ SMALL = frozenset(
     for name in ("queue", "leases", "purge", "unarchived", "chunks_due", "superseded")
 )
 """Indexes that only have what is still to be done: to read all of one costs nothing."""
+OTHERS = 1_000
 PERIODIC: dict[str, Callable[[], object]] = {
     "leases": worker.beat,
     "rescue": worker.rescue,
@@ -57,12 +58,14 @@ def scans() -> Iterator[list[str]]:
         return execute(sql, params, many, context)
 
     with connection.cursor() as cursor, connection.execute_wrapper(explain):
-        # Tables are too small for an index to pay, so that reading all of one is not offered.
-        if postgresql:
-            cursor.cursor.execute("SET enable_seqscan = off")
+        # Tables are too small for an index to pay, so that reading all of one is not offered,
+        # alone or for a join.
+        switches = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin") if postgresql else ()
+        for each in switches:
+            cursor.cursor.execute(f"SET {each} = off")
         yield found
-        if postgresql:
-            cursor.cursor.execute("RESET enable_seqscan")
+        for each in switches:
+            cursor.cursor.execute(f"RESET {each}")
 
 
 def _scans_of_postgresql(plan: Any) -> Iterator[str]:
@@ -85,6 +88,12 @@ def test_no_periodic_query_reads_a_whole_table(what: str, order: Order) -> None:
     old = order("exit 1")
     Build.objects.filter(pk=old.pk).update(status="failed", log_lines=1)
     order("echo hello", image_id=old.image_id)
+    others = [old.again(restarts=0, free=False) for _ in range(OTHERS)]
+    for other in others:
+        other.image_id, other.status, other.context_key = uuid4(), "succeeded", ""
+    Build.objects.bulk_create(others)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE builds_build")
     with CaptureQueriesContext(connection) as asked, scans() as found:
         PERIODIC[what]()
     assert len(asked) > 0
