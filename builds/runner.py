@@ -118,7 +118,7 @@ class Attempt:
 
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")
-        work = self.settings.data_dir / "builds" / str(self.build.pk)
+        work = self.settings.work_folder / str(self.build.pk)
         spec = self._spec(work)
         try:
             self._unpack(spec.context)

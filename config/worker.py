@@ -168,6 +168,7 @@ def tick() -> None:
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        reaper.drop_work_folders,
         partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
     )

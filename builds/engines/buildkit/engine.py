@@ -5,8 +5,10 @@ import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
@@ -260,10 +262,9 @@ class BuildKitEngine:
         look_at = time.monotonic()
         began = time.time()
         with (
-            Backlog(spec.work) as backlog,
             start_build(self._settings.engine_root, spec, files) as child,
+            _backlog_of(child, spec.work) as backlog,
         ):
-            threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True).start()
             while (data := backlog.take(TICK_SECONDS)) is not None:
                 yield from run.events(data)
                 yield from run.progress.settle(datetime.now(UTC))
@@ -368,6 +369,26 @@ def _raise_for_end(builder: Builder) -> None:
     if code <= 0 or code > SIGNALLED:  # by a signal, or as dockerd ends on SIGTERM
         raise BuildInterrupted("The builder was killed.", code="builder")
     raise CacheDamaged(builder.log_tail)
+
+
+@contextmanager
+def _backlog_of(child: Child, folder: Path) -> Iterator[Backlog]:
+    """What the child writes, read by a thread. Kills the child at the end.
+
+    The thread has ended before the child's pipes are closed: their numbers may be given to other
+    files at once.
+    """
+    backlog = Backlog(folder)
+    reader = threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True)
+    reader.start()
+    try:
+        with backlog:
+            try:
+                yield backlog
+            finally:
+                child.kill()
+    finally:
+        reader.join()
 
 
 def _progress(child: Child) -> Iterator[bytes]:
