@@ -55,6 +55,11 @@ class Traces:
             family |= more
         return [each for each in found if each.pid in family - {pid}]
 
+    def of_instance(self, pid: int) -> list[Process]:
+        """All that runs for it: told by its folder and ids, or started by the process `pid`."""
+        found = {each.pid: each for each in [*self.processes(), *self.descendants(pid)]}
+        return list(found.values())
+
     def mounts(self) -> list[str]:
         """In whatever mount namespace, of the cache images and other folders of the helper."""
         found = set()
