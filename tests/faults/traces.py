@@ -1,4 +1,4 @@
-"""What a Slipway leaves on the machine: processes, mounts, loop devices, control groups, folders."""
+"""What a Slipway leaves behind: processes, mounts, loop devices, control groups, folders."""
 
 import hashlib
 import json
