@@ -1,9 +1,10 @@
 """kill -9 of each process in each phase of a build: its verdict, and that nothing is left."""
 
 import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def cold(stand: Stand) -> None:
     stand.instance.stop()
     stand.traces.wait_until_gone()
     stores = stand.instance.data_dir / "engine/base-images"
-    os.system(f"rm -rf {stores}")
+    shutil.rmtree(stores, ignore_errors=True)
     stand.instance.start()
 
 
@@ -97,7 +98,7 @@ def settle(stand: Stand, phase: str, victim: str) -> float:
     ],
 )
 def test_a_killed_process_costs_no_image_and_leaves_nothing(
-    stand: Stand, phase: str, victim: str, record_property: pytest.FixtureRequest
+    stand: Stand, phase: str, victim: str, record_property: Callable[[str, object], None]
 ) -> None:
     if phase in {"fetch", "start"}:
         cold(stand)
@@ -106,7 +107,7 @@ def test_a_killed_process_costs_no_image_and_leaves_nothing(
     assert took < SETTLE_SECONDS
     stand.until(lambda: stand.attempts()[-1]["status"] == "succeeded", "the image")
     first, *others = stand.attempts()
-    print(f"FAULT {phase} {victim}: {took:.1f} s, {first['status']}, {first['failure']}")
+    record_property("fault", f"{took:.1f} s, {first['status']}, {first['failure']}")
     if (phase, victim) in UNHURT or ((phase, victim) in ANYHOW and not others):
         assert first["status"] == "succeeded"
         assert others == []

@@ -108,6 +108,26 @@ def test_a_full_cache_is_told_and_the_next_build_goes_on(
 
 
 @as_root
+def test_a_daemon_that_ends_with_a_full_cache_is_told_as_a_full_cache(
+    workshop: Workshop, settings: EngineSettings, tuned: Callable[..., BuildKitEngine]
+) -> None:
+    workshop.engine = tuned(cache_bytes=300 << 20)
+    spec = workshop.spec(
+        "FROM BASE\nRUN ONCE; dd if=/dev/zero of=/big bs=1M count=600; echo full; sleep 60\n",
+        owner=uuid4(),
+    )
+    others = {each.pid for each in Traces(settings.root.parent).processes()}
+    build = workshop.engine.build(spec)
+    listen(build, b"full")
+    for each in Traces(settings.root.parent).processes():
+        if each.name == "dockerd" and each.pid not in others:
+            os.kill(each.pid, signal.SIGKILL)
+    with pytest.raises(BuildFailed) as failed:
+        drive(build)
+    assert failed.value.code == "disk"
+
+
+@as_root
 def test_files_without_a_name_count_as_much_as_others(
     workshop: Workshop, tuned: Callable[..., BuildKitEngine]
 ) -> None:
