@@ -76,7 +76,7 @@ lint: setup-dev
 test: lint ## every check, within ten minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
 	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images tests/operators
-	$(PY) -m tests.with_servers $(PYTEST) -m servers -n 2 --dist loadfile
+	$(PY) -m tests.with_servers $(PYTEST) -m "servers and not long" -n 2 --dist loadfile
 	$(PYTEST) -m "engine and not long" -n 3 --dist loadfile
 
 test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
@@ -88,7 +88,8 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 
 test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
 	@deploy/machine.sh monitor
-	$(PYTEST) -m "long and not sdk" --timeout 3600
+	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
+	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
 
 bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line; `make bench PART=latency` for some
 	$(PY) -m bench $(PART)

@@ -14,7 +14,7 @@ from tests.instance import Instance
 
 def service(folder: Path) -> Iterator[Figure]:
     """Starts, uploads, builds and pages of one instance with the real engine."""
-    instance = Instance(folder / "data", engine="buildah")
+    instance = Instance(folder / "data", engine="buildkit")
     yield from starts.run(instance)
     try:
         for bench in (uploads, builds, pages):

@@ -25,7 +25,7 @@ def run(folder: Path) -> Iterator[Figure]:
     with (
         tempfile.TemporaryDirectory(prefix="slipway-bare-registry-") as there,
         running_registry(Path(there)) as registry,
-        Instance(folder / "flood", engine="buildah") as instance,
+        Instance(folder / "flood", engine="buildkit") as instance,
     ):
         bare = Bare(Path(tempfile.mkdtemp(prefix="slipway-bare-")), registry)
         bare.folder.chmod(0o755)

@@ -49,6 +49,11 @@ class BuildSettings:
     tick_seconds: int = 5
     """How often the housekeeping looks; well below the lease."""
 
+    @property
+    def work_folder(self) -> Path:
+        """Holds a folder for each build that runs on this machine."""
+        return self.data_dir / "builds"
+
 
 def build_settings() -> BuildSettings:
     from django.conf import settings  # noqa: PLC0415  (the frozen value itself needs no Django)

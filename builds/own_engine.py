@@ -1,13 +1,21 @@
 """The engine of this process, as the settings name it."""
 
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from builds.conf import build_settings
+from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildEngine
 from builds.engines.buildkit import BuildKitEngine
+from builds.engines.sandbox.helper import Helper
 from builds.engines.sandbox.settings import EngineSettings
 from builds.engines.scripted import ScriptedEngine
+
+
+def own_helper() -> Helper | None:
+    """The helper that the engine of this process needs, if it needs one."""
+    settings = build_settings()
+    return Helper(_helper_socket(settings)) if settings.engine == "buildkit" else None
 
 
 @cache
@@ -20,7 +28,7 @@ def engine() -> BuildEngine:
         EngineSettings(
             root=settings.data_dir / "engine",
             engine_root=settings.engine_root.path,
-            helper_socket=settings.data_dir / "run/helper.sock",
+            helper_socket=_helper_socket(settings),
             slots=settings.workers,
             cache_bytes=settings.limits.disk_bytes,
             mirrors=settings.registry_mirrors,
@@ -33,3 +41,7 @@ def engine() -> BuildEngine:
             base_refresh_seconds=settings.base_refresh_seconds,
         )
     )
+
+
+def _helper_socket(settings: BuildSettings) -> Path:
+    return settings.data_dir / "run/helper.sock"

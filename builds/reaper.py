@@ -4,6 +4,7 @@ Every function is safe to run twice and in several processes at once. Builds to 
 returned as ids, for the caller to send.
 """
 
+import shutil
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -108,6 +109,19 @@ def _purge_one(build: Build) -> None:
         step_list=[],
         step_times=[],
     )
+
+
+def drop_work_folders() -> None:
+    """Removes what killed processes of this machine left of builds that no longer run."""
+    # Listed before the database is asked: a build runs before it has a folder.
+    folders = {path.name: path for path in build_settings().work_folder.glob("*")}
+    ids = []
+    for name in folders:
+        with suppress(ValueError):
+            ids.append(UUID(name))
+    running = set(Build.objects.running().filter(pk__in=ids).values_list("pk", flat=True))
+    for name in folders.keys() - {str(pk) for pk in running | WORKER.held()}:
+        shutil.rmtree(folders[name], ignore_errors=True)
 
 
 def drop_strays() -> None:

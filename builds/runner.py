@@ -22,14 +22,21 @@ from builds import context, dockerfile
 from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
 from builds.conf import BuildSettings, build_settings
-from builds.engines.base import BuildFailed, EngineBroken
+from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
 from builds.own_engine import engine
 from builds.registry import Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
-from builds.settle import CANCELLED, INTERRUPTED, Failure, settle_failed, settle_succeeded
+from builds.settle import (
+    BUILDER_LOST,
+    CANCELLED,
+    INTERRUPTED,
+    Failure,
+    settle_failed,
+    settle_succeeded,
+)
 from builds.status import Status
 from builds.tracing import working_on
 from builds.worker import WORKER
@@ -111,7 +118,7 @@ class Attempt:
 
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")
-        work = self.settings.data_dir / "builds" / str(self.build.pk)
+        work = self.settings.work_folder / str(self.build.pk)
         spec = self._spec(work)
         try:
             self._unpack(spec.context)
@@ -125,6 +132,9 @@ class Attempt:
             raise failed("user", "base", str(problem)) from problem
         except RegistryError as problem:
             raise failed("service", "registry", str(problem)) from problem
+        except BuildInterrupted as problem:
+            logger.warning("build %s was interrupted: %s", self.build.pk, problem.text)
+            raise Ended(Status.LOST, BUILDER_LOST) from problem
         except EngineBroken as problem:
             logger.exception("build %s: the engine is broken", self.build.pk)
             raise failed("service", problem.code, problem.text) from problem
@@ -238,7 +248,7 @@ class Attempt:
     def look(self, *, now: bool = False) -> None:
         """Raises Ended or FenceLost when it is time to stop; asks the database each second."""
         if WORKER.stopping.is_set():
-            raise Ended(Status.LOST, INTERRUPTED)
+            raise Ended(Status.LOST, BUILDER_LOST if WORKER.helper_lost else INTERRUPTED)
         if monotonic() > self.deadline:
             seconds = self.settings.deadline_seconds
             raise failed("user", "deadline", f"deadline: the build took longer than {seconds} s")

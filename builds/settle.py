@@ -40,11 +40,23 @@ INTERRUPTED = Failure(
 WORKER_LOST = Failure(
     fault="service", code="worker-lost", text="interrupted: its worker died; the build starts again"
 )
+BUILDER_LOST = Failure(
+    fault="service",
+    code="builder-lost",
+    text="interrupted: its builder was killed; the build starts again",
+)
 GAVE_UP = Failure(
     fault="service",
     code="worker-lost",
     text=f"its worker died {MAX_RESTARTS + 1} times under this build; ask the operator",
 )
+GAVE_UP_BUILDER = Failure(
+    fault="service",
+    code="builder-lost",
+    text=f"its builder was killed {MAX_RESTARTS + 1} times under this build; ask the operator",
+)
+DEATHS: Mapping[Failure, Failure] = {WORKER_LOST: GAVE_UP, BUILDER_LOST: GAVE_UP_BUILDER}
+"""What a build may have caused itself, and what to say when it has happened too often."""
 
 
 def settle_failed(
@@ -62,9 +74,9 @@ def settle_failed(
         build = _locked(build_id, fence=fence, to=to)
         if build is None:
             return None
-        died = failure is WORKER_LOST
+        died = failure in DEATHS
         if died and build.restarts >= MAX_RESTARTS:
-            to, failure = Status.FAILED, GAVE_UP
+            to, failure, line = Status.FAILED, DEATHS[failure], None
         last = line or LogLine(
             stream="stderr", text=failure.text, at=timezone.now(), step=build.step or None
         )

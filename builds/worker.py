@@ -30,6 +30,8 @@ class ThisWorker:
         self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.stopping = threading.Event()
+        self.helper_lost = False
+        """Whether it stops because the helper that starts builders has ended."""
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
         self._resting = False
@@ -118,6 +120,11 @@ class ThisWorker:
 
     def sign_off(self) -> None:
         Worker.objects.filter(pk=self.name).delete()
+
+    def lose_helper(self) -> None:
+        """Take no more builds and give back those that it holds: the process is to end."""
+        self.helper_lost = True
+        self.stopping.set()
 
     def draining(self) -> bool:
         return Worker.objects.draining().filter(pk=self.name).exists()

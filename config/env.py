@@ -156,7 +156,7 @@ class Environment:
         "Patterns of base images, such as docker.io/library/*; without any all are allowed",
     )
     engine: str = variable(
-        "SLIPWAY_ENGINE", one_of("buildah", "scripted"), "buildah", "What builds the images"
+        "SLIPWAY_ENGINE", one_of("buildkit", "scripted"), "buildkit", "What builds the images"
     )
     engine_root: Path | None = variable(
         "SLIPWAY_ENGINE_ROOT",

@@ -4,6 +4,7 @@ Embedded, `start` runs them beside daphne. On other machines `manage.py worker` 
 """
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -38,10 +39,11 @@ from dramatiq.middleware import Middleware
 from builds import actors, lifecycle, reaper
 from builds.broker import broker
 from builds.conf import build_settings
+from builds.engines.sandbox.helper import Helper, HelperError
 from builds.logs import archive
 from builds.machine import keep_measuring
 from builds.models import Build
-from builds.own_engine import engine
+from builds.own_engine import engine, own_helper
 from builds.worker import WORKER
 from config import metrics, setup
 from config.logs import keep_errors
@@ -54,6 +56,10 @@ BULK_SECONDS = 2.0
 STRAYS_SECONDS = 3_600.0
 """Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
+HELPER_LOST = (
+    "the helper that starts builders has ended, and only a new start of Slipway can start another: "
+    "it ends now, and its builds start again with it"
+)
 logger = getLogger(__name__)
 
 
@@ -80,6 +86,8 @@ class Housekeeping(Middleware):
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "measuring": keep_measuring,
         }
+        if (helper := own_helper()) is not None:
+            threads["helper"] = partial(watch_helper, helper)
         for name, target in threads.items():
             threading.Thread(target=target, name=name, daemon=True).start()
 
@@ -89,6 +97,9 @@ class Housekeeping(Middleware):
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         _try(WORKER.sign_off)
         connections.close_all()
+
+        if WORKER.helper_lost:
+            sys.exit(HELPER_LOST)
 
     def before_process_message(self, broker: dramatiq.Broker, message: object) -> None:
         close_old_connections()
@@ -124,6 +135,18 @@ def beat() -> None:
     WORKER.sign_on()
 
 
+def watch_helper(helper: Helper) -> None:
+    """End this process when the helper ends: nobody else has the rights to start another."""
+    try:
+        helper.wait_until_gone()
+    except HelperError as problem:
+        logger.critical("%s", problem)
+    if not WORKER.stopping.is_set():
+        logger.critical(HELPER_LOST)
+        WORKER.lose_helper()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def obey(worker: dramatiq.Worker) -> None:
     """A worker that drains leaves messages to the others."""
     draining = WORKER.draining()
@@ -145,6 +168,7 @@ def tick() -> None:
         archive.drop_due_chunks,
         reaper.purge,
         reaper.drop_superseded_contexts,
+        reaper.drop_work_folders,
         partial(bulk.carry_on_all, seconds=BULK_SECONDS),
         make_room,
     )

@@ -35,6 +35,8 @@ class Disk:
     size: int = 0
     free: int = 0
     inodes_free: int = 0
+    damaged: bool = False
+    """Whether the kernel found errors in the cache image's file system."""
 
 
 class Builder:
@@ -58,8 +60,8 @@ class Builder:
         self._at_command = self._told = self._ending = False
         self._exit_code: int | None = None
         self._trimming: int | None = None
-        self.last_usage = Usage()
-        """As it was when the sandbox ended."""
+        self.last_usage, self.last_disk = Usage(), Disk()
+        """As they were when the sandbox ended."""
         self._channel, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output, output = os.pipe2(os.O_CLOEXEC)
         keep = {end.fileno(), output, plan.state_fd}
@@ -104,7 +106,10 @@ class Builder:
         if self._cache_fd < 0:
             return Disk()
         found = os.fstatvfs(self._cache_fd)
+        plan = self._plan
+        is_image = plan.image_bytes is not None
         return Disk(
+            damaged=is_image and Image(plan.state_fd, plan.cache_name).has_errors(),
             size=found.f_blocks * found.f_frsize,
             free=found.f_bavail * found.f_frsize,
             inodes_free=found.f_favail,
@@ -165,7 +170,7 @@ class Builder:
 
     def _reaped(self, code: int) -> None:
         self._exit_code = code
-        self.last_usage = self.usage()
+        self.last_usage, self.last_disk = self.usage(), self.disk()
         if self._channel.fileno() >= 0:
             self._read_channel_rest()
         self.kill()

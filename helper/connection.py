@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from helper.boot_marks import BootMark
-from helper.builder import Builder
+from helper.builder import Builder, Disk
 from helper.caches import cache_name
-from helper.control_groups import ControlGroup
+from helper.control_groups import ControlGroup, Usage
 from helper.output_log import OutputLog
 from helper.protocol import (
     LISTED,
@@ -92,8 +92,10 @@ class Connection:
             self._kill_asked = False
             self._answer({"killed": True})
         else:
-            oom_kill = start.builder.last_usage.oom_kill if start.builder is not None else 0
-            self._answer({"exited": exit_code, "oom_kill": oom_kill})
+            usage, disk = Usage(), Disk()
+            if start.builder is not None:
+                usage, disk = start.builder.last_usage, start.builder.last_disk
+            self._answer({"exited": exit_code, "usage": _usage(usage, disk)})
         self._close_if_idle()
 
     def _answer(self, answer: dict[str, object]) -> None:
@@ -258,13 +260,7 @@ class Connection:
     def _usage(self, start: Start) -> dict[str, object]:
         if start.builder is None:
             raise Refused("no-builder", "The builder of this connection has not started yet.")
-        disk = start.builder.disk()
-        return {
-            **asdict(start.builder.usage()),
-            "disk_size": disk.size,
-            "disk_free": disk.free,
-            "inodes_free": disk.inodes_free,
-        }
+        return _usage(start.builder.usage(), start.builder.disk())
 
     def _running(self) -> Start:
         if self._start is None:
@@ -322,6 +318,16 @@ class Connection:
                 BootMark(caches.fd, name).clear()
 
         self._sandboxes.loop.fork(work, ended, {caches.fd})
+
+
+def _usage(usage: Usage, disk: Disk) -> dict[str, object]:
+    return {
+        **asdict(usage),
+        "disk_size": disk.size,
+        "disk_free": disk.free,
+        "inodes_free": disk.inodes_free,
+        "disk_damaged": disk.damaged,
+    }
 
 
 def _check_size(data: bytes, flags: int) -> None:

@@ -100,6 +100,23 @@ class Image:
             os.close(fd)
         return True
 
+    def has_errors(self) -> bool:
+        """Whether the kernel found the file system damaged, also while it is mounted.
+
+        It records that in the image at once. Its flags say nothing: a file system with
+        errors=remount-ro does not look read-only since Linux 6.12.
+        """
+        try:
+            fd = os.open(
+                self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder_fd
+            )
+        except FileNotFoundError:
+            return False
+        try:
+            return bool(_state(fd) & ERRORS)
+        finally:
+            os.close(fd)
+
     def write_out(self) -> None:
         """Write the image to the disk. May take long."""
         fd = self._open()
@@ -139,9 +156,8 @@ class Image:
             return False
         if self._mark.is_of_another_boot():
             return False
-        block = os.pread(self.fd, SUPERBLOCK_BYTES, SUPERBLOCK_AT)
-        magic, state = struct.unpack_from("<HH", block, MAGIC_AT)
-        return bool(magic == EXT4_MAGIC and state & VALID and not state & ERRORS)
+        state = _state(self.fd)
+        return bool(state & VALID and not state & ERRORS)
 
     def _make(self, size: int, owner_id: int, mkfs: "Mkfs") -> None:
         new = f"{self.name}.new"
@@ -211,6 +227,15 @@ def trim(mounted_fd: int) -> None:
     Mounting with discard would do so at once, but makes removing many files ten times slower.
     """
     fcntl.ioctl(mounted_fd, FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, TRIM_FROM_BYTES))
+
+
+def _state(fd: int) -> int:
+    """State in the superblock: `VALID`, `ERRORS`; `ERRORS` where there is no superblock."""
+    block = os.pread(fd, SUPERBLOCK_BYTES, SUPERBLOCK_AT)
+    if len(block) < SUPERBLOCK_BYTES:
+        return ERRORS
+    magic, state = struct.unpack_from("<HH", block, MAGIC_AT)
+    return int(state) if magic == EXT4_MAGIC else ERRORS
 
 
 def _attach(fd: int) -> tuple[int, str]:

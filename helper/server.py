@@ -48,12 +48,14 @@ class Server:
         )
 
     def serve(self, *, lifeline: int | None, ready: int | None) -> None:
-        """Serve until SIGTERM, or until the other end of the pipe `lifeline` is closed.
+        """Serve until the other end of the pipe `lifeline` is closed; until SIGTERM without one.
 
         Writes to the pipe `ready` when clients can connect.
         """
         loop = self._sandboxes.loop
-        signal.signal(signal.SIGTERM, self._stop)
+        # Sent to all processes of a service at once, it is meant for whoever started the helper,
+        # which may need some seconds to settle its builds.
+        signal.signal(signal.SIGTERM, self._stop if lifeline is None else signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for whoever started the helper
         self._end_left_groups()
         self._sandboxes.caches.clean()

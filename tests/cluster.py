@@ -15,11 +15,13 @@ def servers() -> dict[str, str]:
 class Cluster(Instance):
     """One web process and any number of workers; more of both on the same folder make one."""
 
-    def __init__(self, data_dir: Path, registry: str, **environment: str) -> None:
+    def __init__(
+        self, data_dir: Path, registry: str, *, engine: str = "scripted", **environment: str
+    ) -> None:
         """`environment` must name a DATABASE_URL and a REDIS_URL."""
         super().__init__(
             data_dir,
-            engine="scripted",
+            engine=engine,
             SLIPWAY_REGISTRY=registry,
             SLIPWAY_REGISTRY_INSECURE="yes",
             SLIPWAY_WORKERS="2",

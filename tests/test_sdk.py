@@ -28,7 +28,7 @@ TICKS = 'run_command("for i in 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 1; done
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     assert CHUTES.exists(), "run `make test-sdk`"
-    running = Instance(tmp_path_factory.mktemp("sdk") / "data", engine="buildah")
+    running = Instance(tmp_path_factory.mktemp("sdk") / "data", engine="buildkit")
     running.environment["SLIPWAY_REGISTRY_MIRRORS"] = f"docker.io={running.registry}/hub"
     with running:
         make_base(running)

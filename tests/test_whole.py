@@ -37,7 +37,7 @@ def busybox(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     data_dir = tmp_path_factory.mktemp("whole") / "data"
-    running = Instance(data_dir, engine="buildah", SLIPWAY_DEADLINE="15")
+    running = Instance(data_dir, engine="buildkit", SLIPWAY_DEADLINE="15")
     try:
         running.start(example=True, first=True)
         with running.client() as client:
@@ -260,7 +260,7 @@ def test_an_end_during_a_build_leaves_no_process_mount_or_folder_and_the_build_s
     tmp_path: Path, busybox: bytes, how: signal.Signals
 ) -> None:
     mark = f"slipway-whole-marker-{how}"
-    instance = Instance(tmp_path / "data", engine="buildah")
+    instance = Instance(tmp_path / "data", engine="buildkit")
     instance.start()
     step = f"RUN echo begun; sleep 4; echo {mark} > /dev/null; echo ended\n"
     cursor = ""

@@ -44,6 +44,10 @@ class EngineBroken(EngineError):
     """Slipway's fault: the engine did not start or did not work. Operators should look at it."""
 
 
+class BuildInterrupted(EngineBroken):
+    """Something that the build needs was killed, and not by the build: it may start again."""
+
+
 class BuildEngine(Protocol):
     """Builds images in sandboxes.
 

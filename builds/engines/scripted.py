@@ -10,6 +10,7 @@ any step plays those of the comments `#scripted: <verb> <rest>` below it:
     repeat N TEXT   N numbered lines          broken TEXT      EngineBroken
     long N TEXT     one line, N times TEXT
     cached          the step is not run: it comes out of the cache
+    killed TEXT     BuildInterrupted
 
 Stages run side by side. A step that names another stage (FROM name, --from=name) waits for its end.
 
@@ -42,7 +43,7 @@ from builds.build_spec import (
     StepState,
     StepUpdate,
 )
-from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, Problem
+from builds.engines.base import TICK_SECONDS, BuildFailed, BuildInterrupted, EngineBroken, Problem
 from builds.engines.sandbox.layout import write_layout
 
 PIPE_BYTES = 4096
@@ -233,6 +234,11 @@ def _broken(text: str) -> Iterable[Output | None]:
     raise EngineBroken(text, code="scripted")
 
 
+def _killed(text: str) -> Iterable[Output | None]:
+    yield "stdout", b""
+    raise BuildInterrupted(text, code="scripted")
+
+
 VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
     "echo": _echo,
     "stderr": _stderr,
@@ -244,6 +250,7 @@ VERBS: dict[str, Callable[[str], Iterable[Output | None]]] = {
     "exit": _exit,
     "fail": _fail,
     "broken": _broken,
+    "killed": _killed,
 }
 
 

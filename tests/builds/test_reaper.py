@@ -191,3 +191,16 @@ def test_a_context_that_no_build_names_goes_when_it_is_old(
     reaper.drop_strays()
     assert not default_storage.exists(stray)
     assert default_storage.exists(named.context_key)
+
+
+def test_folders_of_builds_that_no_longer_run_are_removed_and_no_others(
+    order: Order, deployment: BuildSettings
+) -> None:
+    running, lost = order("echo hello"), order("echo hello")
+    abandoned(running)
+    kept, left = deployment.work_folder / str(running.pk), deployment.work_folder / str(lost.pk)
+    for folder in (kept, left):
+        (folder / "context").mkdir(parents=True)
+    reaper.drop_work_folders()
+    assert kept.exists()
+    assert not left.exists()

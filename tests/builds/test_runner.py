@@ -21,6 +21,7 @@ from builds.engines.scripted import ScriptedEngine
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
 from builds.registry import make_registry
+from builds.settle import BUILDER_LOST, MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
@@ -365,6 +366,31 @@ def test_a_build_whose_database_stays_away_is_no_failure_of_anybody_and_starts_a
     Build.objects.update(lease_until=timezone.now())
     [successor] = reaper.settle_expired()
     assert run(Build.objects.get(pk=successor)).state is Status.SUCCEEDED
+
+
+def test_a_build_whose_builder_was_killed_starts_again_but_not_for_ever(order: Order) -> None:
+    build = run(order("echo begun", "killed the builder"))
+    for number in range(1, MAX_RESTARTS + 1):
+        assert (build.state, build.number) == (Status.LOST, number)
+        assert build.failure_text == log_of(build)[-1][1] == BUILDER_LOST.text
+        build = run(Build.objects.get(image_id=build.image_id, number=number + 1))
+    assert (build.state, build.failure_fault) == (Status.FAILED, "service")
+    assert build.failure_text == log_of(build)[-1][1]
+    assert "ask the operator" in build.failure_text
+    assert not Build.objects.filter(image_id=build.image_id, status=Status.QUEUED).exists()
+
+
+def test_a_worker_without_its_helper_gives_its_builds_back_and_takes_none(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WORKER, "helper_lost", False)
+    running = Running(order("echo begun", "sleep 60"))
+    running.until(lambda build: build.log_lines > 1)
+    WORKER.lose_helper()
+    build = running.finish()
+    assert (build.state, build.failure_text) == (Status.LOST, BUILDER_LOST.text)
+    assert Build.objects.get(image_id=build.image_id, number=2).restarts == 1
+    assert WORKER.next() is None
 
 
 def test_a_crash_of_ours_is_not_blamed_on_the_owner(

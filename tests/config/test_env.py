@@ -29,7 +29,7 @@ def test_all_bad_values_are_named_at_once_with_what_they_take() -> None:
         load({"SLIPWAY_PORT": "http", "SLIPWAY_ENGINE": "kaniko", "SLIPWAY_DEBUG": "maybe"})
     text = str(problem.value)
     assert "SLIPWAY_PORT='http': takes a whole number" in text
-    assert "SLIPWAY_ENGINE='kaniko': takes one of buildah, scripted" in text
+    assert "SLIPWAY_ENGINE='kaniko': takes one of buildkit, scripted" in text
     assert "SLIPWAY_DEBUG='maybe': takes yes or no" in text
 
 

@@ -146,14 +146,19 @@ def running_helper(
     service: int | None = None,
     python: str = sys.executable,
     engine_root: Path = ENGINE_ROOT,
+    tied: bool = True,
 ) -> Iterator[RunningHelper]:
-    """A helper as `helper.start` starts it, behind a command of the test's."""
+    """A helper as `helper.start` starts it, behind a command of the test's.
+
+    Without `tied`, as a service of its own.
+    """
     data_dir.mkdir(exist_ok=True)
     lifeline_read, lifeline = os.pipe()
     ready, ready_write = os.pipe()
     argv = [*prefix, python, "-I", "-S", str(MAIN), "--data-dir", str(data_dir)]
     argv += ["--engine-root", str(engine_root)]
-    argv += ["--lifeline", str(lifeline_read), "--ready", str(ready_write)]
+    argv += ["--lifeline", str(lifeline_read)] if tied else []
+    argv += ["--ready", str(ready_write)]
     if service is not None:
         argv += ["--service-uid", str(service), "--service-gid", str(service)]
     fds = (lifeline_read, ready_write)
@@ -171,6 +176,8 @@ def running_helper(
     finally:
         with suppress(OSError):
             os.close(lifeline)
+        if not tied:
+            process.terminate()
         process.wait(WAIT_SECONDS)
 
 

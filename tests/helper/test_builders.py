@@ -122,11 +122,23 @@ def test_everything_ends_with_the_process_that_started_the_helper(
         assert not any_helper.socket.exists()
 
 
-def test_everything_ends_on_sigterm(helper: RunningHelper, tmp_path: Path) -> None:
-    with running_builder(helper, tmp_path / "worker") as builder:
+def test_everything_ends_on_sigterm_where_the_helper_is_a_service(tmp_path: Path) -> None:
+    with (
+        running_helper(tmp_path / "data", tied=False) as helper,
+        running_builder(helper, tmp_path / "worker") as builder,
+    ):
         helper.process.terminate()
         assert helper.process.wait(30) == 0
         assert leftovers(helper.data_dir, builder.handle.pid) == []
+
+
+def test_a_sigterm_to_all_processes_of_slipway_leaves_the_end_to_whoever_started_the_helper(
+    helper: RunningHelper, tmp_path: Path
+) -> None:
+    with running_builder(helper, tmp_path / "worker") as builder:
+        helper.process.terminate()
+        assert builder.handle.usage().memory_bytes >= 0
+        assert helper.process.poll() is None
 
 
 def test_clients_that_go_at_once_leave_nothing(helper: RunningHelper, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A cache that cannot be trusted is made anew; one that can is kept."""
 
 import os
+import signal
 from pathlib import Path
 from uuid import UUID
 
@@ -61,6 +62,28 @@ def test_an_image_with_recorded_errors_is_made_anew(helper: RunningHelper, tmp_p
     wait_until_written_out(helper)
     state_at = images.SUPERBLOCK_AT + images.STATE_AT
     overwrite(helper.caches / f"{OWNER}.img", state_at, bytes([images.VALID | images.ERRORS, 0]))
+    assert use(helper, tmp_path) == "recreated"
+
+
+def test_errors_that_the_kernel_finds_are_told_while_the_image_is_mounted(
+    helper: RunningHelper, tmp_path: Path
+) -> None:
+    use(helper, tmp_path)
+    wait_until_written_out(helper)
+    image = helper.caches / f"{OWNER}.img"
+    with running_builder(helper, tmp_path / "worker") as builder:
+        assert builder.handle.usage().disk_damaged is False
+        (name,) = [
+            path.parent.parent.name
+            for path in Path("/sys/block").glob("loop*/loop/backing_file")
+            if path.read_text().strip() == str(image)
+        ]
+        Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("planted")
+        assert builder.handle.usage().disk_damaged is True
+        os.kill(builder.processes()["dockerd"], signal.SIGKILL)
+        wait_for(builder.handle.has_ended, "the sandbox's end")
+        assert builder.handle.last_usage is not None
+        assert builder.handle.last_usage.disk_damaged is True
     assert use(helper, tmp_path) == "recreated"
 
 

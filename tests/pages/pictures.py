@@ -106,7 +106,7 @@ class Scene:
 @contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
     context = _context()
-    with Instance(folder / "data", engine="buildah") as instance:
+    with Instance(folder / "data", engine="buildkit") as instance:
         people = ("alice", "bob")
         instance.manage(
             *("shell", "-v", "0", "-c"),

@@ -27,7 +27,7 @@ ENDLESS = f"{BUSYBOX}RUN echo begun; sleep 600\n"
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with Instance(tmp_path_factory.mktemp("real") / "data", engine="buildah") as running:
+    with Instance(tmp_path_factory.mktemp("real") / "data", engine="buildkit") as running:
         yield running
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from builds.build_spec import Base, StepOutput
-from builds.engines.base import TICK_SECONDS, EngineBroken
+from builds.engines.base import TICK_SECONDS, BuildInterrupted, EngineBroken
 from builds.engines.buildkit.address_policy import AddressPolicy
 from builds.engines.buildkit.base_store import BaseStore, DamagedBlob, Known, StoredImage
 from builds.engines.buildkit.fetch_faults import Away, fault
@@ -306,6 +306,11 @@ class BaseFetch:
             if fetched.never_started:
                 logger.error("the sandbox for base images failed: %r", fetched.errors)
                 raise EngineBroken("The sandbox for base images does not start.", code="fetch")
+            if fetched.was_killed:
+                if attempt == ATTEMPTS:
+                    text = "The program that fetches base images was killed."
+                    raise BuildInterrupted(text, code="fetch")
+                continue
             problem = fault(
                 fetched,
                 timeout_seconds=self._settings.base_timeout_seconds,

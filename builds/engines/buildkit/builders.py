@@ -189,6 +189,8 @@ class Builders:
                 self._release(owner_id, slot)
                 if problem.code == "in-use":  # by another process on this machine
                     continue
+                if problem.code == "unreachable":
+                    raise
                 text = f"The builder could not be started: {problem}"
                 raise EngineBroken(text, code="builder") from problem
             except BaseException:

@@ -1,11 +1,14 @@
 """The BuildKit engine: one build's life, from the spec to a checked image."""
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
@@ -18,7 +21,14 @@ from builds.build_spec import (
     StepState,
     StepUpdate,
 )
-from builds.engines.base import TICK_SECONDS, BuildFailed, EngineBroken, EngineError, Problem
+from builds.engines.base import (
+    TICK_SECONDS,
+    BuildFailed,
+    BuildInterrupted,
+    EngineBroken,
+    EngineError,
+    Problem,
+)
 from builds.engines.buildkit.backlog import Backlog
 from builds.engines.buildkit.base_fetch import BaseHold
 from builds.engines.buildkit.bases import BaseImages, FetchedBase
@@ -47,7 +57,15 @@ PRUNE_BELOW = 0.25
 PRUNE_SECONDS = 60.0
 FULL = 0.01
 LEAST_INODES = 16
-_DAMAGED = ("structure needs cleaning", "input/output error", "read-only file system")
+_DAMAGED = (
+    "structure needs cleaning",
+    "bad message",
+    "input/output error",
+    "read-only file system",
+)
+SIGNALLED = 128
+"""Exit codes above tell of a signal."""
+KILLED = SIGNALLED + signal.SIGKILL
 
 
 _OUTPUT_LOST = "failed to receive status: context canceled"
@@ -108,7 +126,10 @@ class BuildKitEngine:
                 yield StepOutput("stderr", b"This machine gives builds no network.\n")
             with BaseHold() as hold:
                 return (yield from self._try_twice(spec, hold, network=network))
-        except (OSError, ProcessError, HelperError) as error:
+        except HelperError as error:
+            kind = BuildInterrupted if error.code == "unreachable" else EngineBroken
+            raise kind(f"The build could not be run: {error}", code="engine") from error
+        except (OSError, ProcessError) as error:
             raise EngineBroken(f"The build could not be run: {error}", code="engine") from error
 
     def discard(self, spec: BuildSpec) -> None:
@@ -187,7 +208,7 @@ class BuildKitEngine:
         progress: ProgressReader,
     ) -> Generator[BuildEvent, None, BuildOutcome]:
         builder = lease.builder
-        before = builder.sandbox.usage()
+        before = self._usage_before(builder)
         if before.disk_size and before.disk_free < before.disk_size * PRUNE_BELOW:
             yield from self._prune(builder, before.disk_size // 2)
         for tries_left in (1, 0):
@@ -200,7 +221,10 @@ class BuildKitEngine:
                 continue
             if run.exit_code != 0:
                 break
-            yield from self._warn_of_kills(builder, run)
+            after = _usage_after(builder, run)
+            if after.disk_damaged:
+                raise CacheDamaged("The kernel found errors in the file system of the cache.")
+            yield from _warn_of_kills(after, run)
             yield from progress.finish(success=True)
             try:
                 outcome = builder.output.take(spec.work / "image")
@@ -238,10 +262,9 @@ class BuildKitEngine:
         look_at = time.monotonic()
         began = time.time()
         with (
-            Backlog(spec.work) as backlog,
             start_build(self._settings.engine_root, spec, files) as child,
+            _backlog_of(child, spec.work) as backlog,
         ):
-            threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True).start()
             while (data := backlog.take(TICK_SECONDS)) is not None:
                 yield from run.events(data)
                 yield from run.progress.settle(datetime.now(UTC))
@@ -261,29 +284,32 @@ class BuildKitEngine:
                 f"The image is larger than the build's disk limit of {limit} MiB.", code="disk"
             )
 
-    def _warn_of_kills(self, builder: Builder, run: _Run) -> Generator[BuildEvent, None, None]:
-        kills = builder.sandbox.usage().oom_kill - run.before.oom_kill
-        if kills > 0:
-            text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
-            yield StepOutput("stderr", text.encode())
+    def _usage_before(self, builder: Builder) -> BuilderUsage:
+        """What it uses before a build. Raises where it has ended or cannot use its cache."""
+        try:
+            before = builder.sandbox.usage()
+        except HelperError:
+            _raise_for_end(builder)
+            raise
+        if before.disk_damaged:
+            raise CacheDamaged("The kernel found errors in the file system of the cache.")
+        return before
 
     def _failure(self, spec: BuildSpec, builder: Builder, run: _Run) -> EngineError:
-        try:
-            after = builder.sandbox.usage()
-        except HelperError:
-            after = replace(run.before)
+        after = _usage_after(builder, run)
         full = bool(after.disk_size) and (
             after.disk_free < after.disk_size * FULL or after.inodes_free < LEAST_INODES
         )
-        gone = builder.ended
         said = run.json.text.lower()
+        if after.disk_damaged:
+            raise CacheDamaged(run.json.text)
         if not full and after.oom_kill == run.before.oom_kill:
             if any(sign in said for sign in _DAMAGED) and "did not complete" not in said:
                 raise CacheDamaged(run.json.text)
-            if gone and not run.tails:
-                raise CacheDamaged(builder.log_tail)
-        if gone and not full and after.oom_kill == run.before.oom_kill:
-            return EngineBroken("The builder ended in the middle of the build.", code="builder")
+            if builder.ended:
+                _raise_for_end(builder)
+            if run.exit_code < 0 or (run.exit_code == KILLED and "error:" not in said):
+                return BuildInterrupted("The client of the build was killed.", code="client")
         failed = run.progress.failed
         steps = {step.number: step for step in spec.dockerfile.steps}
         step = steps.get(failed) if failed else None
@@ -316,6 +342,53 @@ class BuildKitEngine:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._settings.root).free
+
+
+def _usage_after(builder: Builder, run: _Run) -> BuilderUsage:
+    """What it uses now, or used when it ended; where nobody knows, what it used before."""
+    try:
+        return builder.sandbox.usage()
+    except HelperError:
+        return builder.sandbox.last_usage or run.before
+
+
+def _warn_of_kills(after: BuilderUsage, run: _Run) -> Generator[BuildEvent, None, None]:
+    kills = after.oom_kill - run.before.oom_kill
+    if kills > 0:
+        text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
+        yield StepOutput("stderr", text.encode())
+
+
+def _raise_for_end(builder: Builder) -> None:
+    """Tell a builder that was killed from one that could not go on with its cache."""
+    if not builder.ended:
+        return
+    code = builder.sandbox.exit_code
+    if code is None:
+        raise BuildInterrupted("The helper that runs builders was killed.", code="helper")
+    if code <= 0 or code > SIGNALLED:  # by a signal, or as dockerd ends on SIGTERM
+        raise BuildInterrupted("The builder was killed.", code="builder")
+    raise CacheDamaged(builder.log_tail)
+
+
+@contextmanager
+def _backlog_of(child: Child, folder: Path) -> Iterator[Backlog]:
+    """What the child writes, read by a thread. Kills the child at the end.
+
+    The thread has ended before the child's pipes are closed: their numbers may be given to other
+    files at once.
+    """
+    backlog = Backlog(folder)
+    reader = threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True)
+    reader.start()
+    try:
+        with backlog:
+            try:
+                yield backlog
+            finally:
+                child.kill()
+    finally:
+        reader.join()
 
 
 def _progress(child: Child) -> Iterator[bytes]:

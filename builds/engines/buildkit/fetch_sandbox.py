@@ -7,6 +7,7 @@ loopback device only.
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from builds.process import CLEAN_ENV, start
 
 # An address of its own, so that no forwarder of a configured registry takes its place.
 SOCKS_ADDRESS = ("127.255.255.254", 1080)
+KILLED = 128 + signal.SIGKILL
 SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
 MAX_TAIL_BYTES = 8_192
 AUTH_PLACE = "/auth.json"
@@ -84,6 +86,11 @@ class Fetched:
     timed_out: bool
     flooded: bool
     """It wrote more than `max_output`."""
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody else killed it."""
+        return self.exit_code is not None and (self.exit_code < 0 or self.exit_code == KILLED)
 
     @property
     def never_started(self) -> bool:

@@ -60,6 +60,8 @@ class BuilderUsage:
     """Of the cache image. Where caches are folders, these three are of the host's disk."""
     disk_free: int
     inodes_free: int
+    disk_damaged: bool
+    """Whether the kernel found errors in the cache image's file system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,11 @@ class Helper:
         with _Connection(self._path) as connection:
             connection.ask({"op": "drop", "owner": str(owner)}, seconds=DROP_SECONDS)
 
+    def wait_until_gone(self) -> None:
+        """Block until the helper ends, whatever ends it. Raises HelperError where none is there."""
+        with _Connection(self._path) as connection:
+            connection.wait()
+
     def caches(self) -> list[CacheInfo]:
         found: list[CacheInfo] = []
         after: str | None = ""
@@ -151,8 +158,8 @@ class Builder:
         """"new", "kept", or "recreated" when the old one could not be used."""
         self.exit_code: int | None = None
         """Set by `has_ended` once the sandbox has ended by itself."""
-        self.oom_kill = 0
-        """Set with it: how many processes the memory limit had killed."""
+        self.last_usage: BuilderUsage | None = None
+        """Set with it: what the sandbox had used when it ended."""
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +206,7 @@ class Builder:
     def _hear_end(self, message: Mapping[str, Any] | None) -> None:
         if message is not None and "exited" in message:
             self.exit_code = message["exited"]
-            self.oom_kill = message["oom_kill"]
+            self.last_usage = BuilderUsage(**message["usage"])
 
 
 class _Connection:
@@ -266,6 +273,13 @@ class _Connection:
             raise _unreachable("The helper closed the connection.")
         message: dict[str, Any] = json.loads(data)
         return message
+
+    def wait(self) -> None:
+        """Block until the helper closes the connection."""
+        self._end.settimeout(None)
+        with suppress(OSError):
+            while self._end.recv(MESSAGE_BYTES):
+                pass
 
     def shut(self, seconds: float) -> None:
         """Close this direction and wait until the helper closes the other."""

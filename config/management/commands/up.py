@@ -12,6 +12,7 @@ from builds.conf import build_settings
 from builds.own_engine import engine
 from builds.process import ProcessError
 from builds.registry import make_signer
+from builds.worker import WORKER
 from config import setup, worker
 from config.env import environment
 from config.registry.local import LocalRegistry
@@ -74,6 +75,8 @@ class Command(BaseCommand):
             ready=self.greet,
             on_stop=stop,
         )
+        if WORKER.helper_lost:
+            raise CommandError(worker.HELPER_LOST)
 
     def look_at_the_engine(self) -> None:
         problems = engine().problems()

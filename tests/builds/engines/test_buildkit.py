@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from builds.engines.base import BuildFailed, EngineBroken, EngineError
+from builds.engines.base import BuildFailed, BuildInterrupted, EngineError
 from builds.engines.buildkit import BuildKitEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, run
@@ -32,6 +32,7 @@ from tests.builds.engines.conftest import (
     push,
 )
 from tests.engine_root import ENGINE_ROOT
+from tests.faults.traces import Traces
 
 pytestmark = pytest.mark.engine
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="limits and cache images need root")
@@ -46,11 +47,6 @@ def mentioning(text: str) -> list[int]:
             if text.encode() in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
-
-
-def daemons() -> set[int]:
-    """The builders' daemons that run on this machine."""
-    return set(mentioning("dockerd\0--rootless"))
 
 
 @as_root
@@ -109,6 +105,26 @@ def test_a_full_cache_is_told_and_the_next_build_goes_on(
     assert failed.code == "disk"
     assert "disk space" in failed.text
     assert workshop.run("FROM BASE\nRUN ONCE; echo fine\n", owner=owner).outcome.digest
+
+
+@as_root
+def test_a_daemon_that_ends_with_a_full_cache_is_told_as_a_full_cache(
+    workshop: Workshop, settings: EngineSettings, tuned: Callable[..., BuildKitEngine]
+) -> None:
+    workshop.engine = tuned(cache_bytes=300 << 20)
+    spec = workshop.spec(
+        "FROM BASE\nRUN ONCE; dd if=/dev/zero of=/big bs=1M count=600; echo full; sleep 60\n",
+        owner=uuid4(),
+    )
+    others = {each.pid for each in Traces(settings.root.parent).processes()}
+    build = workshop.engine.build(spec)
+    listen(build, b"full")
+    for each in Traces(settings.root.parent).processes():
+        if each.name == "dockerd" and each.pid not in others:
+            os.kill(each.pid, signal.SIGKILL)
+    with pytest.raises(BuildFailed) as failed:
+        drive(build)
+    assert failed.value.code == "disk"
 
 
 @as_root
@@ -332,23 +348,42 @@ def test_closing_leaves_no_process_and_no_mount(workshop: Workshop) -> None:
     assert workshop.run("FROM BASE\nRUN ONCE\n", owner=owner).outcome.digest
 
 
-def test_a_daemon_that_is_killed_in_mid_build_is_our_fault_and_the_next_build_goes_on(
-    workshop: Workshop,
+@pytest.mark.parametrize("victim", ["dockerd", "containerd", "docker-buildx"])
+def test_a_process_that_is_killed_in_mid_build_interrupts_it_and_the_cache_stays(
+    workshop: Workshop, settings: EngineSettings, victim: str
 ) -> None:
     owner = uuid4()
-    others = daemons()
-    build = workshop.engine.build(
-        workshop.spec("FROM BASE\nRUN ONCE; echo started; sleep 60\n", owner=owner)
-    )
+    workshop.engine.close()
+    lines = f"FROM BASE\nRUN : {owner}\n"
+    spec = workshop.spec(lines + "RUN ONCE; echo started; sleep 60\n", owner=owner)
+    build = workshop.engine.build(spec)
     listen(build, b"started")
-    started = daemons() - others
-    assert started
-    for daemon in started:
-        with suppress(ProcessLookupError):  # it went with another one
-            os.kill(daemon, signal.SIGKILL)
-    with pytest.raises(EngineBroken):
+    for process in Traces(settings.root.parent).of_instance(os.getpid()):
+        if process.name == victim:
+            os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(BuildInterrupted):
         drive(build)
-    assert workshop.run("FROM BASE\nRUN ONCE; echo fine\n", owner=owner).outcome.digest
+    again = workshop.run(lines + "RUN ONCE; echo fine\n", owner=owner)
+    assert (2, "cached") in again.states
+    assert "damaged" not in again.said
+
+
+def test_a_builder_whose_cache_has_errors_is_replaced_by_one_with_an_empty_cache(
+    workshop: Workshop, settings: EngineSettings
+) -> None:
+    owner = uuid4()
+    workshop.run("FROM BASE\nRUN true\n", owner=owner)
+    image = settings.root.parent / f"helper/{owner}.img"
+    (name,) = [
+        path.parent.parent.name
+        for path in Path("/sys/block").glob("loop*/loop/backing_file")
+        if path.read_text().strip() == str(image)
+    ]
+    Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("planted")
+    ran = workshop.run("FROM BASE\nRUN true\n", owner=owner)
+    assert "The build cache was damaged; it was emptied." in ran.said
+    assert (2, "cached") not in ran.states
+    assert ran.outcome.digest
 
 
 ALONE = """

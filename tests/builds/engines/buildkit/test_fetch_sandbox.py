@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builds.engines.base import EngineBroken
+from builds.engines.base import BuildInterrupted, EngineBroken
 from builds.engines.buildkit import fetch_sandbox
 from builds.engines.buildkit.address_policy import AddressPolicy, endpoints
 from builds.engines.buildkit.fetch_sandbox import (
@@ -113,6 +113,15 @@ def test_a_sandbox_that_does_not_start_is_no_fault_of_the_image(
     with pytest.raises(EngineBroken, match="does not start") as broken:
         fetcher(registry.reference())
     assert str(tmp_path) not in broken.value.text
+
+
+def test_a_fetch_that_somebody_kills_is_no_fault_of_the_image(
+    fetcher: Fetcher, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.image()
+    monkeypatch.setattr(fetch_sandbox, "SKOPEO", ("/usr/bin/bash", "-c", "kill -9 $$"))
+    with pytest.raises(BuildInterrupted, match="killed"):
+        fetcher(registry.reference())
 
 
 def test_configured_places_on_loopback_are_listened_for() -> None:
