@@ -44,4 +44,7 @@ def _detail(answer: httpx.Response) -> str:
     try:
         return f": {answer.json()['errors'][0]['message']}"
     except (ValueError, LookupError, TypeError):
-        return ""
+        # The answer to a HEAD has no body.
+        return {401: ": authentication required", 403: ": access denied"}.get(
+            answer.status_code, ""
+        )

@@ -309,16 +309,16 @@ def _path(layout: Path, digest: str) -> Path:
 
 def _small(path: Path) -> bytes:
     with _open(path) as file:
-        content = file.read(SMALL_BYTES + 1)
-    if len(content) > SMALL_BYTES:
-        raise ValueError(f"{path.name} is too large")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > SMALL_BYTES:
+            raise ValueError(f"{path.name} is too large")
+        return file.read(size)
 
 
 def _open(path: Path) -> IO[bytes]:
     """A plain file, never through a link and never a pipe that makes its reader wait."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    return os.fdopen(fd, "rb", buffering=0)
+    return os.fdopen(fd, "rb")
 
 
 def _is_about_tls(error: BaseException | None) -> bool:
