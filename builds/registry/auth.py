@@ -116,6 +116,8 @@ class RegistryAuth(httpx.Auth):
         self._identity = identity
         self._scope = scope
         self._remembered = ""
+        self.met_our_realm = False
+        """Whether the registry has asked for tokens of ours."""
 
     def to_push(self, repository: str) -> "RegistryAuth":
         """For requests to this repository and to no other."""
@@ -132,6 +134,7 @@ class RegistryAuth(httpx.Auth):
         if self._scope and "scope" in parameters:
             parameters["scope"] = self._scope
         ours = self._identity if self._identity and self._identity.is_asked_by(response) else None
+        self.met_our_realm = ours is not None
         if ours and ours.subject == WORKER:
             try:
                 access = read_scopes(parameters.get("scope", ""))

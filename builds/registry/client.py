@@ -64,6 +64,8 @@ class Registry:
         """Whether the registry trusts Slipway's tokens."""
         if self._identity is None:
             return False
+        if self._auth.met_our_realm:
+            return True
         answer = self._call("GET", "/v2/", "whom it trusts", accepted={200, 401}, auth=None)
         return self._identity.is_asked_by(answer)
 

@@ -140,19 +140,18 @@ class _Push:
         async with self._client:
             try:
                 first, *others = self._image.blobs
-                # The first one's answer says which credentials the rest needs.
-                known = [await self._has(first), *await _together(map(self._has, others))]
-                missing = [
-                    blob
-                    for blob, is_there in zip(self._image.blobs, known, strict=True)
-                    if not is_there
-                ]
-                self._to_send = sum(blob.size for blob in missing)
-                await _together(map(self._upload, missing))
+                # The first answer says which credentials the rest needs.
+                is_there = await self._has(first)
+                uploads = [] if is_there else [self._upload(first)]
+                await _together([*uploads, *map(self._send, others)])
                 await self._put_manifest()
             except OSError as error:
                 text = f"the finished image cannot be read: {error.strerror}"
                 raise _Problem(text, lasting=True) from error
+
+    async def _send(self, blob: _Blob) -> None:
+        if not await self._has(blob):
+            await self._upload(blob)
 
     async def _has(self, blob: _Blob) -> bool:
         # Registries send readers on to where they store blobs.
@@ -166,6 +165,7 @@ class _Push:
         return answer.status_code == httpx.codes.OK
 
     async def _upload(self, blob: _Blob) -> None:
+        self._to_send += blob.size
         what = f"to upload {blob.digest}"
         begun = await self._call(
             "POST", f"/v2/{self._repository}/blobs/uploads/", what, accepted={202}
