@@ -136,7 +136,7 @@ def run(instance: Instance, registry: str) -> Iterator[Figure]:
                 others.append(buildah)
             else:
                 yield Figure(name="build.warm.bare_buildah", note="skipped: no buildah")
-            # yield from compare(admin, others)
+            yield from compare(admin, others)
             yield from node_like(admin, others[0])
             yield Figure(name="builder.memory.used", value=builder_memory_mb(instance), unit="MiB")
         owners = [new_owner(instance, f"owner-{n}", busybox) for n in range(OWNERS)]
