@@ -24,8 +24,8 @@ from bench.images import push_busybox, push_large
 from bench.processes import descendants, shared_memory_mb
 from tests.instance import Instance, send, watch
 
-ROUNDS = 5
-SLOW_ROUNDS = 2
+ROUNDS = 11
+SLOW_ROUNDS = 4
 OWNERS = 9
 """One more than stay warm with four workers."""
 BUILT = "built and pushed"
