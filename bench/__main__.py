@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench import builds, flood, ingest, latency, logs, pages, scale, starts, uploads
 from bench.figures import Figure
+from bench.other_builders import running_registry_in
 from bench.peer import compare as peer
-from bench.peers import running_registry_in
 from tests.instance import Instance
 
 

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from zipfile import ZipFile
 
-from bench import peers
+from bench import other_builders
 from bench.figures import Figure
 from bench.images import push_busybox, push_large
 from bench.processes import descendants, shared_memory_mb
@@ -130,8 +130,8 @@ def run(instance: Instance, registry: str) -> Iterator[Figure]:
         )
         yield Figure(name="builder.memory", value=builder_memory_mb(instance), unit="MiB")
         with ExitStack() as stack:
-            others: list[peers.Peer] = [stack.enter_context(peers.docker())]
-            buildah = stack.enter_context(peers.buildah(busybox))
+            others: list[other_builders.Peer] = [stack.enter_context(other_builders.docker())]
+            buildah = stack.enter_context(other_builders.buildah(busybox))
             if buildah is not None:
                 others.append(buildah)
             else:
@@ -151,7 +151,7 @@ def new_owner(instance: Instance, name: str, base: str) -> Owner:
     return Owner(instance, name, base, instance.manage("create_api_key", name).strip())
 
 
-def compare(admin: Owner, others: Sequence[peers.Peer]) -> Iterator[Figure]:
+def compare(admin: Owner, others: Sequence[other_builders.Peer]) -> Iterator[Figure]:
     """The tiny build: with one changed file, with nothing changed, and on a base of our own."""
     own = Owner(admin.instance, "admin", f"{admin.instance.registry}/admin/bench:first")
     for kind, owner, text in (
@@ -159,7 +159,7 @@ def compare(admin: Owner, others: Sequence[peers.Peer]) -> Iterator[Figure]:
         ("cached", admin, "always the same"),
         ("own_base", own, "once more unlike {n}"),
     ):
-        builders: list[peers.Builds] = [owner, *others]
+        builders: list[other_builders.Builds] = [owner, *others]
         for each in builders:
             each.build(TINY, greeting(text.format(n="warm")), f"{kind}-warm")
         rounds = []
@@ -180,9 +180,9 @@ def compare(admin: Owner, others: Sequence[peers.Peer]) -> Iterator[Figure]:
             )
 
 
-def node_like(admin: Owner, docker: peers.Peer) -> Iterator[Figure]:
+def node_like(admin: Owner, docker: other_builders.Peer) -> Iterator[Figure]:
     """Ten instructions with a cache of packages: the first time, then with everything changed."""
-    builders: list[peers.Builds] = [admin, docker]
+    builders: list[other_builders.Builds] = [admin, docker]
     first = [each.build(NODE_LIKE, package(0), "node0") for each in builders]
     rounds = [
         [each.build(NODE_LIKE, package(n), f"node{n}") for each in builders]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import peers
+from bench import other_builders
 from bench.builds import greeting, zipped
 from bench.figures import Figure
 from bench.images import push_busybox
@@ -23,20 +23,22 @@ RUN n=NUMBER; yes "{LINE}" | head -n {LINES}
 
 def run(folder: Path) -> Iterator[Figure]:
     with (
-        peers.running_registry_in(folder) as registry,
+        other_builders.running_registry_in(folder) as registry,
         Instance(
             folder / "flood",
             engine="buildkit",
             SLIPWAY_PRIVATE_REGISTRIES=registry,
             SLIPWAY_INSECURE_REGISTRIES=registry,
         ) as instance,
-        peers.docker() as docker,
+        other_builders.docker() as docker,
     ):
         base = push_busybox(registry, folder / "flood-base")
         yield from compare(instance, docker, base, folder / "docker.log")
 
 
-def compare(instance: Instance, docker: peers.Peer, base: str, file: Path) -> Iterator[Figure]:
+def compare(
+    instance: Instance, docker: other_builders.Peer, base: str, file: Path
+) -> Iterator[Figure]:
     files = greeting("hello")
     with instance.client() as client:
         pairs = []
