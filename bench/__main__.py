@@ -4,27 +4,53 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import builds, flood, ingest, latency, logs, pages, scale, starts, uploads
 from bench.figures import Figure
+from bench.other_builders import running_registry_in
 from bench.peer import compare as peer
 from tests.instance import Instance
 
 
+@contextmanager
+def building(folder: Path) -> Iterator[tuple[Instance, str]]:
+    """An instance with the real engine, not started, and a registry that it may fetch from."""
+    with running_registry_in(folder) as registry:
+        instance = Instance(
+            folder / "data",
+            engine="buildkit",
+            SLIPWAY_WORKERS="4",
+            SLIPWAY_DAILY_BUILDS="10000",
+            SLIPWAY_PRIVATE_REGISTRIES=registry,
+            SLIPWAY_INSECURE_REGISTRIES=registry,
+        )
+        try:
+            yield instance, registry
+        finally:
+            if instance.process is not None:
+                instance.stop()
+
+
 def service(folder: Path) -> Iterator[Figure]:
-    """Starts, uploads, builds and pages of one instance with the real engine."""
-    instance = Instance(folder / "data", engine="buildkit")
-    yield from starts.run(instance)
-    try:
-        for bench in (uploads, builds, pages):
-            yield from bench.run(instance)
-    finally:
-        instance.stop()
+    """Starts, uploads and pages of one instance with the real engine."""
+    with building(folder) as (instance, _):
+        yield from starts.run(instance)
+        yield from uploads.run(instance)
+        yield from pages.run(instance)
+
+
+def built(folder: Path) -> Iterator[Figure]:
+    """Builds of one instance, beside those of other programs."""
+    with building(folder) as (instance, registry):
+        instance.start()
+        yield from builds.run(instance, registry)
 
 
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "service": service,
+    "builds": built,
     "latency": latency.run,
     "logs": logs.run,
     "ingest": ingest.run,

@@ -1,35 +1,62 @@
-"""From POST to `built and pushed`, beside bare rootless buildah doing the same."""
+"""From POST to "built and pushed", beside the same builds by programs used directly.
+
+Every round builds with Slipway and with each peer in turn, so that a ratio compares what ran under
+the same load. All work warm: the base is there, the builder or daemon runs.
+"""
 
 import io
-import shutil
+import os
 import statistics
-import subprocess
+import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from subprocess import DEVNULL
 from zipfile import ZipFile
 
+from bench import other_builders
 from bench.figures import Figure
+from bench.images import push_busybox, push_large
+from bench.processes import descendants, shared_memory_mb
 from tests.instance import Instance, send, watch
-from tests.registry import running_registry
 
-RUNS = 9
-USER = "slipway-build"
-BUSYBOX = Path("/bin/busybox")
-BASE = 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
+ROUNDS = 11
+SLOW_ROUNDS = 4
+OWNERS = 9
+"""One more than stay warm with four workers."""
+BUILT = "built and pushed"
+TARGETS = {"docker_buildx": 1.5, "bare_buildah": 0.8}
 TINY = """\
-FROM {base}
+FROM BASE
 ENV GREETING=hello
 WORKDIR /app
 COPY greeting.txt .
 RUN cat greeting.txt > copy.txt
 CMD ["cat", "/app/copy.txt"]
 """
+NODE_LIKE = """\
+FROM BASE
+ENV NODE_ENV=production
+WORKDIR /app
+COPY package.json ./
+RUN --mount=type=cache,target=/root/.npm \\
+    --mount=type=bind,source=packages.tar,target=/tmp/packages.tar \\
+    { [ -e /root/.npm/0 ] || tar -xf /tmp/packages.tar -C /root/.npm; } \\
+    && cp -r /root/.npm node_modules && cat package.json > node_modules/.lock
+COPY src src
+RUN mkdir dist && cat src/* node_modules/* | sha256sum > dist/bundle.js
+RUN test -s dist/bundle.js
+EXPOSE 3000
+CMD ["cat", "dist/bundle.js"]
+"""
+PACKAGE_FILES, PACKAGE_BYTES = 2_000, 4_096
 
 
-def zipped(files: dict[str, bytes | Path]) -> bytes:
+def zipped(files: Mapping[str, bytes | Path]) -> bytes:
     file = io.BytesIO()
     with ZipFile(file, "w") as archive:
         for name, content in files.items():
@@ -40,98 +67,190 @@ def zipped(files: dict[str, bytes | Path]) -> bytes:
     return file.getvalue()
 
 
-class Bare:
-    """The same build and push without Slipway: no wall, no log, no database."""
+def greeting(text: str) -> dict[str, bytes]:
+    return {"greeting.txt": text.encode()}
 
-    def __init__(self, folder: Path, registry: str) -> None:
-        self.folder = folder
-        self.registry = registry
-        for name in ("store", "run", "tmp", "context"):
-            (folder / name).mkdir(parents=True)
-        subprocess.run(["chown", "-R", USER, folder], check=True)
 
-    def build(self, dockerfile: str, greeting: str, tag: str, log: int = DEVNULL) -> float:
-        """Seconds; what it prints goes to the file `log`."""
-        (self.folder / "context" / "greeting.txt").write_text(greeting)
-        (self.folder / "context" / "Dockerfile").write_text(dockerfile)
-        image = f"{self.registry}/bare/tiny:{tag}"
-        began = time.monotonic()
-        self._buildah(
-            *("build", "--layers", "--isolation=rootless", "--runtime=runc", "--network=host"),
-            *("--tls-verify=false", "--label", f"n={tag}", "-t", image, "context"),
-            log=log,
+def package(n: int) -> dict[str, bytes]:
+    """A project whose dependencies and sources differ from those of every other number."""
+    sources = {f"src/{name}.js": f"{name} {n}\n".encode() * 100 for name in range(50)}
+    return {"package.json": b'{"version": %d}' % n, "packages.tar": packages(), **sources}
+
+
+@cache
+def packages() -> bytes:
+    """What a registry of packages would send."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for n in range(PACKAGE_FILES):
+            info = tarfile.TarInfo(f"{n}")
+            info.size = PACKAGE_BYTES
+            archive.addfile(info, io.BytesIO(os.urandom(PACKAGE_BYTES)))
+    return file.getvalue()
+
+
+@dataclass
+class Owner:
+    """A user who builds with Slipway."""
+
+    instance: Instance
+    name: str
+    base: str
+    key: str | None = None
+
+    def build(self, dockerfile: str, files: Mapping[str, bytes], tag: str) -> float:
+        """Seconds. BASE in the Dockerfile is the owner's base."""
+        context = zipped(files)
+        with self.instance.client(self.key) as client:
+            began = time.monotonic()
+            made = send(
+                client,
+                dockerfile.replace("BASE", self.base),
+                context,
+                username=self.name,
+                name="bench",
+                tag=tag,
+            )
+            lines, status = watch(client, made["image_id"])
+            took = time.monotonic() - began
+        assert status == BUILT, lines
+        return took
+
+
+def run(instance: Instance, registry: str) -> Iterator[Figure]:
+    """`registry` is where bases come from; the instance may fetch from it."""
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-images-") as folder:
+        small = Path(folder, "small")
+        busybox = push_busybox(registry, small)
+        admin = Owner(instance, "admin", busybox)
+        yield Figure(
+            name="build.first",
+            value=1000 * admin.build(TINY, greeting("first"), "first"),
+            unit="ms",
         )
-        self._buildah("push", "--tls-verify=false", image)
-        return time.monotonic() - began
-
-    def _buildah(self, *arguments: str, log: int = DEVNULL) -> None:
-        command = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--"]
-        command += ["buildah", f"--root={self.folder}/store", f"--runroot={self.folder}/run"]
-        command += ["--storage-driver=overlay"]
-        environment = {
-            "PATH": "/usr/bin:/usr/sbin:/bin:/sbin",
-            "HOME": str(self.folder / "tmp"),
-            "XDG_RUNTIME_DIR": str(self.folder / "run"),
-            "TMPDIR": str(self.folder / "tmp"),
-        }
-        subprocess.run(
-            [*command, *arguments],
-            cwd=self.folder,
-            env=environment,
-            check=True,
-            stdout=log,
-            stderr=log,
-        )
-
-    def remove(self) -> None:
-        become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--"]
-        clear = ["unshare", "--user", "--map-root-user", "--map-auto", "rm", "-rf"]
-        subprocess.run([*become, *clear, f"{self.folder}/store"], check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        yield Figure(name="builder.memory", value=builder_memory_mb(instance), unit="MiB")
+        with ExitStack() as stack:
+            others: list[other_builders.Peer] = [stack.enter_context(other_builders.docker())]
+            buildah = stack.enter_context(other_builders.buildah(busybox))
+            if buildah is not None:
+                others.append(buildah)
+            else:
+                yield Figure(name="build.warm.bare_buildah", note="skipped: no buildah")
+            yield from compare(admin, others)
+            yield from node_like(admin, others[0])
+            yield Figure(name="builder.memory.used", value=builder_memory_mb(instance), unit="MiB")
+        owners = [new_owner(instance, f"owner-{n}", busybox) for n in range(OWNERS)]
+        yield from cold(owners)
+        yield from at_once(owners)
+        large = push_large(registry, small, Path(folder, "large"))
+        yield from large_base(owners, large)
 
 
-def run(instance: Instance) -> Iterator[Figure]:
-    # A registry of its own for the other one: ours takes pushes from workers only.
-    with (
-        tempfile.TemporaryDirectory(prefix="slipway-bare-registry-") as folder,
-        running_registry(Path(folder)) as registry,
+def new_owner(instance: Instance, name: str, base: str) -> Owner:
+    instance.manage("create_user", name)
+    return Owner(instance, name, base, instance.manage("create_api_key", name).strip())
+
+
+def compare(admin: Owner, others: Sequence[other_builders.Peer]) -> Iterator[Figure]:
+    """The tiny build: with one changed file, with nothing changed, and on a base of our own."""
+    own = Owner(admin.instance, "admin", f"{admin.instance.registry}/admin/bench:first")
+    for kind, owner, text in (
+        ("warm", admin, "unlike the others {n}"),
+        ("cached", admin, "always the same"),
+        ("own_base", own, "once more unlike {n}"),
     ):
-        yield from compare(instance, registry)
-
-
-def compare(instance: Instance, registry: str) -> Iterator[Figure]:
-    client = instance.client()
-    context = zipped({"busybox": BUSYBOX})
-    base = send(client, BASE, context, name="bench-base", public="true")
-    lines, status = watch(client, base["image_id"])
-    assert status == "built and pushed", lines
-    dockerfile = TINY.format(base=f"{instance.registry}/admin/bench-base:1")
-
-    def ours(greeting: str, tag: str) -> float:
-        began = time.monotonic()
-        made = send(client, dockerfile, zipped({"greeting.txt": greeting.encode()}), tag=tag)
-        lines, status = watch(client, made["image_id"])
-        assert status == "built and pushed", lines
-        return time.monotonic() - began
-
-    bare = Bare(Path(tempfile.mkdtemp(prefix="slipway-bare-")), registry)
-    bare.folder.chmod(0o755)
-    try:
-        ours("warm", "warm"), bare.build(dockerfile, "warm", "warm")
-        for kind, greeting in (("warm", "unlike the others {n}"), ("cached", "always the same")):
-            pairs = []
-            for n in range(RUNS):
-                text = greeting.format(n=n)
-                pairs.append((ours(text, f"{kind}{n}"), bare.build(dockerfile, text, f"{kind}{n}")))
-            ratio = statistics.median(mine / other for mine, other in pairs)
-            mine, other = (statistics.median(each) for each in zip(*pairs, strict=True))
-            yield Figure(name=f"build.{kind}.bare_buildah", value=1000 * other, unit="ms")
+        builders: list[other_builders.Builds] = [owner, *others]
+        for each in builders:
+            each.build(TINY, greeting(text.format(n="warm")), f"{kind}-warm")
+        rounds = []
+        for n in range(ROUNDS):
+            files = greeting(text.format(n=n))
+            rounds.append([each.build(TINY, files, f"{kind}{n}") for each in builders])
+        ours, *theirs = (statistics.median(each) for each in zip(*rounds, strict=True))
+        for at, other in enumerate(others):
+            ratio = statistics.median(times[0] / times[at + 1] for times in rounds)
+            yield Figure(name=f"build.{kind}.{other.name}", value=1000 * theirs[at], unit="ms")
             yield Figure(
                 name=f"build.{kind}.slipway",
-                value=1000 * mine,
+                value=1000 * ours,
                 unit="ms",
-                ratio_to=f"build.{kind}.bare_buildah",
+                ratio_to=f"build.{kind}.{other.name}",
                 ratio=ratio,
+                target_ratio=TARGETS[other.name] if kind == "warm" else None,
             )
-    finally:
-        bare.remove()
+
+
+def node_like(admin: Owner, docker: other_builders.Peer) -> Iterator[Figure]:
+    """Ten instructions with a cache of packages: the first time, then with everything changed."""
+    builders: list[other_builders.Builds] = [admin, docker]
+    first = [each.build(NODE_LIKE, package(0), "node0") for each in builders]
+    rounds = [
+        [each.build(NODE_LIKE, package(n), f"node{n}") for each in builders]
+        for n in range(1, SLOW_ROUNDS + 1)
+    ]
+    for name, pairs in (("first", [first]), ("again", rounds)):
+        ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
+        yield Figure(name=f"build.node_like.{name}.{docker.name}", value=1000 * theirs, unit="ms")
+        yield Figure(
+            name=f"build.node_like.{name}.slipway",
+            value=1000 * ours,
+            unit="ms",
+            ratio_to=f"build.node_like.{name}.{docker.name}",
+            ratio=statistics.median(mine / other for mine, other in pairs),
+        )
+
+
+def cold(owners: Sequence[Owner]) -> Iterator[Figure]:
+    """Builds that start their builder: the first of a new owner, and one with a cache."""
+    for name, tag in (("new_owner", "new"), ("cold", "cold")):
+        times = [each.build(TINY, greeting(f"{tag} {each.name}"), tag) for each in owners]
+        yield Figure(name=f"build.{name}", value=1000 * statistics.median(times), unit="ms")
+
+
+def at_once(owners: Sequence[Owner]) -> Iterator[Figure]:
+    """Four builds side by side, until the last has ended, beside one alone."""
+    sets = {"four_owners": owners[:4], "one_owner": [owners[0]] * 4}
+    with ThreadPoolExecutor(4) as pool:
+        for name, four in sets.items():
+
+            def start(n: int, four: Sequence[Owner] = four, name: str = name) -> float:
+                began = time.monotonic()
+                running = [
+                    pool.submit(each.build, TINY, greeting(f"{name} {n} {at}"), f"{name}.{n}.{at}")
+                    for at, each in enumerate(four)
+                ]
+                for each in running:
+                    each.result()
+                return time.monotonic() - began
+
+            start(0)
+            rounds = [
+                (start(n), four[0].build(TINY, greeting(f"{name} alone {n}"), f"{name}.{n}"))
+                for n in range(1, SLOW_ROUNDS + 1)
+            ]
+            together, alone = (statistics.median(each) for each in zip(*rounds, strict=True))
+            yield Figure(name=f"build.alone.{name}", value=1000 * alone, unit="ms")
+            yield Figure(
+                name=f"build.four_at_once.{name}",
+                value=1000 * together,
+                unit="ms",
+                ratio_to=f"build.alone.{name}",
+                ratio=statistics.median(four / one for four, one in rounds),
+            )
+
+
+def large_base(owners: Sequence[Owner], large: str) -> Iterator[Figure]:
+    """A base of 1 GiB: fetched, there for the next owner, and there in the owner's cache."""
+    first, second = (Owner(each.instance, each.name, large, each.key) for each in owners[:2])
+    for name, owner in (("first", first), ("second_owner", second), ("warm", second)):
+        took = owner.build(TINY, greeting(name), f"large-{name}")
+        yield Figure(name=f"build.large_base.{name}", value=1000 * took, unit="ms")
+
+
+def builder_memory_mb(instance: Instance) -> float:
+    """Of the daemons of all builders that are warm, divided by their number."""
+    running = descendants(instance.pid)
+    daemons = [pid for pid, name in running.items() if name in {"dockerd", "containerd"}]
+    count = sum(running[pid] == "dockerd" for pid in daemons)
+    assert count, "no builder is warm"
+    return sum(map(shared_memory_mb, daemons)) / count

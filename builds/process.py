@@ -26,6 +26,8 @@ CLEAN_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/b
 ORPHANS_END = ("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 READ_BYTES = 65_536
 END_SECONDS = 10.0
+STAT_BYTES = 4_096
+"""More than a process's line in /proc has."""
 
 
 class ProcessError(Exception):
@@ -41,6 +43,7 @@ class Child:
         self._popen = popen
         self._pidfd = os.pidfd_open(popen.pid)
         self._ending = threading.Lock()
+        self._is_over = False
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +121,14 @@ class Child:
             return self._popen.returncode
 
     def _end_session(self) -> None:
+        if self._is_over:
+            return
         # The leader is not reaped yet, so its number cannot have become someone else's.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         end_processes(lambda: session_members(self.pid))
+        # Only members of a session start others.
+        self._is_over = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,10 +240,14 @@ def end_processes(find: Callable[[], Collection[int]], *, within: float = END_SE
 
 
 def _stats() -> Iterator[tuple[int, list[str]]]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for name in os.listdir("/proc"):  # noqa: PTH208  (often, and over many)
+        if name.isdigit():
             with suppress(OSError):
-                yield int(entry.name), _fields(Path(entry.path, "stat").read_text())
+                fd = os.open(f"/proc/{name}/stat", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    yield int(name), _fields(os.read(fd, STAT_BYTES).decode(errors="replace"))
+                finally:
+                    os.close(fd)
 
 
 def _fields(stat: str) -> list[str]:

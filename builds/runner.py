@@ -27,7 +27,7 @@ from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
 from builds.own_engine import engine
-from builds.registry import Registry, RegistryError, make_registry
+from builds.registry import Manifest, Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
 from builds.settle import (
     BUILDER_LOST,
@@ -195,12 +195,12 @@ class Attempt:
         reference = f"{self.settings.registry}/{build.repository}"
         self.log.say(f"Pushing {reference}:{build.tag}")
         try:
-            self._drive(
+            manifest = self._drive(
                 self.registry.push(
                     outcome.layout, repository=build.repository, tag=build.attempt_tag
                 )
             )
-            if not self._insist(lambda: self._publish(outcome)):
+            if not self._insist(lambda: self._publish(outcome, manifest)):
                 self.look(now=True)
                 raise FenceLost
         except RegistryError as problem:
@@ -214,7 +214,7 @@ class Attempt:
             or held.filter(status=Status.PUSHING).exists()
         )
 
-    def _publish(self, outcome: BuildOutcome) -> bool:
+    def _publish(self, outcome: BuildOutcome, manifest: Manifest) -> bool:
         """Under the target's lock, so that no other attempt, cancel or removal comes between."""
         build = self.build
         self.log.finish()
@@ -223,10 +223,10 @@ class Attempt:
             held = Build.objects.select_for_update().held_by(build).filter(status=Status.PUSHING)
             if target is None or target.current_id != build.pk or not held.exists():
                 return False
-            self.registry.move_tag(build.repository, digest=outcome.digest, tag=build.tag)
-            last = self.log.line(f"Built and pushed as {outcome.digest}", "stdout")
+            self.registry.tag(build.repository, manifest, tag=build.tag)
+            last = self.log.line(f"Built and pushed as {manifest.digest}", "stdout")
             return settle_succeeded(
-                build, digest=outcome.digest, image_bytes=outcome.size_bytes, line=last
+                build, digest=manifest.digest, image_bytes=outcome.size_bytes, line=last
             )
 
     def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:

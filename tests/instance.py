@@ -133,7 +133,6 @@ class Instance:
         """The started registry, with all the rights that only workers have."""
         return Registry(
             self.registry,
-            engine_root=ENGINE_ROOT,
             insecure=True,
             identity=Identity(self.signer(), WORKER, seconds=60),
         )

@@ -21,7 +21,10 @@ from builds.logs.pages import Asked, Head, Seen, look
 from builds.logs.reading import in_reader
 
 GAP_SECONDS = 0.05
-"""Between two looks, however often the bell rings."""
+"""Between two looks at many attempts, however often the bell rings."""
+ATTEMPT_SECONDS = 0.01
+"""Likewise for each attempt where there are few: a build's last look follows the one before at
+once."""
 WINDOW_BYTES = 128 * 1024
 logger = getLogger(__name__)
 
@@ -162,7 +165,7 @@ class Hub:
                     if not feed.ended
                     and (everything or feed in self._unread or feed.image_id in rung)
                 ]
-                await asyncio.sleep(await self._look(due) if due else GAP_SECONDS)
+                await asyncio.sleep(await self._look(due) if due else ATTEMPT_SECONDS)
 
     async def _look(self, due: list[Feed]) -> float:
         """Returns how long to rest: as a look at very many builds takes longer, there are fewer
@@ -178,7 +181,8 @@ class Hub:
             if feed.take(found.get((feed.image_id, feed.attempt))) and feed in self._readers:
                 self._unread.add(feed)
                 self._wake.set()
-        return min(max(GAP_SECONDS, seconds), SAFETY_SECONDS)
+        gap = min(ATTEMPT_SECONDS * len(due), GAP_SECONDS)
+        return min(max(gap, seconds), SAFETY_SECONDS)
 
 
 def _timed(asked: list[Asked]) -> tuple[dict[tuple[UUID, int], Seen], float]:

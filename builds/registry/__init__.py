@@ -1,14 +1,14 @@
-"""The registry as the worker sees it: images go in by skopeo, tags and digests over its API."""
+"""The registry as the worker sees it: images, tags and digests over the distribution API."""
 
 from uuid import UUID
 
 from builds.conf import BuildSettings
 from builds.registry.auth import Identity, RegistryError, read_credentials
 from builds.registry.client import Registry
-from builds.registry.push import PushFailed
+from builds.registry.push import Manifest, PushFailed
 from builds.registry.tokens import WORKER, Signer, signer
 
-__all__ = ["PushFailed", "Registry", "RegistryError", "make_registry", "make_signer"]
+__all__ = ["Manifest", "PushFailed", "Registry", "RegistryError", "make_registry", "make_signer"]
 
 
 def make_signer(settings: BuildSettings) -> Signer:
@@ -27,15 +27,12 @@ def make_registry(settings: BuildSettings, *, owner_id: UUID | None = None) -> R
         subject = f"owner:{owner_id}"
         return Registry(
             settings.registry,
-            engine_root=settings.engine_root,
             insecure=settings.registry_insecure,
             identity=Identity(signer, subject, settings.deadline_seconds),
         )
     return Registry(
         settings.registry,
-        engine_root=settings.engine_root,
         insecure=settings.registry_insecure,
-        auth_file=settings.registry_auth,
         credentials=read_credentials(settings.registry_auth),
         identity=Identity(signer, WORKER, settings.deadline_seconds),
     )

@@ -99,20 +99,42 @@ class RegistryAuth(httpx.Auth):
 
     A registry that trusts Slipway's tokens never gets other credentials. A worker signs a token
     itself; for anybody else the realm decides what they may do.
+
+    One `to_push` asks for all that a push needs and remembers what it got.
     """
 
     requires_response_body = True
 
-    def __init__(self, credentials: Credentials | None, identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        credentials: Credentials | None,
+        identity: Identity | None = None,
+        *,
+        scope: str = "",
+    ) -> None:
         self._credentials = credentials
         self._identity = identity
+        self._scope = scope
+        self._remembered = ""
+        self.met_our_realm = False
+        """Whether the registry has asked for tokens of ours."""
+
+    def to_push(self, repository: str) -> "RegistryAuth":
+        """For requests to this repository and to no other."""
+        scope = f"repository:{repository}:pull,push"
+        return RegistryAuth(self._credentials, self._identity, scope=scope)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self._remembered:
+            request.headers["Authorization"] = self._remembered
         response = yield request
         if response.status_code != httpx.codes.UNAUTHORIZED:
             return
         scheme, parameters = _challenge(response.headers.get("www-authenticate", ""))
+        if self._scope and "scope" in parameters:
+            parameters["scope"] = self._scope
         ours = self._identity if self._identity and self._identity.is_asked_by(response) else None
+        self.met_our_realm = ours is not None
         if ours and ours.subject == WORKER:
             try:
                 access = read_scopes(parameters.get("scope", ""))
@@ -130,6 +152,8 @@ class RegistryAuth(httpx.Auth):
             request.headers["Authorization"] = f"Bearer {token}"
         else:
             return
+        if self._scope:
+            self._remembered = request.headers["Authorization"]
         yield request
 
     def _token_request(

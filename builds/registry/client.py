@@ -1,11 +1,8 @@
-"""One registry: its tags and digests over the distribution API, its images through skopeo."""
+"""One registry over the distribution API: its tags, its digests, its images."""
 
 import hashlib
 import json
-import os
-import ssl
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -15,18 +12,16 @@ from uuid import uuid4
 import httpx
 
 from builds.build_spec import Output
-from builds.engine_root import EngineRoot
 from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
-from builds.registry.push import push_layout
+from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
+from builds.registry.push import Manifest, push_layout
 
-TIMEOUT_SECONDS = 10.0
 RETRY_SECONDS = (0.2, 1.0)
 _EMPTY_CONFIG = b"{}"
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _DOCKER = "application/vnd.docker.distribution.manifest"
 _MANIFESTS = f"{_IMAGE}, {_INDEX}, {_DOCKER}.v2+json, {_DOCKER}.list.v2+json"
-_TRANSIENT = {429, 500, 502, 503, 504}
 
 
 class Registry:
@@ -39,39 +34,38 @@ class Registry:
         self,
         host: str,
         *,
-        engine_root: EngineRoot,
         insecure: bool = False,
-        auth_file: Path | None = None,
         credentials: Mapping[str, Credentials] | None = None,
         identity: Identity | None = None,
     ) -> None:
         self.host = host
-        self._engine_root = engine_root
-        self._insecure = insecure
-        self._auth_file = auth_file
+        self._endpoint = Endpoint(host, insecure)
         known = credentials or {}
         self._identity = identity
         self._auth = RegistryAuth(known.get(host), identity)
+        self._pushing: dict[str, RegistryAuth] = {}
         self.secrets = tuple(each.password for each in known.values())
         """What must never show in a log."""
 
     def ping(self) -> None:
         self._call("GET", "/v2/", "whether it is there")
 
-    def push(self, layout: Path, *, repository: str, tag: str) -> Generator[Output, None, None]:
+    def push(self, layout: Path, *, repository: str, tag: str) -> Generator[Output, None, Manifest]:
         """Pushes the one image of an OCI layout; see push_layout. PushFailed says why not."""
         return push_layout(
             layout,
-            engine_root=self._engine_root,
-            reference=f"{self.host}/{repository}:{tag}",
-            insecure=self._insecure,
-            auth=self._auth_for_skopeo,
+            endpoint=self._endpoint,
+            repository=repository,
+            tag=tag,
+            auth=self._auth_to_push(repository),
         )
 
     def wants_our_tokens(self) -> bool:
         """Whether the registry trusts Slipway's tokens."""
         if self._identity is None:
             return False
+        if self._auth.met_our_realm:
+            return True
         answer = self._call("GET", "/v2/", "whom it trusts", accepted={200, 401}, auth=None)
         return self._identity.is_asked_by(answer)
 
@@ -89,14 +83,9 @@ class Registry:
         digest: str | None = answer.headers.get("docker-content-digest")
         return digest or _digest(self._manifest(repository, tag).content)
 
-    def move_tag(self, repository: str, *, digest: str, tag: str) -> None:
-        """Lets `tag` name the image of that digest, whatever it named before."""
-        manifest = self._manifest(repository, digest)
-        if _digest(manifest.content) != digest:
-            raise RegistryError(f"the registry at {self.host} sent another manifest than {digest}")
-        self._put_manifest(
-            repository, tag, manifest.content, manifest.headers.get("content-type", _IMAGE)
-        )
+    def tag(self, repository: str, manifest: Manifest, *, tag: str) -> None:
+        """Lets `tag` name an image that was pushed, whatever it named before."""
+        self._put_manifest(repository, tag, manifest.content, manifest.media_type)
 
     def delete(self, repository: str, digest: str) -> None:
         """Removes an image and with it every tag that names it. Fine when it is gone already."""
@@ -154,18 +143,9 @@ class Registry:
         file.write_text(auth_file(self.host, self._identity.credentials))
         return file
 
-    @contextmanager
-    def _auth_for_skopeo(self) -> Iterator[tuple[Path | None, tuple[int, ...]]]:
-        """A file of credentials. One of ours is in memory only, so that nothing is left of it."""
-        if self._identity is None or not self.wants_our_tokens():
-            yield self._auth_file, ()
-            return
-        fd = os.memfd_create("auth.json")
-        try:
-            os.write(fd, auth_file(self.host, self._identity.credentials).encode())
-            yield Path(f"/proc/self/fd/{fd}"), (fd,)
-        finally:
-            os.close(fd)
+    def _auth_to_push(self, repository: str) -> RegistryAuth:
+        """The same for all that is pushed to it, so that a registry challenges once."""
+        return self._pushing.setdefault(repository, self._auth.to_push(repository))
 
     def _manifest(self, repository: str, reference: str) -> httpx.Response:
         return self._call(
@@ -181,6 +161,7 @@ class Registry:
             f"/v2/{repository}/manifests/{tag}",
             f"to tag {repository}:{tag}",
             accepted={201},
+            auth=self._auth_to_push(repository),
             headers={"Content-Type": kind},
             content=content,
         )
@@ -209,20 +190,16 @@ class Registry:
         **request: Any,
     ) -> httpx.Response:
         request.setdefault("auth", self._auth)
-        url = f"{'http' if self._insecure else 'https'}://{self.host}{path}"
         for wait in (*RETRY_SECONDS, None):
             try:
-                answer = _client().request(method, url, **request)
+                answer = _client().request(method, self._endpoint.url(path), **request)
             except httpx.HTTPError as error:
-                problem = f"the registry at {self.host} cannot be reached: {error}"
+                problem = self._endpoint.unreachable(error)
             else:
                 if answer.status_code in (accepted or {200}):
                     return answer
-                problem = (
-                    f"the registry at {self.host} answered {answer.status_code} when asked {what}"
-                    f"{_detail(answer)}"
-                )
-                if answer.status_code not in _TRANSIENT:
+                problem = self._endpoint.refusal(answer, what)
+                if answer.status_code not in TRANSIENT:
                     raise RegistryError(problem, status=answer.status_code)
             if wait is None:
                 break
@@ -233,9 +210,9 @@ class Registry:
 @cache
 def _client() -> httpx.Client:
     # No connection is kept: a build needs a handful of requests, and an idle socket is one more
-    # thing to close. The machine's own certificates count, as they do for skopeo.
+    # thing to close.
     return httpx.Client(
-        verify=ssl.create_default_context(),
+        verify=tls(),
         timeout=TIMEOUT_SECONDS,
         limits=httpx.Limits(max_keepalive_connections=0),
         trust_env=False,
@@ -244,10 +221,3 @@ def _client() -> httpx.Client:
 
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        return f": {answer.json()['errors'][0]['message']}"
-    except (ValueError, LookupError, TypeError):
-        return ""

@@ -107,6 +107,8 @@ def _start(
             env={
                 "HOME": "/tmp",  # noqa: S108  (in the sandbox)
                 "DOCKER_HOST": "unix:///b/docker.sock",
+                # Else buildx runs git in the context, by whatever configuration stands there.
+                "BUILDX_GIT_INFO": "false",
                 "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "/b/definition/policy.json",
             },
         )

@@ -54,7 +54,7 @@ def test_what_only_deleted_images_had_is_collected_while_nothing_is_built(
     local: LocalRegistry, tmp_path: Path, order: Order
 ) -> None:
     identity = Identity(local._signer, PUSHER, seconds=60)
-    registry = Registry(local.address, engine_root=ENGINE_ROOT, insecure=True, identity=identity)
+    registry = Registry(local.address, insecure=True, identity=identity)
     kept = make_layout(tmp_path / "kept", layer=b"kept")
     gone = make_layout(tmp_path / "gone", layer=b"gone", label="gone")
     push(registry, "owner/kept", *kept)
