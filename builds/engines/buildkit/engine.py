@@ -211,13 +211,15 @@ class BuildKitEngine:
         before = self._usage_before(builder)
         if before.disk_size and before.disk_free < before.disk_size * PRUNE_BELOW:
             yield from self._prune(builder, before.disk_size // 2)
-        for tries_left in (1, 0):
+        for tries_left in (2, 1, 0):
             run = _Run(progress, before=before)
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
-            if tries_left and _OUTPUT_LOST in run.json.text and progress.failed is None:
-                # The image is there, its steps are cached.
+            if _OUTPUT_LOST in run.json.text and progress.failed is None:
+                # The steps are cached now, and say no more.
                 yield StepOutput("stderr", OUTPUT_LOST)
+                if not tries_left:
+                    raise EngineBroken("The builder's output cannot be read.", code="progress")
                 continue
             if run.exit_code != 0:
                 break
