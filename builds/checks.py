@@ -6,8 +6,8 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from builds.conf import BuildSettings, build_settings
-from builds.engines.buildkit.address_policy import endpoints
-from builds.engines.buildkit.registry_rules import is_pattern
+from builds.engines.base_images.addresses import endpoints
+from builds.engines.base_images.registries import is_pattern
 from builds.files import files
 from builds.registry.auth import AuthFileError, read_credentials
 

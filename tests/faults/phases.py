@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 
 from builds.dockerfile.platforms import this_platform
-from tests.builds.engines.buildkit import scripted_registry
-from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry
+from tests.builds.engines.base_images import scripted_registry
+from tests.builds.engines.base_images.scripted_registry import ScriptedRegistry
 from tests.builds.engines.busybox import busybox_layer
 from tests.conftest import zipped
 from tests.faults.traces import Process, Traces

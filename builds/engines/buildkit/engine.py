@@ -29,9 +29,9 @@ from builds.engines.base import (
     EngineError,
     Problem,
 )
+from builds.engines.base_images.fetch import BaseHold
+from builds.engines.base_images.images import BaseImages, FetchedBase
 from builds.engines.buildkit.backlog import Backlog
-from builds.engines.buildkit.base_fetch import BaseHold
-from builds.engines.buildkit.bases import BaseImages, FetchedBase
 from builds.engines.buildkit.builders import Builder, Builders, Lease
 from builds.engines.buildkit.client import (
     ClientFiles,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from builds.build_spec import Dockerfile, Step
-from builds.engines.buildkit.bases import FetchedBase
+from builds.engines.base_images.images import FetchedBase
 from builds.engines.buildkit.progress import StageSteps
 
 _NUMBERED = {"ADD", "COPY", "RUN", "WORKDIR"}

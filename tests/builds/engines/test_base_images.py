@@ -9,7 +9,7 @@ import pytest
 
 from builds.engines.base import BuildFailed
 from builds.engines.buildkit import BuildKitEngine
-from tests.builds.engines.buildkit.scripted_registry import redirect, scripted_registry
+from tests.builds.engines.base_images.scripted_registry import redirect, scripted_registry
 from tests.builds.engines.busybox import busybox_layer
 from tests.builds.engines.conftest import Workshop
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builds.engines.sandbox.programs import Show, command
+from builds.engine_root import Show, sandboxed
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import run
 from tests.builds.engines.conftest import Workshop
@@ -37,7 +37,7 @@ def test_the_client_runs_no_program_that_a_context_names(
 ) -> None:
     spec = workshop.spec("FROM BASE\nCOPY . /context\n", files=REPOSITORY)
     run(
-        command(
+        sandboxed(
             settings.engine_root,
             ["git", "show", "HEAD"],
             show=Show(readable={"/b/context": spec.context}, writable={"/b/output": tmp_path}),

@@ -12,12 +12,10 @@ from typing import Self, TypeVar
 
 from builds.build_spec import Base, StepOutput
 from builds.engines.base import TICK_SECONDS, BuildInterrupted, EngineBroken
-from builds.engines.buildkit.address_policy import AddressPolicy
-from builds.engines.buildkit.base_store import BaseStore, DamagedBlob, Known, StoredImage
-from builds.engines.buildkit.fetch_faults import Away, fault
-from builds.engines.buildkit.fetch_sandbox import Fetch, Fetched, FetchSandbox
-from builds.engines.buildkit.file_lock import FileLock
-from builds.engines.buildkit.image_manifest import (
+from builds.engines.base_images.addresses import AddressPolicy
+from builds.engines.base_images.faults import Away, fault
+from builds.engines.base_images.file_lock import FileLock
+from builds.engines.base_images.manifest import (
     MAX_CONFIG_BYTES,
     MAX_MANIFEST_BYTES,
     Blob,
@@ -31,8 +29,10 @@ from builds.engines.buildkit.image_manifest import (
     read_config,
     read_manifest,
 )
-from builds.engines.buildkit.registry_rules import split_reference
-from builds.engines.buildkit.socks import Traffic
+from builds.engines.base_images.registries import split_reference
+from builds.engines.base_images.sandbox import Fetch, Fetched, FetchSandbox
+from builds.engines.base_images.socks import Traffic
+from builds.engines.base_images.store import BaseStore, DamagedBlob, Known, StoredImage
 from builds.engines.sandbox.settings import EngineSettings
 
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 import pytest
 
-from builds.engines.buildkit.address_policy import (
+from builds.engines.base_images.addresses import (
     AddressPolicy,
     AddressRefused,
     NameUnknown,

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from builds.engines.base import BuildInterrupted, EngineBroken
-from builds.engines.buildkit import fetch_sandbox
-from builds.engines.buildkit.address_policy import AddressPolicy, endpoints
-from builds.engines.buildkit.fetch_sandbox import (
+from builds.engines.base_images import sandbox
+from builds.engines.base_images.addresses import AddressPolicy, endpoints
+from builds.engines.base_images.sandbox import (
     Fetch,
     FetchSandbox,
     loopback_targets,
     registries_conf,
 )
 from builds.engines.sandbox.settings import EngineSettings
-from tests.builds.engines.buildkit.conftest import Fetcher, finish
-from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry
+from tests.builds.engines.base_images.conftest import Fetcher, finish
+from tests.builds.engines.base_images.scripted_registry import ScriptedRegistry
 
 
 class Shell:
@@ -46,7 +46,7 @@ class Shell:
 
 @pytest.fixture
 def shell(engine_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setattr(fetch_sandbox, "SKOPEO", ("/usr/bin/busybox",))
+    monkeypatch.setattr(sandbox, "SKOPEO", ("/usr/bin/busybox",))
     return Shell(engine_root, tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_fetch_that_somebody_kills_is_no_fault_of_the_image(
     fetcher: Fetcher, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.image()
-    monkeypatch.setattr(fetch_sandbox, "SKOPEO", ("/usr/bin/bash", "-c", "kill -9 $$"))
+    monkeypatch.setattr(sandbox, "SKOPEO", ("/usr/bin/bash", "-c", "kill -9 $$"))
     with pytest.raises(BuildInterrupted, match="killed"):
         fetcher(registry.reference())
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from builds.engines.base import EngineBroken
-from builds.engines.buildkit.address_policy import Endpoint, endpoints
-from builds.engines.buildkit.image_manifest import NotUsable
+from builds.engines.base_images.addresses import Endpoint, endpoints
+from builds.engines.base_images.manifest import NotUsable
 from builds.engines.sandbox.settings import EngineSettings
 
 HUB = "docker.io"

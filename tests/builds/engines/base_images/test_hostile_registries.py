@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from builds.engines.base import BuildFailed
-from builds.engines.buildkit import base_fetch, socks
-from builds.engines.buildkit.bases import BaseImages
-from tests.builds.engines.buildkit.conftest import Fetcher, base, finish
-from tests.builds.engines.buildkit.scripted_registry import (
+from builds.engines.base_images import fetch, socks
+from builds.engines.base_images.images import BaseImages
+from tests.builds.engines.base_images.conftest import Fetcher, base, finish
+from tests.builds.engines.base_images.scripted_registry import (
     Handler,
     ScriptedRegistry,
     digest_of,
@@ -179,7 +179,7 @@ def test_an_endless_manifest_is_ended(fetcher: Fetcher, registry: ScriptedRegist
 def test_an_endless_layer_is_ended_by_what_was_declared(
     fetcher: Fetcher, registry: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_fetch, "MESSAGE_BYTES", 1 << 20)
+    monkeypatch.setattr(fetch, "MESSAGE_BYTES", 1 << 20)
     registry.image()
     registry.handlers[list(registry.blobs)[1]] = endless("application/octet-stream")
     assert "sent more than 1.0 MB" in refusal(fetcher, registry.reference())

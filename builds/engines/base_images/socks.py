@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
-from builds.engines.buildkit.address_policy import (
+from builds.engines.base_images.addresses import (
     AddressPolicy,
     AddressRefused,
     Endpoint,

@@ -7,9 +7,9 @@ into the reasons below.
 import re
 from collections.abc import Callable
 
-from builds.engines.buildkit.address_policy import Endpoint
-from builds.engines.buildkit.fetch_sandbox import Fetched
-from builds.engines.buildkit.image_manifest import NotUsable, megabytes
+from builds.engines.base_images.addresses import Endpoint
+from builds.engines.base_images.manifest import NotUsable, megabytes
+from builds.engines.base_images.sandbox import Fetched
 
 SHOWN_HOST = re.compile(r"[A-Za-z0-9.:-]{1,100}", re.ASCII)
 LOOPBACK_DIAL = re.compile(r"dial tcp (?:127\.|\[::1\])[^ ]*: connect: connection refused")

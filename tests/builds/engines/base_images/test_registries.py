@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from builds.engines.base import EngineBroken
-from builds.engines.buildkit.image_manifest import NotUsable
-from builds.engines.buildkit.registry_rules import (
+from builds.engines.base_images.manifest import NotUsable
+from builds.engines.base_images.registries import (
     RegistryRules,
     is_pattern,
     matches,

@@ -24,11 +24,11 @@ from cryptography.x509.oid import NameOID
 
 from builds.build_spec import StepOutput
 from builds.engines.base import BuildFailed, EngineBroken
-from builds.engines.buildkit import base_store, fetch_sandbox
-from builds.engines.buildkit.base_fetch import BaseHold
-from builds.engines.buildkit.base_store import BaseStore
-from tests.builds.engines.buildkit.conftest import Fetcher, base, finish, push, real_registry
-from tests.builds.engines.buildkit.scripted_registry import (
+from builds.engines.base_images import sandbox, store
+from builds.engines.base_images.fetch import BaseHold
+from builds.engines.base_images.store import BaseStore
+from tests.builds.engines.base_images.conftest import Fetcher, base, finish, push, real_registry
+from tests.builds.engines.base_images.scripted_registry import (
     ScriptedRegistry,
     digest_of,
     scripted_registry,
@@ -285,7 +285,7 @@ def test_bases_that_no_build_uses_are_dropped_the_oldest_first(
     os.utime(record, (0, 0))
     layout = found["old"].store
     free = iter([0, 0, 10, 0, 0, 0])
-    monkeypatch.setattr(base_store, "free_bytes_of", lambda _: next(free))
+    monkeypatch.setattr(store, "free_bytes_of", lambda _: next(free))
     fetcher.images.drop_unused(5)
     assert found["old"].digest not in blobs_of(layout)
     assert {found["new"].digest, found["held"].digest} < blobs_of(layout)
@@ -504,7 +504,7 @@ def test_a_certificate_that_the_host_trusts_is_trusted(
         )
         with pytest.raises(BuildFailed, match="certificate is not trusted"):
             fetcher(registry.reference())
-        monkeypatch.setattr(fetch_sandbox, "CERTIFICATES", certificate)
+        monkeypatch.setattr(sandbox, "CERTIFICATES", certificate)
         fetcher.configure()
         assert fetcher(registry.reference()).size
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from builds.build_spec import StepOutput
 from builds.engine_root import Show, sandboxed
 from builds.engines.base import TICK_SECONDS
-from builds.engines.buildkit import fetch_launcher
-from builds.engines.buildkit.address_policy import AddressPolicy, Endpoint
-from builds.engines.buildkit.socks import EgressProxy, Traffic, connect
+from builds.engines.base_images import launcher
+from builds.engines.base_images.addresses import AddressPolicy, Endpoint
+from builds.engines.base_images.socks import EgressProxy, Traffic, connect
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, start
 
@@ -184,7 +184,7 @@ class FetchSandbox:
         listeners = [SOCKS_ADDRESS, *(listener for listener, _ in targets)]
         return [
             *NAMESPACES,
-            *(sys.executable, "-I", "-S", fetch_launcher.__file__),
+            *(sys.executable, "-I", "-S", launcher.__file__),
             *(str(control), str(fetch.max_bytes)),
             *(f"[{address}]:{port}" for address, port in listeners),
             *("--", *skopeo),

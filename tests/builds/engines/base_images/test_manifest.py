@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from builds.engines.buildkit.image_manifest import (
+from builds.engines.base_images.manifest import (
     Config,
     Index,
     Manifest,
@@ -14,7 +14,7 @@ from builds.engines.buildkit.image_manifest import (
     read_config,
     read_manifest,
 )
-from tests.builds.engines.buildkit.scripted_registry import (
+from tests.builds.engines.base_images.scripted_registry import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from builds.engines.buildkit import socks
-from builds.engines.buildkit.address_policy import AddressPolicy, Endpoint, endpoints
-from builds.engines.buildkit.socks import EgressProxy, Traffic
+from builds.engines.base_images import socks
+from builds.engines.base_images.addresses import AddressPolicy, Endpoint, endpoints
+from builds.engines.base_images.socks import EgressProxy, Traffic
 
 HELLO = b"\x05\x01\x00"
 LOOPBACK_6 = b"\x00" * 15 + b"\x01"

@@ -13,11 +13,11 @@ import pytest
 
 from builds.build_spec import Base
 from builds.engine_root import Show, sandboxed
-from builds.engines.buildkit.base_fetch import BaseHold, Events, T
-from builds.engines.buildkit.bases import BaseImages, FetchedBase
+from builds.engines.base_images.fetch import BaseHold, Events, T
+from builds.engines.base_images.images import BaseImages, FetchedBase
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import start
-from tests.builds.engines.buildkit.scripted_registry import ScriptedRegistry, scripted_registry
+from tests.builds.engines.base_images.scripted_registry import ScriptedRegistry, scripted_registry
 from tests.engine_root import ENGINE_ROOT
 from tests.registry import CONFIG, free_port
 

@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from builds.engines.buildkit.file_lock import FileLock, locked, try_lock
-from builds.engines.buildkit.image_manifest import MALFORMED, Blob, Manifest
+from builds.engines.base_images.file_lock import FileLock, locked, try_lock
+from builds.engines.base_images.manifest import MALFORMED, Blob, Manifest
 
 LAYOUT_VERSION = b'{"imageLayoutVersion":"1.0.0"}'
 EMPTY_INDEX = b'{"schemaVersion":2,"manifests":[]}'

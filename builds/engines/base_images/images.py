@@ -15,19 +15,19 @@ from uuid import UUID
 
 from builds.build_spec import Base
 from builds.engines.base import BuildFailed, EngineBroken
-from builds.engines.buildkit import address_policy, socks
-from builds.engines.buildkit.address_policy import (
+from builds.engines.base_images import addresses, socks
+from builds.engines.base_images.addresses import (
     AddressPolicy,
     Endpoint,
     Resolve,
     current_policy,
 )
-from builds.engines.buildkit.base_fetch import TICK, BaseFetch, BaseHold, Events, Source
-from builds.engines.buildkit.base_store import BaseStore, evict_unused
-from builds.engines.buildkit.fetch_faults import Away
-from builds.engines.buildkit.fetch_sandbox import FetchSandbox
-from builds.engines.buildkit.image_manifest import Config, NotUsable, read_config
-from builds.engines.buildkit.registry_rules import RegistryRules, split_reference
+from builds.engines.base_images.faults import Away
+from builds.engines.base_images.fetch import TICK, BaseFetch, BaseHold, Events, Source
+from builds.engines.base_images.manifest import Config, NotUsable, read_config
+from builds.engines.base_images.registries import RegistryRules, split_reference
+from builds.engines.base_images.sandbox import FetchSandbox
+from builds.engines.base_images.store import BaseStore, evict_unused
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import ProcessError
 
@@ -53,7 +53,7 @@ class BaseImages:
         self,
         settings: EngineSettings,
         *,
-        resolve: Resolve = address_policy.resolve,
+        resolve: Resolve = addresses.resolve,
         connect: Callable[[str, int, float], socket.socket] = socks.connect,
     ) -> None:
         self._settings = settings
