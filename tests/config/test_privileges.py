@@ -440,7 +440,7 @@ def test_a_helper_that_does_not_start_ends_the_start(data_dir: Path, user: Servi
         said, _ = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "the helper that starts builds does not start" in said
-    assert "must be the helper's own" in said
+    assert "must belong to its user" in said
 
 
 def test_a_helper_of_its_own_serves_workers_that_root_did_not_start(
