@@ -299,7 +299,7 @@ def test_a_protected_image_is_not_deleted_from_the_admin(counter: Client, send: 
     assert "protected" in said(answer)[0]
     chosen = {"action": "delete_selected", "_selected_action": [image_id]}
     asked = counter.post(LIST, chosen, follow=True)
-    assert "but not the 1 protected image" in asked.content.decode()
+    assert "1 image is protected and will not be deleted" in asked.content.decode()
     done = counter.post(asked.redirect_chain[-1][0], {"confirm": "yes"}, follow=True)
     assert "take the protection off first" in done.content.decode()
     assert Image.objects.exists()

@@ -58,7 +58,7 @@ def test_whoever_is_signed_out_is_led_to_the_sign_in(operator: User, send: Send)
     client = Client()
     assert 'href="/sign-in?next=/"' in text(client.get("/"))
     values = {"username": "operator", "password": "operates-everything", "next": "/?name=x"}
-    assert "do not fit" in text(client.post("/sign-in", {**values, "password": "no"}))
+    assert "Wrong name or password" in text(client.post("/sign-in", {**values, "password": "no"}))
     answer = client.post("/sign-in", values)
     assert (answer.status_code, answer["Location"]) == (302, "/?name=x")
     assert "Sign out" in text(client.get("/"))
