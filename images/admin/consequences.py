@@ -48,7 +48,8 @@ def _delete(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
             image = images.get()
             tags = f"the tag {image.repository}:{image.tag}"
         yield f"{tags} in the registry{size}, removed for good"
-        yield f"{_n(attempts.count(), 'attempt')} with {pluralize(attempts.count(), 'its log,their logs')}, removed for good"
+        logs = pluralize(count := attempts.count(), "its log,their logs")
+        yield f"{_n(count, 'attempt')} with {logs}, removed for good"
         yield "the contexts that are stored for building them again, removed for good"
     if found["under_way_free"]:
         yield f"{_n(found['under_way_free'], 'build')} under way, which will be cancelled"

@@ -27,6 +27,8 @@ const ERRORS = [
 ];
 const HINTS = /\b(?:errors?|fatal|failed|failure|cannot|denied|not found)\b/i;
 const WARNING = /^\W*(?:\S+:\d+:(?:\d+:)?\s*)?(?:warning|warn|note|info|debug)\b/i;
+// The engine's last words on a step: which command failed, and not why.
+const SUMMARY = /^Error: RUN failed with |^ERROR: .*process ".*" did not complete successfully/;
 const WITHIN = /^\s+(?:File "|at )/; // a traceback goes on
 
 const strong = (text) => !WARNING.test(text) && ERRORS.some((each) => each.test(text));
@@ -34,7 +36,7 @@ const weak = (text) => !WARNING.test(text) && HINTS.test(text);
 
 /** Where in texts the cause of a failure stands: an index, or null where all are blank. */
 export function cause(texts) {
-  const lines = texts.map(plain);
+  const lines = texts.map((each) => plain(each)).map((each) => (SUMMARY.test(each) ? "" : each));
   let first = null;
   let last = null;
   for (let at = lines.length - 1; at >= 0; at--) {
