@@ -47,7 +47,8 @@ def _delete(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
         if found["all"] == found["pushed_free"] == 1:
             image = images.get()
             tags = f"the tag {image.repository}:{image.tag}"
-        yield f"{tags} in the registry{size}, removed for good"
+        if found["pushed_free"]:
+            yield f"{tags} in the registry{size}, removed for good"
         logs = pluralize(count := attempts.count(), "its log,their logs")
         yield f"{_n(count, 'attempt')} with {logs}, removed for good"
         yield "the contexts that are stored for building them again, removed for good"

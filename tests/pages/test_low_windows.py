@@ -33,10 +33,10 @@ def test_the_end_of_the_log_is_in_view_while_it_is_followed(
     size = {"width": width, "height": height}
     with opened(viewport=size, device_scale_factor=zoom) as page:
         page.goto(f"{instance.url}/i/{image_id}")
-        last = page.locator("#rows .row", has_text="299 early")
+        last = page.get_by_text("299 early", exact=True)
         expect(last).to_be_in_viewport(ratio=0.9)
         gate.touch()
-        last = page.locator("#rows .row", has_text="49 late")
+        last = page.get_by_text("49 late", exact=True)
         expect(last).to_be_in_viewport(ratio=0.9)
         # Whoever scrolls the page up to its head stays there.
         page.locator("h1").scroll_into_view_if_needed()

@@ -27,8 +27,8 @@ const ERRORS = [
 ];
 const HINTS = /\b(?:errors?|fatal|failed|failure|cannot|denied|not found)\b/i;
 const WARNING = /^\W*(?:\S+:\d+:(?:\d+:)?\s*)?(?:warning|warn|note|info|debug)\b/i;
-// The engine's last words on a step: which command failed, and not why.
-const SUMMARY = /^Error: RUN failed with |^ERROR: .*process ".*" did not complete successfully/;
+// The last words on a step say which command failed, and not why.
+const SUMMARY = /^(?:Error: )?RUN failed with |^ERROR: .*process ".*" did not complete successfully/;
 const WITHIN = /^\s+(?:File "|at )/; // a traceback goes on
 
 const strong = (text) => !WARNING.test(text) && ERRORS.some((each) => each.test(text));
