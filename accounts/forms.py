@@ -13,7 +13,7 @@ from accounts.models import SignInAttempt, TooManyAttempts
 class SignInForm(AuthenticationForm):
     error_messages = {
         **AuthenticationForm.error_messages,
-        "invalid_login": "Name and password do not fit. Names are case-sensitive.",
+        "invalid_login": "Wrong name or password. Names are case-sensitive.",
     }
 
     def clean(self) -> dict[str, Any]:

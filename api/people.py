@@ -13,9 +13,11 @@ MEGABYTES_FROM = 100_000
 
 
 def duration(seconds: float | None) -> str:
-    """0:42, 12:05, 1:02:09; empty for None."""
+    """0.4 s, 0:42, 12:05, 1:02:09; empty for None."""
     if seconds is None:
         return ""
+    if 0 <= seconds < 1:
+        return f"{int(seconds * 10) / 10} s"
     minutes, left = divmod(max(0, int(seconds)), MINUTE)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

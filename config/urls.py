@@ -1,7 +1,10 @@
 """Where every address leads."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.utils.functional import lazy
+from django.views.generic import RedirectView
 
 from config import health, metrics, openapi
 from images.registry import RegistryToken
@@ -13,11 +16,12 @@ urlpatterns = [
     path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
     path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),
     path("docs", openapi.DocsView.as_view({"get": "retrieve"})),
+    path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("pages/favicon.ico"))),
     path("registry/token", RegistryToken.as_view()),
     path("", include("accounts.urls")),
     path("", include("images.urls")),
 ]
-handler404 = "api.errors.not_found"
-handler500 = "api.errors.crashed"
-handler400 = "api.errors.bad_request"
-handler403 = "api.errors.forbidden"
+handler404 = "images.pages.errors.not_found"
+handler500 = "images.pages.errors.crashed"
+handler400 = "images.pages.errors.bad_request"
+handler403 = "images.pages.errors.forbidden"

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
-from images.pages import actions, many, one
+from images.pages import actions, many, one, raw_log
 from images.views.builds import BuildsView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
 from images.views.lines import LinesView, SearchView
@@ -23,6 +23,7 @@ ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "
 urlpatterns = [
     path("", many.show, name="images"),
     path("i/<uuid:image_id>", one.show, name="image"),
+    path("i/<uuid:image_id>/log", raw_log.download, name="image-log"),
     path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),
     path("i/<uuid:image_id>/rebuild", actions.rebuild, name="image-rebuild"),
     path("i/<uuid:image_id>/delete", actions.delete, name="image-delete"),

@@ -23,7 +23,9 @@ def consequences(verb: Verb[Image], images: "QuerySet[Image]") -> list[str]:
             kept=Count("pk", filter=Q(protected=True)),
             shown=Count("pk", filter=Q(public=True)),
             pushed=Count("pk", filter=Q(good__isnull=False)),
-            size=Sum("good__image_bytes"),
+            pushed_free=Count("pk", filter=Q(good__isnull=False, protected=False)),
+            size_free=Sum("good__image_bytes", filter=Q(protected=False)),
+            under_way_free=Count("pk", filter=under_way & Q(protected=False)),
             queued=Count("pk", filter=Q(state="queued")),
             under_way=Count("pk", filter=under_way),
             buildable=Count("pk", filter=~Q(current__context_key="") & ~under_way),
@@ -39,19 +41,25 @@ def consequences(verb: Verb[Image], images: "QuerySet[Image]") -> list[str]:
 def _delete(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:
     going = images.filter(protected=False)
     attempts = Build.objects.filter(image_id__in=going.order_by().values("pk"), discarded_at=None)
-    size = megabytes(found["size"]) if found["size"] else ""
-    tags = _n(found["pushed"], "tag")
-    if found["all"] == found["pushed"] == 1:
-        image = images.get()
-        tags = f"the tag {image.repository}:{image.tag}"
-    yield f"{tags} in the registry{f', {size}' if size else ''}"
-    yield f"{_n(attempts.count(), 'attempt')} with their logs"
-    yield "the contexts that are stored for building them again"
-    if found["under_way"]:
-        yield f"{_n(found['under_way'], 'build')} under way, which will be cancelled"
+    if found["freed"]:
+        size = f", {megabytes(found['size_free'])}" if found["size_free"] else ""
+        tags = _n(found["pushed_free"], "tag")
+        if found["all"] == found["pushed_free"] == 1:
+            image = images.get()
+            tags = f"the tag {image.repository}:{image.tag}"
+        if found["pushed_free"]:
+            yield f"{tags} in the registry{size}, removed for good"
+        logs = pluralize(count := attempts.count(), "its log,their logs")
+        yield f"{_n(count, 'attempt')} with {logs}, removed for good"
+        yield "the contexts that are stored for building them again, removed for good"
+    if found["under_way_free"]:
+        yield f"{_n(found['under_way_free'], 'build')} under way, which will be cancelled"
     if found["kept"]:
-        kept = _n(found["kept"], "protected image")
-        yield f"but not the {kept}: take the protection off first"
+        verb = "is" if found["kept"] == 1 else "are"
+        yield (
+            f"{_n(found['kept'], 'image')} {verb} protected and will not be deleted: "
+            "take the protection off first"
+        )
 
 
 def _rebuild(found: dict[str, Any], images: "QuerySet[Image]") -> Iterator[str]:

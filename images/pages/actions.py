@@ -1,6 +1,7 @@
 """What an owner does from the page: cancel, rebuild, delete. One call into the catalog each."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -38,6 +39,10 @@ def delete(request: HttpRequest, image_id: UUID) -> HttpResponse:
 
 def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> HttpResponse:
     """One of the caller's own, and then the page that shows what came of it."""
+    if not request.user.is_authenticated:
+        messages.error(request, "Your session has ended. Nothing was changed: sign in to go on.")
+        page = reverse("image", args=[image_id])
+        return HttpResponseRedirect(f"{reverse('sign-in')}?{urlencode({'next': page})}")
     own = Image.objects.with_build().owned_by(request.user)
     image = own.filter(pk=image_id).first()
     if image is None:

@@ -25,7 +25,7 @@ def show(request: HttpRequest, image_id: UUID) -> HttpResponse:
     if image is None:
         return missing(request)
     attempts = list(image.attempts.light().order_by("-number")[:DOTS])[::-1]
-    build = _asked(request, image) or image.build
+    build = attempt_named(request, image) or image.build
     context = {
         "image": image,
         "build": build,
@@ -57,7 +57,8 @@ def missing(request: HttpRequest) -> HttpResponse:
     return render(request, "pages/missing.html", status=404)
 
 
-def _asked(request: HttpRequest, image: Image) -> Build | None:
+def attempt_named(request: HttpRequest, image: Image) -> Build | None:
+    """The attempt that the address asks for, if there is one."""
     number = request.GET.get("attempt", "")
     if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
         return None

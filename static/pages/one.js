@@ -1,8 +1,8 @@
 // The page of one image: its log with everything around it, and a head that keeps up.
 
 import { copy } from "./copying.js";
-import { listen as listenToKeys } from "./log/keys.js";
-import { plain } from "./log/ansi.js";
+import { listen as listenToKeys, shortcuts } from "./log/keys.js";
+import { all, some } from "./log/text.js";
 import { Search } from "./log/search.js";
 import { Viewer } from "./log/viewer.js";
 import { listen } from "./moves.js";
@@ -10,7 +10,6 @@ import { tick } from "./times.js";
 
 const part = (id) => document.getElementById(id);
 const section = part("log");
-const COPIED = 5_000; // lines at most, of those that are marked
 
 const viewer = new Viewer(section, { changed, status, state: say, ended });
 const search = new Search(viewer.lines, (number) => {
@@ -21,12 +20,21 @@ const search = new Search(viewer.lines, (number) => {
   part("next").disabled = part("previous").disabled = !search.hits.length;
 });
 
-function say(text) {
+let unsay = 0;
+
+/** The one line that screen readers read out; empty again after some time, if one is given. */
+function say(text, milliseconds = 0) {
+  clearTimeout(unsay);
   if (part("state").textContent !== text) part("state").textContent = text;
+  if (milliseconds) unsay = setTimeout(() => say(""), milliseconds);
 }
+
+let followed = false;
 
 function changed() {
   press("follow", viewer.following);
+  if (viewer.following && !followed) endInView();
+  followed = viewer.following;
   part("follow").disabled = !viewer.live;
   part("error").hidden = viewer.error === null;
   part("fold").disabled = !viewer.folds.steps.length;
@@ -34,6 +42,14 @@ function changed() {
   part("pill").hidden = !fresh;
   part("pill").textContent = `↓ ${fresh.toLocaleString("en")} new line${fresh === 1 ? "" : "s"}`;
 }
+
+/** In a low window the page itself scrolls, and the end of the log may be below the fold. */
+function endInView() {
+  const { bottom } = section.getBoundingClientRect();
+  if (bottom > innerHeight + 1) section.scrollIntoView({ block: "end" });
+}
+
+new ResizeObserver(() => viewer.following && endInView()).observe(section.parentElement);
 
 const press = (id, on) => part(id).setAttribute("aria-pressed", String(on));
 
@@ -93,10 +109,13 @@ function showHead(page) {
 
 // Somebody may build the image anew, here or elsewhere, after this log has ended.
 
+const ENDS = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" };
 let stands = null;
 
-function ended() {
-  say("");
+/** `state` where the reader saw it end. */
+function ended(state) {
+  const at = viewer.error === null ? "" : ` First error: line ${viewer.lines.place(viewer.error).own + 1}.`;
+  say(state ? `The build ${ENDS[state] ?? "has ended"}.${at}` : "");
   listen(`?image=${section.dataset.image}`, { message: moved });
 }
 
@@ -150,29 +169,34 @@ function help() {
   part("keys").setAttribute("aria-expanded", String(!hidden));
 }
 
+part("shortcuts").checked = shortcuts.on;
+part("shortcuts").addEventListener("change", (event) => (shortcuts.on = event.target.checked));
+section.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || part("help").hidden || event.target === part("q")) return;
+  help();
+  part("keys").focus();
+});
+
 const toError = () => viewer.error !== null && viewer.show(viewer.error);
 const follow = () => viewer.follow(!viewer.following);
 const toStart = () => (viewer.follow(false), viewer.scroller.toRow(0));
 const toEnd = () => viewer.follow(true);
 const markTop = (more) => viewer.mark(viewer.folds.line(viewer.scroller.firstRow), more);
 
-async function text() {
-  const range = viewer.marks.range;
-  if (range) {
-    const found = [];
-    for (let at = range.from; at <= Math.min(range.to, range.from + COPIED); at++) {
-      const line = viewer.lines.at(at);
-      if (line) found.push(plain(line[1]));
-    }
-    return found.join("\n");
-  }
-  if (!viewer.live) return (await fetch(part("raw").href)).text();
-  return [...part("rows").querySelectorAll(".text")].map((each) => each.textContent).join("\n");
-}
-
 async function copyText() {
-  say((await copy(await text())) ? "Copied" : "The browser did not let us copy");
-  setTimeout(() => say(""), 2_000);
+  const { range } = viewer.marks;
+  say("Copying");
+  try {
+    const { text, count, whole } = range
+      ? await some(viewer.lines, range.from, range.to + 1)
+      : await all(part("raw").href);
+    const lines = `${count.toLocaleString("en")} ${range ? "marked " : ""}line${count === 1 ? "" : "s"}`;
+    if (!(await copy(text))) say("The browser does not allow copying. Raw downloads the log.");
+    else if (whole) say(`Copied ${lines}`, 4_000);
+    else say(`Copied the first ${lines}. Raw downloads all of them.`);
+  } catch {
+    say("The log could not be read. Try again.");
+  }
 }
 
 part("find").addEventListener("submit", (event) => {

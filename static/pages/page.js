@@ -12,6 +12,20 @@ const reveal = () => {
 reveal();
 addEventListener("slipway:head", reveal);
 
+// What a summary opens over the page closes by Escape and by a click elsewhere.
+
+const POPOVERS = "details.confirm[open]";
+
+addEventListener("keydown", (event) => {
+  const open = event.key === "Escape" && document.querySelector(POPOVERS);
+  if (!open) return;
+  open.open = false;
+  open.querySelector("summary").focus();
+});
+addEventListener("pointerdown", (event) => {
+  for (const each of document.querySelectorAll(POPOVERS)) if (!each.contains(event.target)) each.open = false;
+});
+
 addEventListener("click", async (event) => {
   const button = event.target.closest?.("[data-copy], [data-copy-of]");
   if (!button) return;

@@ -1,6 +1,13 @@
 // Times and durations as people read them. images/templatetags/people.py says the same.
 
+/** Below a second with tenths: most steps of a build take less. */
 export function duration(seconds) {
+  if (seconds >= 0 && seconds < 1) return `${(Math.floor(seconds * 10) / 10).toFixed(1)} s`;
+  return clock(seconds);
+}
+
+/** Of something that runs on, in whole seconds. */
+export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
   const two = (number) => String(number).padStart(2, "0");
@@ -18,8 +25,8 @@ function ago(at) {
 
 /** Brings clocks and ages up to now, and exact times into the reader's zone. */
 export function tick(within = document) {
-  for (const clock of within.querySelectorAll("[data-since]")) {
-    put(clock, duration((Date.now() - Date.parse(clock.dataset.since)) / 1000));
+  for (const element of within.querySelectorAll("[data-since]")) {
+    put(element, clock((Date.now() - Date.parse(element.dataset.since)) / 1000));
   }
   for (const time of within.querySelectorAll("time[data-ago]")) {
     const at = Date.parse(time.dateTime);

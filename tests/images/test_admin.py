@@ -299,10 +299,25 @@ def test_a_protected_image_is_not_deleted_from_the_admin(counter: Client, send: 
     assert "protected" in said(answer)[0]
     chosen = {"action": "delete_selected", "_selected_action": [image_id]}
     asked = counter.post(LIST, chosen, follow=True)
-    assert "but not the 1 protected image" in asked.content.decode()
+    assert "1 image is protected and will not be deleted" in asked.content.decode()
     done = counter.post(asked.redirect_chain[-1][0], {"confirm": "yes"}, follow=True)
     assert "take the protection off first" in done.content.decode()
     assert Image.objects.exists()
+
+
+def test_deleting_many_says_what_goes_and_what_is_protected(counter: Client, send: Send) -> None:
+    kept, going = built(send(name="kept")), built(send(name="going"))
+    Image.objects.filter(pk=kept.pk).update(protected=True)
+    chosen = {"action": "delete_selected", "_selected_action": [str(kept.pk), str(going.pk)]}
+    asked = counter.post(LIST, chosen, follow=True)
+    page = asked.content.decode()
+    assert "1 tag in the registry" in page
+    assert "1 attempt with its log" in page
+    assert "1 image is protected and will not be deleted" in page
+    assert "removes for good:" not in page
+    done = counter.post(asked.redirect_chain[-1][0], {"confirm": "yes"}, follow=True)
+    assert "1 of 2 images deleted." in done.content.decode()
+    assert "1 left as it was" in done.content.decode()
 
 
 def test_nothing_is_changed_past_the_catalog(counter: Client, desk: Client, send: Send) -> None:

@@ -1,12 +1,14 @@
 """Both pages as Django renders them: who sees what, who may do what, without a script."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts.models import User
+from api.people import duration
 from builds.lifecycle import request_cancel
 from builds.models import Build
 from builds.status import Status
@@ -58,7 +60,7 @@ def test_whoever_is_signed_out_is_led_to_the_sign_in(operator: User, send: Send)
     client = Client()
     assert 'href="/sign-in?next=/"' in text(client.get("/"))
     values = {"username": "operator", "password": "operates-everything", "next": "/?name=x"}
-    assert "do not fit" in text(client.post("/sign-in", {**values, "password": "no"}))
+    assert "Wrong name or password" in text(client.post("/sign-in", {**values, "password": "no"}))
     answer = client.post("/sign-in", values)
     assert (answer.status_code, answer["Location"]) == (302, "/?name=x")
     assert "Sign out" in text(client.get("/"))
@@ -171,10 +173,123 @@ def test_a_stranger_has_no_actions(theirs: Client, mine: Client, send: Send, ver
         "<form"
         not in text(theirs.get(f"/i/{image_id}")).partition("<main>")[2].partition('id="log"')[0]
     )
-    for client in (theirs, Client()):
-        assert client.post(f"/i/{image_id}/{verb}").status_code == 404
+    assert theirs.post(f"/i/{image_id}/{verb}").status_code == 404
     assert mine.get(f"/i/{image_id}/{verb}").status_code == 405
     assert Build.objects.get(image_id=image_id).state is Status.QUEUED
+
+
+@pytest.mark.parametrize("verb", ["cancel", "rebuild", "delete"])
+def test_an_action_after_the_session_ended_leads_to_sign_in_and_back_to_the_page(
+    operator: User, send: Send, verb: str
+) -> None:
+    image_id = send(public="true").json()["image_id"]
+    client = Client()
+    answer = client.post(f"/i/{image_id}/{verb}", follow=True)
+    assert answer.redirect_chain == [(f"/sign-in?next=%2Fi%2F{image_id}", 302)]
+    assert "Your session has ended. Nothing was changed" in text(answer)
+    assert Build.objects.get(image_id=image_id).state is Status.QUEUED
+    values = {"username": "operator", "password": "operates-everything", "next": f"/i/{image_id}"}
+    assert client.post("/sign-in", values)["Location"] == f"/i/{image_id}"
+
+
+BROWSER = {"HTTP_ACCEPT": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_errors_are_pages_for_browsers_and_json_for_other_clients(mine: Client, send: Send) -> None:
+    image_id = send().json()["image_id"]
+    token_checked = Client(enforce_csrf_checks=True)
+    for client, method, path, status, words, detail in (
+        (mine, "get", "/nothing/here", 404, "This page does not exist", "Not Found"),
+        (mine, "get", f"/i/{image_id}/cancel", 405, "only takes actions", "Method Not Allowed"),
+        (mine, "get", "/sign-out", 405, "only takes actions", "Method Not Allowed"),
+        (token_checked, "post", "/sign-in", 403, "You signed in or out after", "Forbidden"),
+    ):
+        page = getattr(client, method)(path, **BROWSER)
+        assert (page.status_code, page["Content-Type"]) == (status, "text/html; charset=utf-8")
+        assert words in text(page), path
+        assert "Slipway</a>" in text(page), path
+        for headers in ({}, {"HTTP_ACCEPT": "*/*"}, {**BROWSER, "HTTP_AUTHORIZATION": "x"}):
+            answer = getattr(client, method)(path, **headers)
+            assert (answer.status_code, answer.json()) == (status, {"detail": detail}), path
+    # Answers of the REST API are JSON whatever is accepted.
+    assert mine.get("/images/none:1", **BROWSER)["Content-Type"] == "application/json"
+
+
+def test_a_forbidden_admin_page_is_a_page(operator: User, send: Send) -> None:
+    client = seated(operator)
+    operator.groups.clear()
+    User.objects.filter(pk=operator.pk).update(is_superuser=False)
+    page = client.get("/admin/system/", **BROWSER)
+    assert (page.status_code, page["Content-Type"]) == (403, "text/html; charset=utf-8")
+    assert "Your account has no permission" in text(page)
+
+
+def test_a_crash_is_a_page_with_the_id_of_the_log_entry(
+    mine: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise ValueError("planted")
+
+    monkeypatch.setattr("images.pages.many._filtered", crash)
+    mine.raise_request_exception = False
+    page = mine.get("/", **BROWSER)
+    assert page.status_code == 500
+    assert f"<code>{page.reason_phrase}</code>" in text(page)
+    assert "planted" not in text(page)
+    assert mine.get("/").json()["detail"].startswith("Internal Server Error ")
+
+
+def test_an_error_leads_back_only_to_pages_of_ours(mine: Client) -> None:
+    for referer, back in (
+        ("http://testserver/i/some?attempt=2", 'href="/i/some?attempt=2"'),
+        ("https://evil.example/i/some", None),
+        ("http://testserver/nothing", None),
+        ("", None),
+    ):
+        page = text(mine.get("/nothing", HTTP_REFERER=referer, **BROWSER))
+        assert ("Back to the page" in page) == bool(back)
+        assert back is None or back in page
+        assert "evil.example" not in page
+
+
+def test_a_wrong_password_keeps_the_name(operator: User) -> None:
+    values = {"username": "operator", "password": "no"}
+    page = text(Client().post("/sign-in", values))
+    assert 'value="operator"' in page
+    assert page.count("autofocus") == 1
+    assert 'autocomplete="current-password" required autofocus' in page
+
+
+def test_the_icon_is_where_browsers_look_for_it(mine: Client) -> None:
+    answer = mine.get("/favicon.ico")
+    assert (answer.status_code, answer["Location"]) == (302, "/static/pages/favicon.ico")
+
+
+def test_the_raw_log_names_its_file_and_takes_attempts(mine: Client, send: Send) -> None:
+    image = built(send(dockerfile="FROM scratch\nRUN scripted: echo one ;; exit 3\n"))
+    mine.post(f"/i/{image.pk}/rebuild")
+    for query, number in (("", 2), ("?attempt=1", 1), ("?attempt=99", 2)):
+        answer = mine.get(f"/i/{image.pk}/log{query}")
+        assert answer["Content-Type"] == "text/plain; charset=utf-8"
+        name = f'inline; filename="owner-my-app-1.0-attempt-{number}.log"'
+        assert answer["Content-Disposition"] == name
+
+
+def test_a_stranger_reads_no_raw_log(theirs: Client, send: Send) -> None:
+    image_id = send().json()["image_id"]
+    assert theirs.get(f"/i/{image_id}/log").status_code == 404
+    assert Client().get(f"/i/{image_id}/log").status_code == 404
+
+
+def test_times_below_a_second_have_tenths(mine: Client, send: Send) -> None:
+    assert [duration(each) for each in (0, 0.04, 0.47, 0.99, 1, 61.5)] == [
+        *("0.0 s", "0.0 s", "0.4 s", "0.9 s", "0:01", "1:01")
+    ]
+    image = built(send())
+    started = image.build.started_at
+    assert started
+    Build.objects.update(ended_at=started + timedelta(seconds=0.42))
+    assert "<dd>0.4 s</dd>" in text(mine.get(f"/i/{image.pk}"))
 
 
 def test_an_action_needs_the_token_of_the_page(owner: User, send: Send) -> None:

@@ -1,5 +1,7 @@
 // A line as it came, to pieces of text with classes: colours kept, tricks taken out or shown.
 
+import { style } from "./colours.js";
+
 const CSI = /^\x1b\[([0-9:;<=>?]*)[ -/]*([@-~])/;
 const STRING = /^\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)/; // titles, OSC 8 links, device control
 const OTHER = /^\x1b[ -/]*[0-Z\\^-~]/;
@@ -7,21 +9,21 @@ const OTHER = /^\x1b[ -/]*[0-Z\\^-~]/;
 const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\u{e0000}-\u{e007f}]/gu;
 const TRICKY = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\u{e0000}-\u{e007f}]/u;
 
-/** [text, classes] pairs; nothing in them is markup. */
+/** [text, classes, colours]; colours are style properties or undefined. Nothing in them is markup. */
 export function pieces(line) {
   if (!TRICKY.test(line)) return [[line, ""]];
   const found = [];
-  const style = new Style();
+  const look = new Look();
   const parts = line.split(/(?=\x1b)/);
   for (let part of parts) {
     if (part[0] === "\x1b") {
       const sequence = CSI.exec(part) ?? STRING.exec(part) ?? OTHER.exec(part);
       if (sequence) {
-        if (sequence[2] === "m") style.apply(sequence[1]);
+        if (sequence[2] === "m" && !/^[<=>?]/.test(sequence[1])) look.apply(sequence[1]);
         part = part.slice(sequence[0].length);
       }
     }
-    visible(part, style.classes(), found);
+    visible(part, look.shown(), found);
   }
   return found;
 }
@@ -29,14 +31,14 @@ export function pieces(line) {
 /** As people see it, without colours. */
 export const plain = (line) => pieces(line).map(([text]) => text).join("");
 
-function visible(text, classes, found) {
+function visible(text, [classes, colours], found) {
   let at = 0;
   for (const hit of text.matchAll(HIDDEN)) {
-    if (hit.index > at) found.push([text.slice(at, hit.index), classes]);
+    if (hit.index > at) found.push([text.slice(at, hit.index), classes, colours]);
     found.push([name(hit[0].codePointAt(0)), "hidden-char"]);
     at = hit.index + hit[0].length;
   }
-  if (at < text.length) found.push([text.slice(at), classes]);
+  if (at < text.length) found.push([text.slice(at), classes, colours]);
 }
 
 function name(code) {
@@ -44,7 +46,9 @@ function name(code) {
   return `<U+${code.toString(16).toUpperCase().padStart(4, "0")}>`;
 }
 
-class Style {
+class Look {
+  #shown = null;
+
   constructor() {
     this.reset();
   }
@@ -53,27 +57,27 @@ class Style {
     Object.assign(this, { on: new Set(), front: null, back: null });
   }
 
-  classes() {
-    const all = [...this.on];
-    // A background decides both colours, so that any pair can be read; what is concealed is shown.
-    if (this.back !== null) all.push(`back-${this.back}`);
-    else if (this.front !== null) all.push(this.on.has("inverse") ? `back-${this.front}` : `front-${this.front}`);
-    return all.join(" ");
+  /** Classes and colours. What is concealed is shown. */
+  shown() {
+    this.#shown ??= style(this.on, this.front, this.back);
+    return this.#shown;
   }
 
   apply(text) {
-    const codes = (text || "0").split(/[;:]/).map((each) => Number(each) || 0);
+    this.#shown = null;
+    const codes = text.split(";");
     while (codes.length) {
-      const code = codes.shift();
+      const [code, ...more] = codes.shift().split(":").map((each) => Number(each) || 0);
       if (code === 0) this.reset();
+      else if (code === 4 && more[0] === 0) this.on.delete("underline");
       else if (ON[code]) this.on.add(ON[code]);
       else if (OFF[code]) OFF[code].forEach((each) => this.on.delete(each));
       else if (code >= 30 && code <= 37) this.front = code - 30;
       else if (code >= 90 && code <= 97) this.front = code - 82;
       else if (code >= 40 && code <= 47) this.back = code - 40;
       else if (code >= 100 && code <= 107) this.back = code - 92;
-      else if (code === 38) this.front = extended(codes);
-      else if (code === 48) this.back = extended(codes);
+      else if (code === 38) this.front = extended(more, codes);
+      else if (code === 48) this.back = extended(more, codes);
       else if (code === 39) this.front = null;
       else if (code === 49) this.back = null;
     }
@@ -82,25 +86,22 @@ class Style {
 
 const ON = { 1: "bold", 3: "italic", 4: "underline", 7: "inverse", 9: "struck" };
 const OFF = { 22: ["bold"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 29: ["struck"] };
+const CUBE = [0, 95, 135, 175, 215, 255]; // levels of xterm's 6x6x6 colours
 
-/** The nearest of the sixteen that each theme has in colours one can read. */
-function extended(codes) {
-  const kind = codes.shift();
-  if (kind === 5) {
-    const index = codes.shift() ?? 0;
-    if (index < 16) return index;
-    if (index > 231) return index > 243 ? 7 : 8;
-    const cube = index - 16;
-    return nearest(Math.floor(cube / 36) * 51, (Math.floor(cube / 6) % 6) * 51, (cube % 6) * 51);
-  }
-  if (kind === 2) return nearest(...codes.splice(0, 3));
-  return null;
+/** One of the sixteen as its number, any other as [red, green, blue]: 38;5;n, 38;2;r;g;b, or with colons. */
+function extended(parts, codes) {
+  const take = (count) => codes.splice(0, count).map((each) => Number(each) || 0);
+  const [kind, ...values] = parts.length ? parts : take(1);
+  if (kind === 5) return indexed(Math.min(255, values[0] ?? take(1)[0] ?? 0));
+  if (kind !== 2) return null;
+  // With colons, a colour space may stand before the three.
+  const rgb = values.length ? values.slice(values.length > 3 ? 1 : 0, values.length > 3 ? 4 : 3) : take(3);
+  return [0, 1, 2].map((at) => Math.min(255, rgb[at] ?? 0));
 }
 
-function nearest(red = 0, green = 0, blue = 0) {
-  const most = Math.max(red, green, blue);
-  if (most < 64) return 0;
-  const lit = (part) => part > most * 0.6;
-  const colour = (lit(red) ? 1 : 0) | (lit(green) ? 2 : 0) | (lit(blue) ? 4 : 0);
-  return colour + (most > 200 ? 8 : 0);
+function indexed(index) {
+  if (index < 16) return index;
+  if (index > 231) return Array(3).fill(8 + 10 * (index - 232));
+  const cube = index - 16;
+  return [Math.floor(cube / 36), Math.floor(cube / 6) % 6, cube % 6].map((each) => CUBE[each]);
 }

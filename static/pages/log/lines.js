@@ -7,6 +7,7 @@ const PAGE = 500;
 const KEPT = 40;
 const KEPT_CHARACTERS = 12_000_000; // 40 pages of the longest lines would be 300 MB
 const AGAIN = 1_000;
+const MOST_AT_ONCE = 2_000; // lines in one answer of the server
 
 export class Lines {
   #pages = new Map(); // in the order of their last use
@@ -43,6 +44,12 @@ export class Lines {
   number(attempt, own) {
     const part = this.parts.find((each) => each.attempt === attempt);
     return part && part.start + own;
+  }
+
+  /** The attempt that a line belongs to, and the line's number in it. */
+  place(number) {
+    const { attempt, start } = this.parts.findLast((each) => each.start <= number);
+    return { attempt, own: number - start };
   }
 
   #part(number) {
@@ -130,6 +137,21 @@ export class Lines {
       if (!found.lines.length || from >= found.total) break;
     }
     return first;
+  }
+
+  /** The texts of lines [from, to), fetched without keeping them. */
+  async texts(from, to) {
+    const found = [];
+    for (let at = from; at < Math.min(to, this.total); ) {
+      const part = this.parts.findLast((each) => each.start <= at);
+      const count = Math.min(MOST_AT_ONCE, to - at, part.start + part.total - at);
+      const asked = new URLSearchParams({ attempt: part.attempt, from: at - part.start, count });
+      const { lines, next } = await this.ask(`lines?${asked}`);
+      if (!lines.length) break;
+      for (const [, text] of lines) found.push(text);
+      at = part.start + Number(next.split(":")[1]);
+    }
+    return found;
   }
 
   /** Lines that were never kept, of logs that were too long: [from, to) pairs after a line that says so. */

@@ -1,34 +1,46 @@
-// The part of the address that names lines: #L120 or #L120-L140. Lines are counted from 1 there.
+// The part of the address that names lines: ?attempt=2#L120 or #L120-L140. Lines are counted from 1
+// there, within their attempt.
 
 const SHAPE = /^#L([1-9]\d{0,8})(?:-L?([1-9]\d{0,8}))?$/;
 
+/** The address of a line of an attempt. Without the attempt it would mean another line tomorrow. */
+export const address = ({ attempt, own }) => `?attempt=${attempt}#L${own + 1}`;
+
 export class Marks {
-  /** Numbers counted from 0, the last one within; null where the address names none. */
+  /** Numbers as `lines` counts them, the last one within; null where the address names none. */
   range = null;
 
-  constructor() {
+  constructor(lines) {
+    this.lines = lines;
     this.read();
   }
 
   read() {
     const found = SHAPE.exec(location.hash);
-    const [from, to] = found ? [Number(found[1]) - 1, Number(found[2] ?? found[1]) - 1] : [];
+    const [from, to] = found ? [this.#number(found[1]), this.#number(found[2] ?? found[1])] : [];
     this.range = found ? { from: Math.min(from, to), to: Math.max(from, to) } : null;
+  }
+
+  #number(text) {
+    const attempt = Number(new URLSearchParams(location.search).get("attempt"));
+    return this.lines.number(attempt, Number(text) - 1) ?? Number(text) - 1;
   }
 
   has(number) {
     return this.range !== null && number >= this.range.from && number <= this.range.to;
   }
 
-  /** Marks a line; with `more`, from the one marked before. The address says it without a jump. */
-  put(number, more, attempt) {
-    const from = more && this.range ? this.range.from : number;
+  /** Marks a line; with `more`, from the one marked before in the same attempt. */
+  put(number, more) {
+    const { attempt, own } = this.lines.place(number);
+    const extend = more && this.range && this.lines.place(this.range.from).attempt === attempt;
+    const from = extend ? this.range.from : number;
     this.range = { from: Math.min(from, number), to: Math.max(from, number) };
-    const address = new URL(location.href);
-    // The current attempt is another one tomorrow.
-    address.searchParams.set("attempt", attempt);
-    const last = this.range.to > this.range.from ? `-L${this.range.to + 1}` : "";
-    address.hash = `L${this.range.from + 1}${last}`;
-    history.replaceState(null, "", address);
+    const start = number - own;
+    const target = new URL(location.href);
+    target.searchParams.set("attempt", attempt);
+    const last = this.range.to > this.range.from ? `-L${this.range.to - start + 1}` : "";
+    target.hash = `L${this.range.from - start + 1}${last}`;
+    history.replaceState(null, "", target);
   }
 }

@@ -2,7 +2,7 @@
 
 import { pieces } from "./ansi.js";
 import { show } from "./steps.js";
-import { duration } from "../times.js";
+import { clock, duration } from "../times.js";
 
 function element(name, className, text) {
   const made = document.createElement(name);
@@ -11,22 +11,23 @@ function element(name, className, text) {
   return made;
 }
 
-/** `look`: { number, heading, fact, seconds, stray, marked, error, hit, search, times, began, on } */
+/** `look`: { line, number, address, heading, fact, seconds, stray, marked, error, hit, search, times, began, on } */
 export function row(line, look) {
   const made = element("div", "row");
-  made.dataset.line = look.number;
+  made.dataset.line = look.line;
   const number = element("a", "number", look.number);
-  number.href = `#L${look.number}`;
+  number.href = look.address;
   number.tabIndex = -1; // a stop at every line would be no way through a page: the key is l
   made.append(number);
   for (const name of ["marked", "error", "hit"]) if (look[name]) made.classList.add(name);
+  if (look.error) made.append(element("span", "unseen", "First error: "));
   if (!line) {
     made.classList.add("coming");
     return made;
   }
   if (line[0] === "stderr") made.classList.add("stderr");
   if (look.times !== "off") {
-    made.append(element("span", "time", look.times === "absolute" ? clock(line[2]) : since(line[2], look.began)));
+    made.append(element("span", "time", look.times === "absolute" ? timeOfDay(line[2]) : since(line[2], look.began)));
   }
   if (look.heading) {
     made.classList.add("heading");
@@ -65,22 +66,26 @@ function toggle({ heading, on }) {
 function write(into, parts, search) {
   const found = search ? ranges(parts.map(([text]) => text).join(""), search) : [];
   let start = 0;
-  for (const [text, classes] of parts) {
+  for (const [text, classes, colours] of parts) {
     let at = 0;
     for (const [from, to] of found) {
       const [left, right] = [Math.max(0, from - start), Math.min(text.length, to - start)];
       if (right <= at || left >= text.length) continue;
-      if (left > at) append(into, "span", text.slice(at, left), classes);
+      if (left > at) append(into, "span", text.slice(at, left), classes, colours);
       append(into, "mark", text.slice(Math.max(at, left), right), classes);
       at = right;
     }
-    if (at < text.length) append(into, "span", text.slice(at), classes);
+    if (at < text.length) append(into, "span", text.slice(at), classes, colours);
     start += text.length;
   }
 }
 
-function append(into, name, text, classes) {
-  into.append(name === "span" && !classes ? text : element(name, classes, text));
+function append(into, name, text, classes, colours) {
+  if (name === "span" && !classes && !colours) return into.append(text);
+  const made = element(name, classes, text);
+  // The policy forbids style attributes, and not this.
+  for (const [property, value] of Object.entries(colours ?? {})) made.style.setProperty(property, value);
+  into.append(made);
 }
 
 function ranges(text, search) {
@@ -92,9 +97,9 @@ function ranges(text, search) {
   return found;
 }
 
-const clock = (micros) => {
+const timeOfDay = (micros) => {
   const at = new Date(micros / 1000);
   return `${at.toLocaleTimeString("sv")}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 };
 
-const since = (micros, began) => `+${duration((micros - began) / 1e6)}`;
+const since = (micros, began) => `+${clock((micros - began) / 1e6)}`;

@@ -53,19 +53,3 @@ export class Search {
     return this.total ? `${this.at + 1} of ${this.total.toLocaleString("en")}` : "No line has it";
   }
 }
-
-const WORDS = ["error", "fatal", "failed", "cannot", "not found"];
-
-/** What went wrong first within lines of an attempt, `[from, to)` pairs: a line's number there, or null. */
-export async function firstError(lines, attempt, spans) {
-  if (!spans.length) return null;
-  const within = ([own]) => spans.some(([from, to]) => own >= from && own < to);
-  const found = await Promise.all(
-    WORDS.map(async (q) => {
-      const asked = new URLSearchParams({ q, attempt, from: spans[0][0], count: spans.length > 1 ? COUNT : 1, ignore_case: true });
-      return (await lines.ask(`search?${asked}`)).hits.find(within)?.[0] ?? Infinity;
-    }),
-  );
-  const first = Math.min(...found);
-  return Number.isFinite(first) ? first : null;
-}

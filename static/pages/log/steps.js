@@ -1,6 +1,6 @@
 // How each step of an attempt stands, as the server says: nothing here is read out of the log.
 
-import { duration } from "../times.js";
+import { clock, duration } from "../times.js";
 
 const MARKS = { running: "◐", cached: "●", succeeded: "●", failed: "✕", cancelled: "⊘" };
 
@@ -42,7 +42,7 @@ export function show(row, fact, continued) {
   delete took.dataset.since;
   if (state === "running") {
     took.dataset.since = new Date(started / 1000).toISOString();
-    took.textContent = duration((Date.now() - started / 1000) / 1000);
+    took.textContent = clock((Date.now() - started / 1000) / 1000);
     return;
   }
   const words = ["failed", "cancelled"].includes(state) ? [state] : [];

@@ -3,16 +3,15 @@
 import { Feed } from "./feed.js";
 import { Folds } from "./folds.js";
 import { Lines } from "./lines.js";
-import { Marks } from "./marks.js";
+import { address, Marks } from "./marks.js";
 import { row } from "./row.js";
 import { Scroller } from "./scroller.js";
-import { firstError } from "./search.js";
+import { firstError } from "./errors.js";
 import { show, Steps } from "./steps.js";
 
 export class Viewer {
   folds = new Folds();
   steps = new Steps();
-  marks = new Marks();
   following = false;
   live = false;
   error = null;
@@ -31,6 +30,7 @@ export class Viewer {
     const { image, attempt } = section.dataset;
     this.attempt = Number(attempt);
     this.lines = new Lines(image, this.attempt, () => this.#drawAgain());
+    this.marks = new Marks(this.lines);
     const [frame, canvas, rows] = ["scroller", "canvas", "rows"].map((id) => document.getElementById(id));
     this.scroller = new Scroller(frame, canvas, rows, (each) => this.#row(each), (up) => this.#moved(up));
     rows.addEventListener("click", (event) => this.#clicked(event));
@@ -87,7 +87,7 @@ export class Viewer {
       if (this.following && this.error !== null) this.show(this.error);
     }
     this.follow(false);
-    this.on.ended();
+    this.on.ended(message.state ?? found.state);
     this.section.dataset.ended = "yes";
     this.#drawAgain();
   }
@@ -101,7 +101,7 @@ export class Viewer {
     if (fold) for (const each of this.folds.steps) each.folded = !open.includes(each);
     const spans = open.map((each) => [each.first + 1, each === last ? total : this.folds.next(each)]);
     if (!spans.length) spans.push([start, total]);
-    const own = await firstError(this.lines, attempt, spans.map((each) => each.map((line) => line - start)));
+    const own = await firstError(this.lines, attempt, failed, spans.map((each) => each.map((line) => line - start)));
     this.error = own === null ? spans.at(-1)[1] - 1 : start + own;
   }
 
@@ -168,8 +168,11 @@ export class Viewer {
     const step = this.folds.of(number);
     const heading = step?.first === number ? step : undefined;
     const line = this.lines.at(number);
+    const place = this.lines.place(number);
     return row(line, {
-      number: number + 1,
+      line: number + 1,
+      number: place.own + 1,
+      address: address(place),
       heading,
       fact: heading && this.#fact(heading),
       stray: line?.[3] && line[3] !== step?.step ? line[3] : null,
@@ -231,7 +234,7 @@ export class Viewer {
   }
 
   mark(number, more) {
-    this.marks.put(number, more, this.attempt);
+    this.marks.put(number, more);
     this.follow(false);
     this.scroller.refresh();
   }
