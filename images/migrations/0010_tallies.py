@@ -68,20 +68,27 @@ POSTGRESQL = [
     EXECUTE FUNCTION images_tally_moved()
     """,
 ]
-ADD = """
+CHANGE = """
     UPDATE images_imagetally SET count = count {sign} 1
     WHERE owner_id IS {owner} AND public = {public} AND {when};
+"""
+BEGIN = """
     INSERT INTO images_imagetally (owner_id, public, count)
-    SELECT {owner}, {public}, {sign} 1 WHERE {when} AND NOT EXISTS (
+    SELECT {owner}, {public}, 0 WHERE {when} AND NOT EXISTS (
         SELECT 1 FROM images_imagetally WHERE owner_id IS {owner} AND public = {public});
 """
 
 
 def both(row: str, sign: str) -> str:
-    """An image's own row and that of all public ones."""
-    return ADD.format(sign=sign, owner=f"{row}.owner_id", public=f"{row}.public", when="1") + (
-        ADD.format(sign=sign, owner="NULL", public="1", when=f"{row}.public")
-    )
+    """For an image's own row and that of all public ones.
+
+    Something that goes was counted when it came. Where its row is gone, all tables are being
+    emptied, in whatever order.
+    """
+    form = BEGIN + CHANGE if sign == "+" else CHANGE
+    return form.format(
+        sign=sign, owner=f"{row}.owner_id", public=f"{row}.public", when="1"
+    ) + form.format(sign=sign, owner="NULL", public="1", when=f"{row}.public")
 
 
 SQLITE = [
