@@ -20,7 +20,7 @@ from builds.conf import BuildSettings
 from builds.engines.scripted import ScriptedEngine
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
-from builds.registry import make_registry
+from builds.registry import Manifest, make_registry
 from builds.settle import BUILDER_LOST, MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
@@ -294,11 +294,11 @@ def test_an_attempt_that_is_overtaken_after_its_push_moves_no_tag(
     old, newer = order("echo old", name="again"), []
     publish = runner.Attempt._publish
 
-    def late(attempt: runner.Attempt, outcome: BuildOutcome) -> bool:
+    def late(attempt: runner.Attempt, outcome: BuildOutcome, manifest: Manifest) -> bool:
         if attempt.build.pk == old.pk:
             request_removal(old.image_id)
             newer.append(run(order("echo new", name="again", image_id=old.image_id)))
-        return publish(attempt, outcome)
+        return publish(attempt, outcome, manifest)
 
     monkeypatch.setattr(runner.Attempt, "_publish", late)
     assert run(old).state is Status.CANCELLED
