@@ -35,7 +35,7 @@ def download(request: HttpRequest, image_id: UUID) -> HttpResponseBase:
     else:
         response = StreamingHttpResponse(_lines(image_id, attempt), content_type=TEXT)
     name = f"{image.repository}-{image.tag}-attempt-{attempt}.log".replace("/", "-")
-    response["Content-Disposition"] = content_disposition_header(False, name)
+    response["Content-Disposition"] = content_disposition_header(False, name) or "inline"
     response["Cache-Control"] = "private, no-store"
     return response
 
