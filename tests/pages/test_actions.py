@@ -10,9 +10,9 @@ from tests.pages.conftest import Open, order, settled
 
 
 def test_the_owner_cancels_rebuilds_and_deletes_on_the_page(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     image_id = order(client, "echo begun", f"until {gate}", public="true")
     with opened() as page:
         page.goto(f"{instance.url}/i/{image_id}")
@@ -48,9 +48,9 @@ def test_a_stranger_sees_no_actions_and_no_private_image(
 
 
 def test_the_list_keeps_up_without_moving_the_row_under_the_pointer(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     first = order(client, "echo a", f"until {gate}")
     with opened() as page:
         page.goto(f"{instance.url}/")

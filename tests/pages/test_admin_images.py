@@ -24,9 +24,9 @@ def confirm(page: Page) -> None:
 
 
 def test_a_private_log_is_watched_live_while_its_build_is_cancelled_and_built_again(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     image_id = order(client, "repeat 700 of begun", f"until {gate}", "repeat 50 of after")
     with opened("keeper") as page:
         page.goto(f"{instance.url}{IMAGES}{image_id}/change/")
@@ -88,9 +88,9 @@ def test_owners_are_suggested_while_one_types(instance: Instance, opened: Open) 
 
 
 def test_the_queue_shows_what_waits_and_moves_it_to_the_front(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path
 ) -> None:
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     first = order(client, f"until {gate}")
     second = order(client, f"until {gate}")
     names = [f"waits-{uuid4().hex[:6]}" for _ in range(2)]
@@ -137,10 +137,10 @@ def test_who_lacks_the_right_sees_none_of_it(
 @pytest.mark.long
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_in_the_admin(
-    client: httpx.Client, instance: Instance, opened: Open, tmp_path: Path, scheme: str
+    client: httpx.Client, instance: Instance, opened: Open, public_path: Path, scheme: str
 ) -> None:
     assert AXE.is_file(), "run `npm ci --prefix tests/node`"
-    gate = tmp_path / "go"
+    gate = public_path / "go"
     bad = order(client, "echo fine", "stderr error: no", "exit 1", readme="Read me")
     good = order(client, "echo fine", public="true")
     settled(client, bad)

@@ -237,7 +237,7 @@ def test_wrap_times_copy_and_download(
         expect(page.locator(".row .time").last).to_have_text(re.compile(r"^\+\d+:\d\d$"))
         archive = client.get(f"/images/{image_id}/logs").text
         page.click("#copy")
-        expect(page.locator("#state")).to_have_text("Copied")
+        expect(page.locator("#state")).to_have_text(re.compile(r"^Copied \d+ lines$"))
         assert page.evaluate("navigator.clipboard.readText()") == archive
         with page.expect_download() as download:
             page.click("#raw")
@@ -245,7 +245,7 @@ def test_wrap_times_copy_and_download(
         begin = page.locator(".row:not(.heading)", has_text="begin").first
         begin.locator(".number").click()
         page.click("#copy")
-        expect(page.locator("#state")).to_have_text("Copied")
+        expect(page.locator("#state")).to_have_text("Copied 1 marked line")
         assert page.evaluate("navigator.clipboard.readText()") == "begin"
 
 
