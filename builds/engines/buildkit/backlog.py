@@ -6,9 +6,12 @@ is left. So it must never wait for the worker, which parses, masks and stores al
 
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
+
+from builds.process import Child
 
 READ_BYTES = 1 << 18
 MEMORY_BYTES = 4 << 20
@@ -70,3 +73,27 @@ class Backlog:
 
     def _has_room(self) -> bool:
         return self._most < 0 or self._written < self._most
+
+
+@contextmanager
+def backlog_of(child: Child, folder: Path) -> Iterator[Backlog]:
+    """What the child writes, read by a thread. Kills the child at the end.
+
+    The thread has ended before the child's pipes are closed: their numbers may be given to other
+    files at once.
+    """
+    backlog = Backlog(folder)
+    reader = threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True)
+    reader.start()
+    try:
+        with backlog:
+            try:
+                yield backlog
+            finally:
+                child.kill()
+    finally:
+        reader.join()
+
+
+def _progress(child: Child) -> Iterator[bytes]:
+    return (data for stream, data in child.read() if stream == "stderr" and data)

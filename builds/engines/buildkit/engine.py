@@ -1,14 +1,9 @@
 """The BuildKit engine: one build's life, from the spec to a checked image."""
 
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
@@ -31,7 +26,7 @@ from builds.engines.base import (
 )
 from builds.engines.base_images.fetch import BaseHold
 from builds.engines.base_images.images import BaseImages, FetchedBase
-from builds.engines.buildkit.backlog import Backlog
+from builds.engines.buildkit.backlog import backlog_of
 from builds.engines.buildkit.builders import Builder, Builders, Lease
 from builds.engines.buildkit.client import (
     ClientFiles,
@@ -40,65 +35,29 @@ from builds.engines.buildkit.client import (
     start_prune,
     write_definition,
 )
+from builds.engines.buildkit.failures import (
+    CacheDamaged,
+    ClientRun,
+    failure_of,
+    raise_for_end,
+    usage_after,
+    warn_of_kills,
+)
 from builds.engines.buildkit.machine import find_problems
 from builds.engines.buildkit.progress import ProgressReader
-from builds.engines.buildkit.rawjson import Malformed, RawJson
 from builds.engines.buildkit.stages import alike, stages_of
-from builds.engines.buildkit.verdict import Evidence, excluded_source, verdict
 from builds.engines.sandbox.helper import BuilderUsage, Helper, HelperError
 from builds.engines.sandbox.layout import LayoutError
 from builds.engines.sandbox.settings import EngineSettings
-from builds.process import Child, ProcessError
+from builds.process import ProcessError
 
 LOOK_SECONDS = 1.0
-TAIL_BYTES = 8_192
 PRUNE_BELOW = 0.25
 """With less of a cache free than this, the least recently used half of it goes before a build."""
 PRUNE_SECONDS = 60.0
-FULL = 0.01
-LEAST_INODES = 16
-_DAMAGED = (
-    "structure needs cleaning",
-    "bad message",
-    "input/output error",
-    "read-only file system",
-)
-SIGNALLED = 128
-"""Exit codes above tell of a signal."""
-KILLED = SIGNALLED + signal.SIGKILL
-
-
 _OUTPUT_LOST = "failed to receive status: context canceled"
 """What the client says when progress was left three seconds after the end of the build."""
 OUTPUT_LOST = b"WARNING: the end of the output is lost: it came faster than it could be read.\n"
-
-
-class CacheDamaged(Exception):
-    """The builder could not use its owner's cache."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """What is known of one run of the client."""
-
-    progress: ProgressReader
-    before: BuilderUsage
-    json: RawJson = field(default_factory=RawJson)
-    tails: dict[int | None, bytes] = field(default_factory=dict)
-    exit_code: int = 0
-
-    def events(self, data: bytes) -> Iterator[BuildEvent]:
-        """The events that some of the client's stderr tells of. Raises EngineBroken."""
-        try:
-            for value in self.json.feed(data):
-                for event in self.progress.read(value):
-                    if isinstance(event, StepOutput):
-                        tail = self.tails.get(event.step, b"") + event.data
-                        self.tails[event.step] = tail[-TAIL_BYTES:]
-                    yield event
-        except (Malformed, KeyError, TypeError, ValueError) as error:
-            text = f"The builder's progress cannot be read: {error}"
-            raise EngineBroken(text, code="progress") from error
 
 
 class BuildKitEngine:
@@ -212,7 +171,7 @@ class BuildKitEngine:
         if before.disk_size and before.disk_free < before.disk_size * PRUNE_BELOW:
             yield from self._prune(builder, before.disk_size // 2)
         for tries_left in (2, 1, 0):
-            run = _Run(progress, before=before)
+            run = ClientRun(progress, before=before)
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
             if _OUTPUT_LOST in run.json.text and progress.failed is None:
@@ -223,10 +182,10 @@ class BuildKitEngine:
                 continue
             if run.exit_code != 0:
                 break
-            after = _usage_after(builder, run)
+            after = usage_after(builder, run)
             if after.disk_damaged:
                 raise CacheDamaged("The kernel found errors in the file system of the cache.")
-            yield from _warn_of_kills(after, run)
+            yield from warn_of_kills(after, run)
             yield from progress.finish(success=True)
             try:
                 outcome = builder.output.take(spec.work / "image")
@@ -241,13 +200,13 @@ class BuildKitEngine:
                 lease.keep = True
                 return outcome
         yield from progress.finish(success=False)
-        failure = self._failure(spec, builder, run)
+        failure = failure_of(spec, builder, run)
         lease.keep = isinstance(failure, BuildFailed)
         lease.drop_cache = failure.code == "disk"
         raise failure
 
     def _drive(
-        self, spec: BuildSpec, builder: Builder, fetched: Sequence[FetchedBase], run: _Run
+        self, spec: BuildSpec, builder: Builder, fetched: Sequence[FetchedBase], run: ClientRun
     ) -> Generator[BuildEvent, None, None]:
         definition = spec.work / "definition"
         shutil.rmtree(definition, ignore_errors=True)
@@ -265,7 +224,7 @@ class BuildKitEngine:
         began = time.time()
         with (
             start_build(self._settings.engine_root, spec, files) as child,
-            _backlog_of(child, spec.work) as backlog,
+            backlog_of(child, spec.work) as backlog,
         ):
             while (data := backlog.take(TICK_SECONDS)) is not None:
                 yield from run.events(data)
@@ -291,46 +250,11 @@ class BuildKitEngine:
         try:
             before = builder.sandbox.usage()
         except HelperError:
-            _raise_for_end(builder)
+            raise_for_end(builder)
             raise
         if before.disk_damaged:
             raise CacheDamaged("The kernel found errors in the file system of the cache.")
         return before
-
-    def _failure(self, spec: BuildSpec, builder: Builder, run: _Run) -> EngineError:
-        after = _usage_after(builder, run)
-        full = bool(after.disk_size) and (
-            after.disk_free < after.disk_size * FULL or after.inodes_free < LEAST_INODES
-        )
-        said = run.json.text.lower()
-        if after.disk_damaged:
-            raise CacheDamaged(run.json.text)
-        if not full and after.oom_kill == run.before.oom_kill:
-            if any(sign in said for sign in _DAMAGED) and "did not complete" not in said:
-                raise CacheDamaged(run.json.text)
-            if builder.ended:
-                _raise_for_end(builder)
-            if run.exit_code < 0 or (run.exit_code == KILLED and "error:" not in said):
-                return BuildInterrupted("The client of the build was killed.", code="client")
-        failed = run.progress.failed
-        steps = {step.number: step for step in spec.dockerfile.steps}
-        step = steps.get(failed) if failed else None
-        return verdict(
-            Evidence(
-                exit_code=run.exit_code,
-                text=run.json.text,
-                step=step,
-                step_error=run.progress.error_of(failed) if failed else "",
-                step_tail=run.tails.get(failed, b""),
-                oom_kills=after.oom_kill - run.before.oom_kill,
-                pids_refused=after.pids_max - run.before.pids_max,
-                memory_bytes=spec.limits.memory_bytes,
-                pids=spec.limits.pids,
-                disk_full=full,
-                excluded=excluded_source(spec.context, step, run.json.text),
-            ),
-            original=spec.dockerfile.original,
-        )
 
     def _prune(self, builder: Builder, keep_bytes: int) -> Generator[BuildEvent, None, None]:
         until = time.monotonic() + PRUNE_SECONDS
@@ -344,57 +268,6 @@ class BuildKitEngine:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._settings.root).free
-
-
-def _usage_after(builder: Builder, run: _Run) -> BuilderUsage:
-    """What it uses now, or used when it ended; where nobody knows, what it used before."""
-    try:
-        return builder.sandbox.usage()
-    except HelperError:
-        return builder.sandbox.last_usage or run.before
-
-
-def _warn_of_kills(after: BuilderUsage, run: _Run) -> Generator[BuildEvent, None, None]:
-    kills = after.oom_kill - run.before.oom_kill
-    if kills > 0:
-        text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
-        yield StepOutput("stderr", text.encode())
-
-
-def _raise_for_end(builder: Builder) -> None:
-    """Tell a builder that was killed from one that could not go on with its cache."""
-    if not builder.ended:
-        return
-    code = builder.sandbox.exit_code
-    if code is None:
-        raise BuildInterrupted("The helper that runs builders was killed.", code="helper")
-    if code <= 0 or code > SIGNALLED:  # by a signal, or as dockerd ends on SIGTERM
-        raise BuildInterrupted("The builder was killed.", code="builder")
-    raise CacheDamaged(builder.log_tail)
-
-
-@contextmanager
-def _backlog_of(child: Child, folder: Path) -> Iterator[Backlog]:
-    """What the child writes, read by a thread. Kills the child at the end.
-
-    The thread has ended before the child's pipes are closed: their numbers may be given to other
-    files at once.
-    """
-    backlog = Backlog(folder)
-    reader = threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True)
-    reader.start()
-    try:
-        with backlog:
-            try:
-                yield backlog
-            finally:
-                child.kill()
-    finally:
-        reader.join()
-
-
-def _progress(child: Child) -> Iterator[bytes]:
-    return (data for stream, data in child.read() if stream == "stderr" and data)
 
 
 def _update(steps: Sequence[int], state: StepState) -> Iterator[StepUpdate]:

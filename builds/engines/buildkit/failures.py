@@ -1,0 +1,117 @@
+"""What is known of one run of the client, and what its end means."""
+
+import signal
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+
+from builds.build_spec import BuildEvent, BuildSpec, StepOutput
+from builds.engines.base import BuildInterrupted, EngineBroken, EngineError
+from builds.engines.buildkit.builders import Builder
+from builds.engines.buildkit.progress import ProgressReader
+from builds.engines.buildkit.rawjson import Malformed, RawJson
+from builds.engines.buildkit.verdict import Evidence, excluded_source, verdict
+from builds.engines.sandbox.helper import BuilderUsage, HelperError
+
+TAIL_BYTES = 8_192
+FULL = 0.01
+LEAST_INODES = 16
+_DAMAGED = (
+    "structure needs cleaning",
+    "bad message",
+    "input/output error",
+    "read-only file system",
+)
+SIGNALLED = 128
+"""Exit codes above tell of a signal."""
+KILLED = SIGNALLED + signal.SIGKILL
+
+
+class CacheDamaged(Exception):
+    """The builder could not use its owner's cache."""
+
+
+@dataclass(slots=True)
+class ClientRun:
+    """What is known of one run of the client."""
+
+    progress: ProgressReader
+    before: BuilderUsage
+    json: RawJson = field(default_factory=RawJson)
+    tails: dict[int | None, bytes] = field(default_factory=dict)
+    exit_code: int = 0
+
+    def events(self, data: bytes) -> Iterator[BuildEvent]:
+        """The events that some of the client's stderr tells of. Raises EngineBroken."""
+        try:
+            for value in self.json.feed(data):
+                for event in self.progress.read(value):
+                    if isinstance(event, StepOutput):
+                        tail = self.tails.get(event.step, b"") + event.data
+                        self.tails[event.step] = tail[-TAIL_BYTES:]
+                    yield event
+        except (Malformed, KeyError, TypeError, ValueError) as error:
+            text = f"The builder's progress cannot be read: {error}"
+            raise EngineBroken(text, code="progress") from error
+
+
+def failure_of(spec: BuildSpec, builder: Builder, run: ClientRun) -> EngineError:
+    after = usage_after(builder, run)
+    full = bool(after.disk_size) and (
+        after.disk_free < after.disk_size * FULL or after.inodes_free < LEAST_INODES
+    )
+    said = run.json.text.lower()
+    if after.disk_damaged:
+        raise CacheDamaged(run.json.text)
+    if not full and after.oom_kill == run.before.oom_kill:
+        if any(sign in said for sign in _DAMAGED) and "did not complete" not in said:
+            raise CacheDamaged(run.json.text)
+        if builder.ended:
+            raise_for_end(builder)
+        if run.exit_code < 0 or (run.exit_code == KILLED and "error:" not in said):
+            return BuildInterrupted("The client of the build was killed.", code="client")
+    failed = run.progress.failed
+    steps = {step.number: step for step in spec.dockerfile.steps}
+    step = steps.get(failed) if failed else None
+    return verdict(
+        Evidence(
+            exit_code=run.exit_code,
+            text=run.json.text,
+            step=step,
+            step_error=run.progress.error_of(failed) if failed else "",
+            step_tail=run.tails.get(failed, b""),
+            oom_kills=after.oom_kill - run.before.oom_kill,
+            pids_refused=after.pids_max - run.before.pids_max,
+            memory_bytes=spec.limits.memory_bytes,
+            pids=spec.limits.pids,
+            disk_full=full,
+            excluded=excluded_source(spec.context, step, run.json.text),
+        ),
+        original=spec.dockerfile.original,
+    )
+
+
+def usage_after(builder: Builder, run: ClientRun) -> BuilderUsage:
+    """What it uses now, or used when it ended; where nobody knows, what it used before."""
+    try:
+        return builder.sandbox.usage()
+    except HelperError:
+        return builder.sandbox.last_usage or run.before
+
+
+def warn_of_kills(after: BuilderUsage, run: ClientRun) -> Generator[BuildEvent, None, None]:
+    kills = after.oom_kill - run.before.oom_kill
+    if kills > 0:
+        text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
+        yield StepOutput("stderr", text.encode())
+
+
+def raise_for_end(builder: Builder) -> None:
+    """Tell a builder that was killed from one that could not go on with its cache."""
+    if not builder.ended:
+        return
+    code = builder.sandbox.exit_code
+    if code is None:
+        raise BuildInterrupted("The helper that runs builders was killed.", code="helper")
+    if code <= 0 or code > SIGNALLED:  # by a signal, or as dockerd ends on SIGTERM
+        raise BuildInterrupted("The builder was killed.", code="builder")
+    raise CacheDamaged(builder.log_tail)
