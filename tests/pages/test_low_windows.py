@@ -39,7 +39,7 @@ def test_the_end_of_the_log_is_in_view_while_it_is_followed(
         last = page.get_by_text("49 late", exact=True)
         expect(last).to_be_in_viewport(ratio=0.9)
         # Whoever scrolls the page up to its head stays there.
-        page.locator("h1").scroll_into_view_if_needed()
+        page.evaluate("scrollTo(0, 0)")
         expect(page.locator("h1")).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         end.touch()
