@@ -65,9 +65,6 @@ class Caches:
     def is_used(self, name: str) -> bool:
         return name in self._in_use
 
-    def is_owner_using(self, owner: UUID) -> bool:
-        return any(name.startswith(str(owner)) for name in self._in_use)
-
     def first_id(self, owner: UUID) -> int:
         return self._ids.assign(owner) if self._ids is not None else os.geteuid()
 

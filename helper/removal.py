@@ -13,7 +13,7 @@ from helper.sandboxes import Sandboxes
 
 
 class Removal:
-    """Removes all caches of an owner, one after the other."""
+    """Removes the caches of an owner that no builder uses, one after the other."""
 
     def __init__(self, sandboxes: Sandboxes, owner: UUID, ended: Callable[[bool], None]) -> None:
         """Raises Refused("in-use"). `ended` is told whether everything is gone."""
@@ -21,9 +21,10 @@ class Removal:
         self._owner = owner
         self._ended = ended
         self._complete = True
-        if sandboxes.caches.is_owner_using(owner):
-            raise Refused("in-use", "A builder of this owner runs.")
-        self._left = sandboxes.caches.of(owner)
+        caches = sandboxes.caches.of(owner)
+        self._left = [cache for cache in caches if not sandboxes.caches.is_used(cache.name)]
+        if caches and not self._left:
+            raise Refused("in-use", "Builders use every cache of this owner.")
         for cache in self._left:
             sandboxes.caches.acquire(cache.name)
         self._next()

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -202,6 +203,45 @@ def test_links_in_every_place_that_a_build_can_write_lead_nowhere(
     )
     with running_builder(any_helper, tmp_path / "worker") as builder:
         assert builder.build(dockerfile, context=base.context).succeeded
+
+
+def test_links_planted_while_another_builder_of_the_owner_works_lead_nowhere(
+    any_helper: RunningHelper, tmp_path: Path, base: Base
+) -> None:
+    """One builder swaps its folders for links without a pause; a second starts, builds and ends."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "secret").write_text("untouched")
+    target.chmod(0o711)
+    before = target.stat()
+    dockerfile = f"{base.dockerfile}RUN true\n"
+    swap = (
+        "cd /b/owner; touch started; while [ ! -e stop ]; do for each in extra data/tmp /tmp/x "
+        f'/run/x; do rm -rf "$each"; mkdir -p "$each"; rm -rf "$each"; ln -sfn {target} "$each"; '
+        "done; echo swapped >swapped; done"
+    )
+    with running_builder(any_helper, tmp_path / "first") as first:
+        assert first.build(dockerfile, context=base.context).succeeded
+        swapping = threading.Thread(target=first.inside, args=["bash", "-c", swap])
+        swapping.start()
+        try:
+            for n in range(3):
+                with running_builder(any_helper, tmp_path / f"second{n}", slot=1) as second:
+                    assert second.build(dockerfile, context=base.context).succeeded
+                any_helper.client.drop(OWNER)  # of what no builder uses
+        finally:
+            first.inside("bash", "-c", "cat /b/owner/swapped; touch /b/owner/stop")
+            swapping.join()
+    with running_builder(any_helper, tmp_path / "again") as again:
+        assert again.build(dockerfile, context=base.context).succeeded
+    after = target.stat()
+    assert (target / "secret").read_text() == "untouched"
+    assert [path.name for path in target.iterdir()] == ["secret"]
+    assert (after.st_mode, after.st_uid, after.st_mtime) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_mtime,
+    )
 
 
 def test_a_cache_cannot_outgrow_its_image_by_files_links_or_inodes(
