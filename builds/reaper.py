@@ -39,7 +39,7 @@ def settle_expired() -> list[UUID]:
     """Settles builds whose lease ran out; returns their successors."""
     if not WORKER.trusts_leases:
         return []
-    return settle_orphans(Build.objects.expired(timezone.now()))
+    return settle_orphans(Build.objects.expired())
 
 
 def settle_orphans(builds: Iterable[Build]) -> list[UUID]:

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from math import inf
 from time import monotonic
 from uuid import UUID
@@ -18,6 +17,7 @@ from django.utils import timezone
 from builds.conf import build_settings
 from builds.metrics import WAITED
 from builds.models import Build
+from builds.models.clock import Now, from_now
 from builds.models.fleet import Worker
 from builds.status import Status
 
@@ -105,8 +105,7 @@ class ThisWorker:
 
     def sign_on(self) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""
-        now = timezone.now()
-        if not Worker.objects.filter(pk=self.name).update(seen_at=now):
+        if not Worker.objects.filter(pk=self.name).update(seen_at=Now()):
             Worker.objects.create(
                 name=self.name,
                 host=self.host,
@@ -114,7 +113,7 @@ class ThisWorker:
                 threads=self.threads,
                 version=build_settings().version,
                 started_at=self.started_at,
-                seen_at=now,
+                seen_at=Now(),
             )
         Worker.objects.long_silent().delete()
 
@@ -148,7 +147,7 @@ class ThisWorker:
             return frozenset(self._held)
 
     def _lease(self) -> object:
-        return timezone.now() + timedelta(seconds=build_settings().lease_seconds)
+        return from_now(build_settings().lease_seconds)
 
 
 WORKER = ThisWorker()

@@ -14,6 +14,7 @@ from api.views import OpenView
 from builds.broker import QUEUE, broker
 from builds.conf import build_settings
 from builds.files import files
+from builds.models.clock import check_clock
 from builds.own_engine import engine
 from builds.registry import make_registry
 
@@ -95,6 +96,7 @@ def engine_works() -> None:
 
 CHECKS: dict[str, Callable[[], None]] = {
     "database": database,
+    "clock": check_clock,
     "queue": queue,
     "storage": storage,
     "registry": registry,

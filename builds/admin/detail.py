@@ -37,7 +37,9 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "why": _why(build),
         "running": running,
         "lease": left,
-        "worker": Worker.objects.filter(pk=build.worker).first() if running else None,
+        "worker": Worker.objects.with_silence().filter(pk=build.worker).first()
+        if running
+        else None,
         "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
         # Pairs, as templates would take a label named "items" for the method.
         "build_args": sorted(build.build_args.items()),

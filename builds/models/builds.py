@@ -9,6 +9,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.listing import LISTED_BY
+from builds.models.clock import Now
 from builds.models.fleet import Pause, Worker
 from builds.models.targets import Target, targets
 from builds.status import FINAL, Status, api_word, sources, state_word
@@ -54,9 +55,9 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def running(self) -> "BuildQuerySet":
         return self.filter(status__one_of=_RUNNING)
 
-    def expired(self, now: datetime) -> "BuildQuerySet":
+    def expired(self) -> "BuildQuerySet":
         """Running, but whoever ran it has not been heard of in time."""
-        return self.running().filter(lease_until__lt=now)
+        return self.running().filter(lease_until__lt=Now())
 
     def waiting(self) -> "BuildQuerySet":
         """The queue: the first is taken next."""
