@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import getLogger
 from math import inf
 from time import monotonic
 from uuid import UUID
@@ -19,7 +20,10 @@ from builds.metrics import WAITED
 from builds.models import Build
 from builds.models.clock import Now, from_now
 from builds.models.fleet import Worker
+from builds.quarantine import FAILURES, Quarantine
 from builds.status import Status
+
+logger = getLogger(__name__)
 
 
 class ThisWorker:
@@ -35,6 +39,7 @@ class ThisWorker:
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
         self._resting = False
+        self.quarantine = Quarantine()
         self._away_at = -inf
 
     @contextmanager
@@ -47,7 +52,7 @@ class ThisWorker:
         now = timezone.now()
         # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
         with self._lock:
-            if build_id in self._held or self._resting:
+            if build_id in self._held or not self._taking:
                 # In the same process another thread is at work on it, or none is to be.
                 claimed = False
             else:
@@ -58,7 +63,7 @@ class ThisWorker:
             return
         try:
             mine = Build.objects.filter(pk=build_id).open_to(self.name)
-            moved = not self.stopping.is_set() and mine.move(
+            moved = mine.move(
                 Status.BUILDING,
                 worker=self.name,
                 fence=F("fence") + 1,
@@ -75,7 +80,7 @@ class ThisWorker:
 
     def next(self) -> UUID | None:
         """The first of the queue, unless this worker is to take nothing now."""
-        if self.stopping.is_set() or self._resting:
+        if not self._taking:
             return None
         waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
         return waiting.values_list("pk", flat=True).first()
@@ -100,8 +105,33 @@ class ThisWorker:
 
     def free(self) -> int:
         """How many builds more it could run."""
-        resting = self.stopping.is_set() or self._resting
-        return 0 if resting else self.threads - len(self.held())
+        return self.threads - len(self.held()) if self._taking else 0
+
+    @property
+    def _taking(self) -> bool:
+        return not (self.stopping.is_set() or self._resting or self.quarantine.active)
+
+    def begin_quarantine(self, reason: str) -> None:
+        """Take no more builds until the checks pass; builds that run go on."""
+        wait = self.quarantine.begin(reason)
+        logger.error("this worker takes no builds: %s; next check in %.0f s", reason, wait)
+        own = Worker.objects.filter(pk=self.name)
+        own.update(quarantine_reason=reason, quarantine_until=from_now(wait))
+        own.filter(quarantined_at=None).update(quarantined_at=Now())
+
+    def end_quarantine(self) -> None:
+        if not self.quarantine.active:
+            return
+        Worker.objects.filter(pk=self.name).update(
+            quarantine_reason="", quarantine_until=None, quarantined_at=None
+        )
+        logger.warning("this worker takes builds again after: %s", self.quarantine.reason)
+        self.quarantine.end()
+
+    def note_failure(self, image_id: UUID, reason: str) -> None:
+        """A build failed here through Slipway's fault."""
+        if self.quarantine.note_failure(image_id):
+            self.begin_quarantine(f"builds of {FAILURES} images in a row failed: {reason}")
 
     def sign_on(self) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""
@@ -114,6 +144,8 @@ class ThisWorker:
                 version=build_settings().version,
                 started_at=self.started_at,
                 seen_at=Now(),
+                quarantined_at=Now() if self.quarantine.active else None,
+                quarantine_reason=self.quarantine.reason,
             )
         Worker.objects.long_silent().delete()
 

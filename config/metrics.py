@@ -76,6 +76,11 @@ def _workers() -> Iterator[Metric]:
         "slipway_worker_silence_seconds", "Since it was last heard of.", labels=labels
     )
     draining = GaugeMetricFamily("slipway_worker_draining", "Whether it drains.", labels=labels)
+    quarantined = GaugeMetricFamily(
+        "slipway_worker_quarantined",
+        "Whether it takes no builds because something is wrong with it.",
+        labels=labels,
+    )
     disk = GaugeMetricFamily(
         "slipway_disk_bytes", "Disk in use.", labels=["worker", "host", "part"]
     )
@@ -88,12 +93,13 @@ def _workers() -> Iterator[Metric]:
         held.add_metric(values, running.count(worker.name))
         silence.add_metric(values, worker.silence.total_seconds())
         draining.add_metric(values, worker.draining)
+        quarantined.add_metric(values, worker.quarantined)
         for part, size in worker.machine.get("parts", {}).items():
             disk.add_metric([*values, part], size)
         if worker.machine:
             budget.add_metric(values, worker.machine["budget"])
             free.add_metric(values, worker.machine["free"])
-    yield from (threads, held, silence, draining, disk, budget, free)
+    yield from (threads, held, silence, draining, quarantined, disk, budget, free)
 
 
 def _pool() -> Iterator[Metric]:

@@ -37,6 +37,8 @@ class Hand:
     def word(self) -> str:
         if self.worker.silent:
             return "silent"
+        if self.worker.quarantined:
+            return "quarantined"
         if not self.worker.draining:
             return "working" if self.builds else "idle"
         return "draining" if self.builds else "drained"

@@ -45,6 +45,7 @@ from builds.machine import keep_measuring
 from builds.models import Build
 from builds.own_engine import engine, own_helper
 from builds.worker import WORKER
+from builds.worker_checks import WORKER_CHECKS
 from config import metrics, setup
 from config.logs import keep_errors
 from images import logos
@@ -84,6 +85,7 @@ class Housekeeping(Middleware):
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
             "housekeeping": partial(_every, turn, tick),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
+            "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
             "measuring": keep_measuring,
         }
         if (helper := own_helper()) is not None:
@@ -148,11 +150,11 @@ def watch_helper(helper: Helper) -> None:
 
 
 def obey(worker: dramatiq.Worker) -> None:
-    """A worker that drains leaves messages to the others."""
-    draining = WORKER.draining()
+    """A worker that drains or is in quarantine leaves messages to the others."""
+    leaves = WORKER.quarantine.active or WORKER.draining()
     for consumer in worker.consumers.values():
-        if consumer.paused is not draining:
-            (consumer.pause if draining else consumer.resume)()
+        if consumer.paused is not leaves:
+            (consumer.pause if leaves else consumer.resume)()
 
 
 def rescue() -> None:

@@ -61,4 +61,7 @@ def _why(build: Build) -> list[str]:
     if build.state is not Status.QUEUED:
         return []
     number = position(build)
-    return [place(number), *Hands.now().reasons(number - 1)]
+    waits = (
+        [f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}."] if build.waiting_for else []
+    )
+    return [place(number), *waits, *Hands.now().reasons(number - 1)]

@@ -18,10 +18,14 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """Heard of within the time of a lease: what they hold is not taken from them."""
         return self.filter(seen_at__gte=from_now(-build_settings().lease_seconds))
 
+    def taking(self) -> "WorkerQuerySet":
+        """Alive, and neither draining nor in quarantine."""
+        return self.alive().filter(drain_requested_at=None, quarantined_at=None)
+
     def with_silence(self) -> "WorkerQuerySet":
         """Each with how long it has not been heard of, by the database's clock."""
         silence = ExpressionWrapper(Now() - F("seen_at"), models.DurationField())
-        return self.annotate(**{"silence": silence})
+        return self.annotate(silence=silence)  # type: ignore[no-redef]
 
     def draining(self) -> "WorkerQuerySet":
         return self.filter(drain_requested_at__isnull=False)
@@ -50,6 +54,12 @@ class Worker(models.Model):
     drain_requested_at = models.DateTimeField(null=True)
     """Since when it is to take nothing more; null while it works as usual."""
 
+    quarantined_at = models.DateTimeField(null=True)
+    """Since when it takes nothing because something is wrong with it."""
+    quarantine_until = models.DateTimeField(null=True)
+    """When it checks itself again."""
+    quarantine_reason = models.TextField(blank=True, default="")
+
     silence: timedelta
     """Of rows from `with_silence` only."""
 
@@ -65,6 +75,10 @@ class Worker(models.Model):
     def silent(self) -> bool:
         """Not heard of for longer than a lease lasts: its builds are given to others."""
         return self.silence > timedelta(seconds=build_settings().lease_seconds)
+
+    @property
+    def quarantined(self) -> bool:
+        return self.quarantined_at is not None
 
     @property
     def draining(self) -> bool:
