@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
@@ -23,6 +23,9 @@ from builds.models.fleet import Worker
 from builds.quarantine import FAILURES, Quarantine
 from builds.status import Status
 
+LOOK_SECONDS = 0.2
+HAND_ON_SECONDS = 5.0
+"""What a build that is interrupted takes to be handed on."""
 logger = getLogger(__name__)
 
 
@@ -33,7 +36,10 @@ class ThisWorker:
         self.host = socket.gethostname()
         self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
+        self.leaving = threading.Event()
+        """It takes no more builds, and ends when those that it runs have ended."""
         self.stopping = threading.Event()
+        """Its builds are interrupted and handed on."""
         self.helper_lost = False
         """Whether it stops because the helper that starts builders has ended."""
         self._lock = threading.Lock()
@@ -109,7 +115,30 @@ class ThisWorker:
 
     @property
     def _taking(self) -> bool:
-        return not (self.stopping.is_set() or self._resting or self.quarantine.active)
+        leaving = self.leaving.is_set() or self.stopping.is_set()
+        return not (leaving or self._resting or self.quarantine.active)
+
+    def leave(self, grace_seconds: float) -> None:
+        """Take no more builds, wait until those that run have ended, then stop.
+
+        After the grace, or at a second signal, they are interrupted: they go on elsewhere.
+        """
+        self.leaving.set()
+        until = monotonic() + grace_seconds
+        try:
+            if self.held() and not self.stopping.is_set():
+                logger.info("waiting up to %.0f s for %d builds", grace_seconds, len(self.held()))
+                _try_to_say_drained(self.name)
+            while self.held() and monotonic() < until and not self.stopping.wait(LOOK_SECONDS):
+                pass
+        except (KeyboardInterrupt, SystemExit):
+            self.stopping.set()
+            until = monotonic() + HAND_ON_SECONDS
+            while self.held() and monotonic() < until:
+                sleep(LOOK_SECONDS)
+            raise
+        finally:
+            self.stopping.set()
 
     def begin_quarantine(self, reason: str) -> None:
         """Take no more builds until the checks pass; builds that run go on."""
@@ -180,6 +209,15 @@ class ThisWorker:
 
     def _lease(self) -> object:
         return from_now(build_settings().lease_seconds)
+
+
+def _try_to_say_drained(name: str) -> None:
+    """For the system page and the other workers; nothing waits for the database."""
+    try:
+        own = Worker.objects.filter(pk=name, drain_requested_at=None)
+        own.update(drain_requested_at=timezone.now())
+    except (OperationalError, InterfaceError):
+        logger.warning("the database is away; nobody is told that this worker leaves")
 
 
 WORKER = ThisWorker()

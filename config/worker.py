@@ -94,7 +94,9 @@ class Housekeeping(Middleware):
             threading.Thread(target=target, name=name, daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        WORKER.stopping.set()
+        for consumer in worker.consumers.values():
+            consumer.pause()  # messages are for others now
+        WORKER.leave(build_settings().grace_seconds)
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         _try(WORKER.sign_off)
@@ -151,7 +153,7 @@ def watch_helper(helper: Helper) -> None:
 
 def obey(worker: dramatiq.Worker) -> None:
     """A worker that drains or is in quarantine leaves messages to the others."""
-    leaves = WORKER.quarantine.active or WORKER.draining()
+    leaves = WORKER.leaving.is_set() or WORKER.quarantine.active or WORKER.draining()
     for consumer in worker.consumers.values():
         if consumer.paused is not leaves:
             (consumer.pause if leaves else consumer.resume)()
@@ -228,7 +230,6 @@ def start() -> Callable[[], None]:
         lifecycle.resend_queued()
 
     def stop() -> None:
-        WORKER.stopping.set()
         worker.stop(timeout=round(JOIN_SECONDS * 1000))
 
     return stop

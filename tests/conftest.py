@@ -115,10 +115,13 @@ def deployment(settings: Any, tmp_path: Path, registry: str) -> Iterator[BuildSe
     )
     engine.cache_clear()
     WORKER.stopping.clear()
+    WORKER.leaving.clear()
     WORKER.quarantine = Quarantine()
     WORKER_CHECKS.forget()
     yield settings.BUILDS
     WORKER.stopping.clear()
+    WORKER.leaving.clear()
+    WORKER.quarantine = Quarantine()
     engine.cache_clear()
 
 
