@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("builds", "0012_step_list")]
+    dependencies = [("builds", "0020_superseded_contexts")]
 
     operations = [
         migrations.AddField(
