@@ -18,10 +18,11 @@ from builds import reaper, runner
 from builds.build_spec import BuildOutcome, BuildSpec
 from builds.conf import BuildSettings
 from builds.engines.scripted import ScriptedEngine
+from builds.failures import BUILDER_LOST
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
 from builds.registry import Manifest, make_registry
-from builds.settle import BUILDER_LOST, MAX_RESTARTS
+from builds.retries import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
