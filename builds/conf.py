@@ -22,7 +22,11 @@ class BuildSettings:
     """What a machine's part of Slipway may take; 0 for the size of its file system."""
     free_disk_bytes: int
     """Where less of the disk is free, what is only cache goes."""
+    min_disk_bytes: int
+    """A worker with less free disk takes no build."""
     deadline_seconds: int
+    grace_seconds: int
+    """For which running builds go on after SIGTERM."""
     daily_builds: int
     base_refresh_seconds: int
     workers: int

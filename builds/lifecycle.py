@@ -10,10 +10,11 @@ from django.utils import timezone
 
 from builds import actors
 from builds.conf import build_settings
+from builds.failures import CANCELLED
 from builds.logs.bell import ring
 from builds.models import Build, Target, targets
 from builds.models.fleet import Pause, Worker
-from builds.settle import CANCELLED, settle_failed
+from builds.settle import settle_failed
 from builds.status import FINAL, RUNNING, Status
 
 

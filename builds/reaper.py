@@ -18,11 +18,12 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from builds.conf import build_settings
+from builds.failures import CANCELLED, WORKER_LOST
 from builds.files import files
 from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
 from builds.registry import RegistryError, make_registry
-from builds.settle import CANCELLED, WORKER_LOST, settle_failed
+from builds.settle import settle_failed
 from builds.status import FINAL, Status
 from builds.worker import WORKER
 
@@ -39,7 +40,7 @@ def settle_expired() -> list[UUID]:
     """Settles builds whose lease ran out; returns their successors."""
     if not WORKER.trusts_leases:
         return []
-    return settle_orphans(Build.objects.expired(timezone.now()))
+    return settle_orphans(Build.objects.expired())
 
 
 def settle_orphans(builds: Iterable[Build]) -> list[UUID]:

@@ -23,23 +23,18 @@ from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
+from builds.failures import BUILDER_LOST, CANCELLED, INTERRUPTED, Failure
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
 from builds.own_engine import engine
 from builds.registry import Manifest, Registry, RegistryError, make_registry
 from builds.registry.own_bases import BaseRefused, find_own_bases
-from builds.settle import (
-    BUILDER_LOST,
-    CANCELLED,
-    INTERRUPTED,
-    Failure,
-    settle_failed,
-    settle_succeeded,
-)
+from builds.settle import settle_failed, settle_succeeded
 from builds.status import Status
 from builds.tracing import working_on
 from builds.worker import WORKER
+from builds.worker_checks import WORKER_CHECKS
 
 LOOK_SECONDS = 1.0
 logger = getLogger(__name__)
@@ -64,7 +59,7 @@ def run_next() -> bool:
 
     Whoever finds it taken by another looks again.
     """
-    while (build_id := WORKER.next()) is not None:
+    while WORKER_CHECKS.fit() and (build_id := WORKER.next()) is not None:
         if run(build_id):
             return True
     return False
@@ -82,6 +77,7 @@ def run(build_id: UUID) -> bool:
             # Before there was a log to write to: the file with its credentials is of no use.
             failure = Failure(fault="service", code="registry", text=str(problem))
             settle_failed(build_id, fence=build.fence, to=Status.FAILED, failure=failure)
+            WORKER.note_failure(build.image_id, failure.text)
         except FenceLost:
             logger.warning("build %s: settled by somebody else meanwhile", build_id)
         return True
@@ -112,6 +108,7 @@ class Attempt:
             logger.exception("build %s broke", self.build.pk)
             self._settle(failed("service", "internal", f"internal error in build {self.build.pk}"))
         else:
+            WORKER.quarantine.note_good()
             logger.info("build %s: %s pushed as %s", self.build.pk, self.build, outcome.digest)
         finally:
             self.log.close()
@@ -277,6 +274,12 @@ class Attempt:
             )
 
         self._insist(settle)
+        if end.failure is INTERRUPTED or end.failure is CANCELLED:
+            return
+        if end.failure.fault == "user":
+            WORKER.quarantine.note_good()
+        else:
+            self._insist(lambda: WORKER.note_failure(self.build.image_id, end.failure.text))
 
     def _insist(self, act: Callable[[], T]) -> T:
         """Does it again while the database is away, for as long as the lease can be saved."""

@@ -1,7 +1,6 @@
 """Ends an attempt: final status, last log line and what follows from it, in one transaction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -10,53 +9,15 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from builds.failures import CANCELLED, Failure
 from builds.logs.bell import ring
 from builds.logs.lines import LogLine
 from builds.logs.steps import settled_times
 from builds.logs.store import seal
 from builds.metrics import DURATION, ENDED, LOG_LINES
 from builds.models import Build, targets
+from builds.retries import Retry, next_try
 from builds.status import Status, sources
-
-MAX_RESTARTS = 3
-"""A build under which workers keep dying is not tried for ever."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why an attempt has no image: whose side it was on, a stable code, one sentence."""
-
-    fault: Literal["user", "service"]
-    code: str
-    text: str
-
-
-CANCELLED = Failure(fault="user", code="cancelled", text="cancelled")
-INTERRUPTED = Failure(
-    fault="service",
-    code="interrupted",
-    text="interrupted: Slipway was stopped; the build starts again",
-)
-WORKER_LOST = Failure(
-    fault="service", code="worker-lost", text="interrupted: its worker died; the build starts again"
-)
-BUILDER_LOST = Failure(
-    fault="service",
-    code="builder-lost",
-    text="interrupted: its builder was killed; the build starts again",
-)
-GAVE_UP = Failure(
-    fault="service",
-    code="worker-lost",
-    text=f"its worker died {MAX_RESTARTS + 1} times under this build; ask the operator",
-)
-GAVE_UP_BUILDER = Failure(
-    fault="service",
-    code="builder-lost",
-    text=f"its builder was killed {MAX_RESTARTS + 1} times under this build; ask the operator",
-)
-DEATHS: Mapping[Failure, Failure] = {WORKER_LOST: GAVE_UP, BUILDER_LOST: GAVE_UP_BUILDER}
-"""What a build may have caused itself, and what to say when it has happened too often."""
 
 
 def settle_failed(
@@ -64,9 +25,10 @@ def settle_failed(
 ) -> Build | None:
     """Moves to FAILED, CANCELLED or LOST, the reason as the last stderr line.
 
-    `fence` None settles whoever holds it. Returns the successor of a LOST attempt, queued but not
-    yet sent; the attempt itself otherwise; None where the move was not to be made any more. A
-    worker that died too often under a build turns LOST into FAILED.
+    `fence` None settles whoever holds it. A failure of the service moves to LOST and is tried again
+    as a new attempt, or to FAILED where it was tried often enough; one of a build that is being
+    cancelled moves to CANCELLED. Returns the successor of a LOST attempt, queued but not yet sent;
+    the attempt itself otherwise; None where the move was not to be made any more.
     """
     with transaction.atomic():
         # Like everybody who holds both, before the build.
@@ -74,22 +36,31 @@ def settle_failed(
         build = _locked(build_id, fence=fence, to=to)
         if build is None:
             return None
-        died = failure in DEATHS
-        if died and build.restarts >= MAX_RESTARTS:
-            to, failure, line = Status.FAILED, DEATHS[failure], None
-        last = line or LogLine(
-            stream="stderr", text=failure.text, at=timezone.now(), step=build.step or None
-        )
+        retry: Retry | None = None
+        text, free = failure.text, build.free
+        if failure.fault == "service" and build.state is Status.CANCELLING:
+            to, failure, line, text = Status.CANCELLED, CANCELLED, None, CANCELLED.text
+        elif failure.fault == "service":
+            found = next_try(build, failure)
+            retry = found if isinstance(found, Retry) else None
+            to = Status.LOST if retry else Status.FAILED
+            # The next attempt has the charge, and of the last one nobody has it.
+            text, free = found.text, True
+        if line is not None and text.startswith(failure.text):
+            last = line._replace(text=line.text + text.removeprefix(failure.text))
+        else:
+            last = LogLine(stream="stderr", text=text, at=timezone.now(), step=build.step or None)
         _move(
             build,
             to,
             last,
+            free=free,
             failure_fault=failure.fault,
             failure_code=failure.code,
-            failure_text=failure.text,
+            failure_text=text,
         )
-        if to is Status.LOST:
-            build = _successor(build, restarts=build.restarts + died)
+        if retry is not None:
+            build = _successor(build, retry)
             if target is not None:
                 build.become_current(target)
     # The caller may hold a transaction around this one.
@@ -146,8 +117,10 @@ OUTCOMES: Mapping[Status, Literal["succeeded", "failed"]] = {
 """Of the steps that were still running; all else stops them."""
 
 
-def _successor(build: Build, *, restarts: int) -> Build:
-    successor = build.again(restarts=restarts, free=True)
+def _successor(build: Build, retry: Retry) -> Build:
+    successor = build.again(restarts=0, free=build.free)
+    for name, value in retry.values.items():
+        setattr(successor, name, value)
     # Its place in the queue is the one it had.
     successor.queued_at = build.queued_at
     successor.front = build.front

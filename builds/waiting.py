@@ -15,19 +15,24 @@ class Hands:
     alive: int
     """Worker processes."""
     draining: int
+    quarantined: int
     hands: int
     """Builds that run at once in those that take more."""
     busy: int
+    troubles: tuple[str, ...] = ()
+    """Why workers are in quarantine."""
 
     @classmethod
     def now(cls) -> "Hands":
         """In three queries."""
         alive = list(Worker.objects.alive())
-        open_ones = [worker for worker in alive if not worker.draining]
+        open_ones = [each for each in alive if not each.draining and not each.quarantined]
         return cls(
             pause=Pause.objects.first(),
             alive=len(alive),
-            draining=len(alive) - len(open_ones),
+            draining=sum(each.draining for each in alive),
+            quarantined=sum(each.quarantined for each in alive),
+            troubles=tuple(sorted({each.quarantine_reason for each in alive if each.quarantined})),
             hands=sum(worker.threads for worker in open_ones),
             busy=Build.objects.running().filter(worker__in=[one.pk for one in open_ones]).count(),
         )
@@ -42,6 +47,8 @@ class Hands:
             yield f"The queue is paused by {self.pause.by}: nothing is taken until it is resumed."
         if not self.alive:
             yield "No worker is alive: start one."
+        elif not self.hands and self.quarantined:
+            yield "No worker takes builds now. In quarantine: " + "; ".join(self.troubles) + "."
         elif not self.hands:
             yield "Every worker is draining and takes nothing more."
         elif not self.free:

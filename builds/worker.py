@@ -6,9 +6,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from logging import getLogger
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
@@ -18,8 +18,15 @@ from django.utils import timezone
 from builds.conf import build_settings
 from builds.metrics import WAITED
 from builds.models import Build
+from builds.models.clock import Now, from_now
 from builds.models.fleet import Worker
+from builds.quarantine import FAILURES, Quarantine
 from builds.status import Status
+
+LOOK_SECONDS = 0.2
+HAND_ON_SECONDS = 5.0
+"""What a build that is interrupted takes to be handed on."""
+logger = getLogger(__name__)
 
 
 class ThisWorker:
@@ -29,12 +36,16 @@ class ThisWorker:
         self.host = socket.gethostname()
         self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
+        self.leaving = threading.Event()
+        """It takes no more builds, and ends when those that it runs have ended."""
         self.stopping = threading.Event()
+        """Its builds are interrupted and handed on."""
         self.helper_lost = False
         """Whether it stops because the helper that starts builders has ended."""
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
         self._resting = False
+        self.quarantine = Quarantine()
         self._away_at = -inf
 
     @contextmanager
@@ -47,7 +58,7 @@ class ThisWorker:
         now = timezone.now()
         # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
         with self._lock:
-            if build_id in self._held or self._resting:
+            if build_id in self._held or not self._taking:
                 # In the same process another thread is at work on it, or none is to be.
                 claimed = False
             else:
@@ -58,7 +69,7 @@ class ThisWorker:
             return
         try:
             mine = Build.objects.filter(pk=build_id).open_to(self.name)
-            moved = not self.stopping.is_set() and mine.move(
+            moved = mine.move(
                 Status.BUILDING,
                 worker=self.name,
                 fence=F("fence") + 1,
@@ -75,7 +86,7 @@ class ThisWorker:
 
     def next(self) -> UUID | None:
         """The first of the queue, unless this worker is to take nothing now."""
-        if self.stopping.is_set() or self._resting:
+        if not self._taking:
             return None
         waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
         return waiting.values_list("pk", flat=True).first()
@@ -100,13 +111,60 @@ class ThisWorker:
 
     def free(self) -> int:
         """How many builds more it could run."""
-        resting = self.stopping.is_set() or self._resting
-        return 0 if resting else self.threads - len(self.held())
+        return self.threads - len(self.held()) if self._taking else 0
+
+    @property
+    def _taking(self) -> bool:
+        leaving = self.leaving.is_set() or self.stopping.is_set()
+        return not (leaving or self._resting or self.quarantine.active)
+
+    def leave(self, grace_seconds: float) -> None:
+        """Take no more builds, wait until those that run have ended, then stop.
+
+        After the grace, or at a second signal, they are interrupted: they go on elsewhere.
+        """
+        self.leaving.set()
+        until = monotonic() + grace_seconds
+        try:
+            if self.held() and not self.stopping.is_set():
+                logger.info("waiting up to %.0f s for %d builds", grace_seconds, len(self.held()))
+                _try_to_say_drained(self.name)
+            while self.held() and monotonic() < until and not self.stopping.wait(LOOK_SECONDS):
+                pass
+        except (KeyboardInterrupt, SystemExit):
+            self.stopping.set()
+            until = monotonic() + HAND_ON_SECONDS
+            while self.held() and monotonic() < until:
+                sleep(LOOK_SECONDS)
+            raise
+        finally:
+            self.stopping.set()
+
+    def begin_quarantine(self, reason: str) -> None:
+        """Take no more builds until the checks pass; builds that run go on."""
+        wait = self.quarantine.begin(reason)
+        logger.error("this worker takes no builds: %s; next check in %.0f s", reason, wait)
+        own = Worker.objects.filter(pk=self.name)
+        own.update(quarantine_reason=reason, quarantine_until=from_now(wait))
+        own.filter(quarantined_at=None).update(quarantined_at=Now())
+
+    def end_quarantine(self) -> None:
+        if not self.quarantine.active:
+            return
+        Worker.objects.filter(pk=self.name).update(
+            quarantine_reason="", quarantine_until=None, quarantined_at=None
+        )
+        logger.warning("this worker takes builds again after: %s", self.quarantine.reason)
+        self.quarantine.end()
+
+    def note_failure(self, image_id: UUID, reason: str) -> None:
+        """A build failed here through Slipway's fault."""
+        if self.quarantine.note_failure(image_id):
+            self.begin_quarantine(f"builds of {FAILURES} images in a row failed: {reason}")
 
     def sign_on(self) -> None:
         """Says that this worker lives; forgets those that have been silent for long."""
-        now = timezone.now()
-        if not Worker.objects.filter(pk=self.name).update(seen_at=now):
+        if not Worker.objects.filter(pk=self.name).update(seen_at=Now()):
             Worker.objects.create(
                 name=self.name,
                 host=self.host,
@@ -114,7 +172,9 @@ class ThisWorker:
                 threads=self.threads,
                 version=build_settings().version,
                 started_at=self.started_at,
-                seen_at=now,
+                seen_at=Now(),
+                quarantined_at=Now() if self.quarantine.active else None,
+                quarantine_reason=self.quarantine.reason,
             )
         Worker.objects.long_silent().delete()
 
@@ -148,7 +208,16 @@ class ThisWorker:
             return frozenset(self._held)
 
     def _lease(self) -> object:
-        return timezone.now() + timedelta(seconds=build_settings().lease_seconds)
+        return from_now(build_settings().lease_seconds)
+
+
+def _try_to_say_drained(name: str) -> None:
+    """For the system page and the other workers; nothing waits for the database."""
+    try:
+        own = Worker.objects.filter(pk=name, drain_requested_at=None)
+        own.update(drain_requested_at=timezone.now())
+    except (OperationalError, InterfaceError):
+        logger.warning("the database is away; nobody is told that this worker leaves")
 
 
 WORKER = ThisWorker()

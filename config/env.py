@@ -28,6 +28,10 @@ def number(value: str) -> int:
     return int(value)
 
 
+def optional_number(value: str) -> int | None:
+    return number(value) if value else None
+
+
 def decimal(value: str) -> float:
     try:
         return float(value)
@@ -179,6 +183,12 @@ class Environment:
     )
     workers: int = variable("SLIPWAY_WORKERS", number, "2", "Builds at once in one process")
     deadline: int = variable("SLIPWAY_DEADLINE", number, "3600", "Seconds that a build may take")
+    grace: int | None = variable(
+        "SLIPWAY_GRACE",
+        optional_number,
+        "",
+        "Seconds that builds go on after SIGTERM; without it 600 with REDIS_URL, else 10",
+    )
     daily_builds: int = variable(
         "SLIPWAY_DAILY_BUILDS", number, "24", "Builds per owner in 24 hours"
     )
@@ -199,6 +209,9 @@ class Environment:
     )
     free_disk_mb: int = variable(
         "SLIPWAY_FREE_DISK_MB", number, "5120", "Where less is free, builds' caches are dropped"
+    )
+    min_disk_mb: int = variable(
+        "SLIPWAY_MIN_DISK_MB", number, "1024", "A worker with less free disk takes no build"
     )
     base_refresh: int = variable(
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"

@@ -12,10 +12,9 @@ from rest_framework.response import Response
 
 from api.views import OpenView
 from builds.broker import QUEUE, broker
-from builds.conf import build_settings
 from builds.files import files
-from builds.own_engine import engine
-from builds.registry import make_registry
+from builds.models.clock import check_clock
+from builds.worker_checks import check_engine, check_registry
 
 WELL = {
     "type": "object",
@@ -83,20 +82,11 @@ def storage() -> None:
     files().answer()
 
 
-def registry() -> None:
-    make_registry(build_settings()).ping()
-
-
-def engine_works() -> None:
-    fatal = [problem for problem in engine().problems() if problem.fatal]
-    if fatal:
-        raise RuntimeError("; ".join(problem.text for problem in fatal))
-
-
 CHECKS: dict[str, Callable[[], None]] = {
     "database": database,
+    "clock": check_clock,
     "queue": queue,
     "storage": storage,
-    "registry": registry,
-    "engine": engine_works,
+    "registry": check_registry,
+    "engine": check_engine,
 }

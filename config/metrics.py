@@ -13,13 +13,13 @@ from django.conf import settings
 from django.db import DatabaseError, connection, connections
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from builds import statistics
 from builds.models import Build, Pause, Worker
+from builds.models.clock import clock_offset
 from builds.status import Status
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
@@ -59,6 +59,11 @@ def _builds() -> Iterator[Metric]:
         "Since the build that waits longest was ordered.",
         value=statistics.oldest_wait() if counts[Status.QUEUED] else 0,
     )
+    yield GaugeMetricFamily(
+        "slipway_clock_offset_seconds",
+        "How far this process's clock is ahead of the database's.",
+        value=clock_offset(),
+    )
     paused = Pause.objects.exists()
     yield GaugeMetricFamily("slipway_queue_paused", "Whether the queue is paused.", value=paused)
 
@@ -71,25 +76,30 @@ def _workers() -> Iterator[Metric]:
         "slipway_worker_silence_seconds", "Since it was last heard of.", labels=labels
     )
     draining = GaugeMetricFamily("slipway_worker_draining", "Whether it drains.", labels=labels)
+    quarantined = GaugeMetricFamily(
+        "slipway_worker_quarantined",
+        "Whether it takes no builds because something is wrong with it.",
+        labels=labels,
+    )
     disk = GaugeMetricFamily(
         "slipway_disk_bytes", "Disk in use.", labels=["worker", "host", "part"]
     )
     budget = GaugeMetricFamily("slipway_disk_budget_bytes", "Disk it may use.", labels=labels)
     free = GaugeMetricFamily("slipway_disk_free_bytes", "Disk that is free.", labels=labels)
-    now = timezone.now()
     running = list(Build.objects.running().values_list("worker", flat=True))
-    for worker in Worker.objects.all():
+    for worker in Worker.objects.with_silence():
         values = [worker.name, worker.host]
         threads.add_metric(values, worker.threads)
         held.add_metric(values, running.count(worker.name))
-        silence.add_metric(values, (now - worker.seen_at).total_seconds())
+        silence.add_metric(values, worker.silence.total_seconds())
         draining.add_metric(values, worker.draining)
+        quarantined.add_metric(values, worker.quarantined)
         for part, size in worker.machine.get("parts", {}).items():
             disk.add_metric([*values, part], size)
         if worker.machine:
             budget.add_metric(values, worker.machine["budget"])
             free.add_metric(values, worker.machine["free"])
-    yield from (threads, held, silence, draining, disk, budget, free)
+    yield from (threads, held, silence, draining, quarantined, disk, budget, free)
 
 
 def _pool() -> Iterator[Metric]:

@@ -37,6 +37,8 @@ class Hand:
     def word(self) -> str:
         if self.worker.silent:
             return "silent"
+        if self.worker.quarantined:
+            return "quarantined"
         if not self.worker.draining:
             return "working" if self.builds else "idle"
         return "draining" if self.builds else "drained"
@@ -155,7 +157,7 @@ def _hands() -> Sequence[Hand]:
     running = list(Build.objects.running().light().order_by("started_at"))
     return [
         Hand(worker=worker, builds=[each for each in running if each.worker == worker.name])
-        for worker in Worker.objects.order_by("host", "started_at")
+        for worker in Worker.objects.with_silence().order_by("host", "started_at")
     ]
 
 

@@ -45,6 +45,7 @@ from builds.machine import keep_measuring
 from builds.models import Build
 from builds.own_engine import engine, own_helper
 from builds.worker import WORKER
+from builds.worker_checks import WORKER_CHECKS
 from config import metrics, setup
 from config.logs import keep_errors
 from images import logos
@@ -84,6 +85,7 @@ class Housekeeping(Middleware):
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
             "housekeeping": partial(_every, turn, tick),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
+            "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
             "measuring": keep_measuring,
         }
         if (helper := own_helper()) is not None:
@@ -92,7 +94,9 @@ class Housekeeping(Middleware):
             threading.Thread(target=target, name=name, daemon=True).start()
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        WORKER.stopping.set()
+        for consumer in worker.consumers.values():
+            consumer.pause()  # messages are for others now
+        WORKER.leave(build_settings().grace_seconds)
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         _try(WORKER.sign_off)
@@ -148,11 +152,11 @@ def watch_helper(helper: Helper) -> None:
 
 
 def obey(worker: dramatiq.Worker) -> None:
-    """A worker that drains leaves messages to the others."""
-    draining = WORKER.draining()
+    """A worker that drains or is in quarantine leaves messages to the others."""
+    leaves = WORKER.leaving.is_set() or WORKER.quarantine.active or WORKER.draining()
     for consumer in worker.consumers.values():
-        if consumer.paused is not draining:
-            (consumer.pause if draining else consumer.resume)()
+        if consumer.paused is not leaves:
+            (consumer.pause if leaves else consumer.resume)()
 
 
 def rescue() -> None:
@@ -226,7 +230,6 @@ def start() -> Callable[[], None]:
         lifecycle.resend_queued()
 
     def stop() -> None:
-        WORKER.stopping.set()
         worker.stop(timeout=round(JOIN_SECONDS * 1000))
 
     return stop

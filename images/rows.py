@@ -42,6 +42,7 @@ COLUMNS = (
     "current__ended_at",
     "current__digest",
     "current__failure_text",
+    "current__waiting_for",
     "good__digest",
 )
 
@@ -69,6 +70,7 @@ def body(row: Row) -> dict[str, Any]:
         ended_at,
         digest,
         failure_text,
+        waiting_for,
         good_digest,
     ) = row[: len(COLUMNS)]
     return {
@@ -92,7 +94,13 @@ def body(row: Row) -> dict[str, Any]:
         "patch_version": patch_version,
         "logo": f"{settings.PUBLIC_URL}/logos/{logo_id}.webp" if logo_id else None,
         "protected": protected,
-        "build": {"number": number, "status": status, "step": step, "steps": steps},
+        "build": {
+            "number": number,
+            "status": status,
+            "step": step,
+            "steps": steps,
+            "waiting_for": waiting_for,
+        },
         "digest": good_digest,
     }
 
@@ -107,6 +115,7 @@ def accepted(image: Image) -> dict[str, Any]:
             *(owner.pk, owner.username, owner.created_at),
             *(build.number, build.status, build.step, build.steps),
             *(build.started_at, build.ended_at, build.digest, build.failure_text),
+            build.waiting_for,
             image.good.digest if image.good else None,
         )
     )

@@ -23,8 +23,10 @@ from builds.lifecycle import BuildRequest, request_build
 from builds.logs.pages import page
 from builds.models import Build, BuildQuerySet
 from builds.own_engine import engine
+from builds.quarantine import Quarantine
 from builds.status import Status, state_word
 from builds.worker import WORKER
+from builds.worker_checks import WORKER_CHECKS
 from images.models import Image
 from tests.registry import running_registry
 
@@ -113,8 +115,13 @@ def deployment(settings: Any, tmp_path: Path, registry: str) -> Iterator[BuildSe
     )
     engine.cache_clear()
     WORKER.stopping.clear()
+    WORKER.leaving.clear()
+    WORKER.quarantine = Quarantine()
+    WORKER_CHECKS.forget()
     yield settings.BUILDS
     WORKER.stopping.clear()
+    WORKER.leaving.clear()
+    WORKER.quarantine = Quarantine()
     engine.cache_clear()
 
 

@@ -45,6 +45,7 @@ class Instance:
             "SLIPWAY_REGISTRY_PORT": str(self.registry_port),
             "SLIPWAY_ENGINE": engine,
             VARIABLE: str(ENGINE_ROOT.path),
+            "SLIPWAY_GRACE": "1",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

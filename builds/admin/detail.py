@@ -37,7 +37,9 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "why": _why(build),
         "running": running,
         "lease": left,
-        "worker": Worker.objects.filter(pk=build.worker).first() if running else None,
+        "worker": Worker.objects.with_silence().filter(pk=build.worker).first()
+        if running
+        else None,
         "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
         # Pairs, as templates would take a label named "items" for the method.
         "build_args": sorted(build.build_args.items()),
@@ -59,4 +61,7 @@ def _why(build: Build) -> list[str]:
     if build.state is not Status.QUEUED:
         return []
     number = position(build)
-    return [place(number), *Hands.now().reasons(number - 1)]
+    waits = (
+        [f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}."] if build.waiting_for else []
+    )
+    return [place(number), *waits, *Hands.now().reasons(number - 1)]

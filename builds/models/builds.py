@@ -9,6 +9,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
 from builds.listing import LISTED_BY
+from builds.models.clock import Now, from_now
 from builds.models.fleet import Pause, Worker
 from builds.models.targets import Target, targets
 from builds.status import FINAL, Status, api_word, sources, state_word
@@ -20,6 +21,9 @@ STATUSES = [(status.value, status.value) for status in Status]
 
 LONG = ("dockerfile", "build_args", "labels", "log_steps", "step_list", "step_times")
 """Fields that only some need, and that may be long."""
+
+ELSEWHERE_SECONDS = 10
+"""For which a build is left to other workers than the one at which it failed."""
 
 
 class BuildQuerySet(models.QuerySet["Build"]):
@@ -54,18 +58,28 @@ class BuildQuerySet(models.QuerySet["Build"]):
     def running(self) -> "BuildQuerySet":
         return self.filter(status__one_of=_RUNNING)
 
-    def expired(self, now: datetime) -> "BuildQuerySet":
+    def expired(self) -> "BuildQuerySet":
         """Running, but whoever ran it has not been heard of in time."""
-        return self.running().filter(lease_until__lt=now)
+        return self.running().filter(lease_until__lt=Now())
 
     def waiting(self) -> "BuildQuerySet":
-        """The queue: the first is taken next."""
+        """The queue in its order, with builds that are not due yet."""
         return self.filter(status=Status.QUEUED).order_by("front", "queued_at", "id")
 
     def open_to(self, worker: str) -> "BuildQuerySet":
-        """Nothing while the queue is paused or that worker drains."""
+        """Those that this worker may take now; none while the queue is paused or it drains.
+
+        A build that failed at this worker is left to others at first, where there are any.
+        """
         draining = Worker.objects.draining().filter(pk=worker)
-        return self.exclude(Exists(Pause.objects.all())).exclude(Exists(draining))
+        others = Worker.objects.taking().exclude(pk=worker)
+        failed_here = Q(avoid_worker=worker, not_before__gt=from_now(-ELSEWHERE_SECONDS))
+        return (
+            self.filter(Q(not_before=None) | Q(not_before__lte=Now()))
+            .exclude(Exists(Pause.objects.all()))
+            .exclude(Exists(draining))
+            .exclude(failed_here & Exists(others))
+        )
 
     def to_purge(self) -> "BuildQuerySet":
         """Ended, its image gone, and something of it may still stand somewhere."""
@@ -132,8 +146,20 @@ class Build(models.Model):
     """Grows with each change of hands; every write of a worker carries the one it was given."""
     restarts = models.PositiveSmallIntegerField(default=0)
     """How often a worker died under this build before this attempt."""
+    interruptions = models.PositiveSmallIntegerField(default=0)
+    """How often Slipway was stopped under this build before this attempt."""
+    retries = models.PositiveSmallIntegerField(default=0)
+    """How often it failed through Slipway's fault before this attempt."""
+    retry_until = models.DateTimeField(null=True)
+    """Such failures before then are tried again; null before the first."""
+    not_before = models.DateTimeField(null=True)
+    """When it may be taken; null for at once."""
+    avoid_worker = models.CharField(max_length=200, blank=True, default="")
+    """At which the attempt before failed."""
+    waiting_for = models.TextField(blank=True, default="")
+    """What the attempt before lacked, for people, such as `waiting for the registry: …`."""
     free = models.BooleanField(default=False)
-    """Made by us after an interruption: not charged to anybody."""
+    """Not charged to its owner. An attempt that is tried again hands its charge to the next."""
 
     failure_fault = models.CharField(max_length=10, blank=True)
     """Whose: `user` or `service`."""

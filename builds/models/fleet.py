@@ -3,9 +3,11 @@
 from datetime import timedelta
 
 from django.db import models
+from django.db.models import ExpressionWrapper, F
 from django.utils import timezone
 
 from builds.conf import build_settings
+from builds.models.clock import Now, from_now
 
 FORGET_AFTER = timedelta(minutes=10)
 """Long enough for somebody to see that a worker fell silent."""
@@ -14,13 +16,22 @@ FORGET_AFTER = timedelta(minutes=10)
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self) -> "WorkerQuerySet":
         """Heard of within the time of a lease: what they hold is not taken from them."""
-        return self.filter(seen_at__gte=timezone.now() - _lease())
+        return self.filter(seen_at__gte=from_now(-build_settings().lease_seconds))
+
+    def taking(self) -> "WorkerQuerySet":
+        """Alive, and neither draining nor in quarantine."""
+        return self.alive().filter(drain_requested_at=None, quarantined_at=None)
+
+    def with_silence(self) -> "WorkerQuerySet":
+        """Each with how long it has not been heard of, by the database's clock."""
+        silence = ExpressionWrapper(Now() - F("seen_at"), models.DurationField())
+        return self.annotate(silence=silence)  # type: ignore[no-redef]
 
     def draining(self) -> "WorkerQuerySet":
         return self.filter(drain_requested_at__isnull=False)
 
     def long_silent(self) -> "WorkerQuerySet":
-        return self.filter(seen_at__lt=timezone.now() - FORGET_AFTER)
+        return self.filter(seen_at__lt=from_now(-FORGET_AFTER.total_seconds()))
 
 
 class Worker(models.Model):
@@ -43,6 +54,15 @@ class Worker(models.Model):
     drain_requested_at = models.DateTimeField(null=True)
     """Since when it is to take nothing more; null while it works as usual."""
 
+    quarantined_at = models.DateTimeField(null=True)
+    """Since when it takes nothing because something is wrong with it."""
+    quarantine_until = models.DateTimeField(null=True)
+    """When it checks itself again."""
+    quarantine_reason = models.TextField(blank=True, default="")
+
+    silence: timedelta
+    """Of rows from `with_silence` only."""
+
     objects = WorkerQuerySet.as_manager()
 
     class Meta:
@@ -54,7 +74,11 @@ class Worker(models.Model):
     @property
     def silent(self) -> bool:
         """Not heard of for longer than a lease lasts: its builds are given to others."""
-        return self.seen_at < timezone.now() - _lease()
+        return self.silence > timedelta(seconds=build_settings().lease_seconds)
+
+    @property
+    def quarantined(self) -> bool:
+        return self.quarantined_at is not None
 
     @property
     def draining(self) -> bool:
@@ -78,7 +102,3 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         return f"paused by {self.by}"
-
-
-def _lease() -> timedelta:
-    return timedelta(seconds=build_settings().lease_seconds)

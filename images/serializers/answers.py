@@ -11,6 +11,10 @@ from builds.models import Build
 from builds.status import Status
 from images.models import Image, Logo
 
+WAITING_FOR = (
+    "What the attempt before lacked, such as `waiting for the registry: …`; empty otherwise."
+)
+
 
 class LogoSerializer(serializers.ModelSerializer[Logo]):
     logo_id = serializers.UUIDField(source="id", read_only=True)
@@ -28,10 +32,11 @@ class StandingSerializer(serializers.ModelSerializer[Build]):
     """How far an image's current build is."""
 
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
+    waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
 
     class Meta:
         model = Build
-        fields: tuple[str, ...] = ("number", "status", "step", "steps")
+        fields: tuple[str, ...] = ("number", "status", "step", "steps", "waiting_for")
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
@@ -139,6 +144,7 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
         help_text="Those that were sent, without the Dockerfile's own.",
     )
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
+    waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
     failure = serializers.SerializerMethodField()
     digest = serializers.SerializerMethodField()
     step_list = StepSerializer(source="step_facts", many=True, read_only=True)
@@ -159,6 +165,7 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
             "queued_at",
             "started_at",
             "ended_at",
+            "waiting_for",
             "failure",
             "digest",
             "image_bytes",

@@ -15,7 +15,7 @@ from builds.conf import BuildSettings, build_settings
 from builds.lifecycle import request_drain, request_pause, request_removal, request_resume
 from builds.models import Build, BuildQuerySet, LogChunk
 from builds.registry import make_registry
-from builds.settle import MAX_RESTARTS
+from builds.retries import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
@@ -39,7 +39,8 @@ def test_a_build_whose_worker_died_is_lost_and_starts_again(order: Order) -> Non
     assert build.state is Status.LOST
     assert log_of(build)[-1][0] == "stderr"
     successor = Build.objects.get(pk=successor_id)
-    assert (successor.number, successor.restarts, successor.free) == (2, 1, True)
+    assert (successor.number, successor.restarts, successor.free) == (2, 1, False)
+    assert build.free
     runner.run(successor_id)
     successor.refresh_from_db()
     assert successor.state is Status.SUCCEEDED

@@ -18,10 +18,11 @@ from builds import reaper, runner
 from builds.build_spec import BuildOutcome, BuildSpec
 from builds.conf import BuildSettings
 from builds.engines.scripted import ScriptedEngine
+from builds.failures import BUILDER_LOST
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
 from builds.registry import Manifest, make_registry
-from builds.settle import BUILDER_LOST, MAX_RESTARTS
+from builds.retries import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image
@@ -183,7 +184,7 @@ def test_a_context_that_cannot_be_read_is_no_users_fault(
     else:
         default_storage.delete(build.context_key)
     build = run(build)
-    assert build.state is Status.FAILED
+    assert build.state is Status.LOST
     assert (build.failure_fault, build.failure_code) == ("service", "storage")
     assert log_of(build)[-1][1].startswith("the stored context cannot be read")
     assert "planted" not in build.failure_text
@@ -319,7 +320,8 @@ def test_a_stop_settles_the_build_as_lost_and_the_next_attempt_keeps_its_place(
     assert log_of(build)[-1][1].startswith("interrupted")
     successor = Build.objects.get(image_id=build.image_id, number=2)
     assert successor.state is Status.QUEUED
-    assert successor.free
+    assert (build.free, successor.free) == (True, False)
+    assert (successor.restarts, successor.interruptions) == (0, 1)
     assert successor.queued_at == build.queued_at
     assert {name: getattr(successor, name) for name in options} == options
     assert Image.objects.get(pk=build.image_id).current_id == successor.pk
@@ -402,7 +404,7 @@ def test_a_crash_of_ours_is_not_blamed_on_the_owner(
     build = order("echo hello")
     monkeypatch.setattr("builds.context.unpack", broken)
     build = run(build)
-    assert build.state is Status.FAILED
+    assert build.state is Status.LOST
     assert build.failure_fault == "service"
     assert "planted" not in build.failure_text
     assert str(build.pk) in build.failure_text
@@ -436,6 +438,6 @@ def test_unusable_credentials_for_the_registry_are_the_operators_affair(
     auth.write_text("not json")
     settings.BUILDS = replace(deployment, registry_auth=auth)
     build = run(build)
-    assert build.state is Status.FAILED
+    assert build.state is Status.LOST
     assert build.failure_fault == "service"
     assert log_of(build)[-1] == ("stderr", build.failure_text)

@@ -143,10 +143,10 @@ def test_a_worker_says_that_it_lives_and_keeps_its_switch() -> None:
     assert row.name.startswith(f"{row.host}:{row.pid}:")
     request_drain(worker.name)
     Worker.objects.update(seen_at=timezone.now() - timedelta(seconds=30))
-    assert Worker.objects.get().silent
+    assert Worker.objects.with_silence().get().silent
     assert not Worker.objects.alive()
     worker.sign_on()
-    row.refresh_from_db()
+    row = Worker.objects.with_silence().get()
     assert not row.silent
     assert row.draining
 

@@ -68,6 +68,18 @@ def test_a_worker_that_fell_silent_is_shown_so(turner: Client) -> None:
     assert '<span class="word silent">silent</span>' in read(turner)
 
 
+def test_a_worker_in_quarantine_is_shown_with_the_reason(turner: Client, order: Order) -> None:
+    worker = ThisWorker()
+    worker.sign_on()
+    worker.begin_quarantine("disk: 0 MiB are free")
+    page = read(turner)
+    assert '<span class="word quarantined">quarantined</span>' in page
+    assert "disk: 0 MiB are free" in page
+    assert "next check" in page
+    worker.end_quarantine()
+    assert "quarantined" not in read(turner)
+
+
 def test_the_queue_is_paused_and_resumed_after_a_confirmation_and_written_down(
     turner: Client, stranger: User
 ) -> None:

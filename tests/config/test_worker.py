@@ -107,6 +107,7 @@ def test_leases_are_renewed_and_builds_rescued_while_the_housekeeping_is_busy(
     monkeypatch.setattr(worker, "keep_measuring", lambda: None)
     monkeypatch.setattr(worker, "keep_errors", lambda: None)  # for the life of the process
     monkeypatch.setattr(worker, "rescue", rescued.release)
+    monkeypatch.setattr(worker.WORKER_CHECKS, "fit", lambda: True)
     monkeypatch.setattr(worker, "obey", lambda _: None)
     monkeypatch.setattr(worker, "tick", tidy)
     running = dramatiq.Worker(StubBroker(middleware=[]), worker_threads=8)
@@ -121,7 +122,7 @@ def test_leases_are_renewed_and_builds_rescued_while_the_housekeeping_is_busy(
         WORKER.stopping.set()
         let_go.set()
         for thread in threading.enumerate():
-            if thread.name in {"leases", "rescue", "housekeeping", "strays"}:
+            if thread.name in {"leases", "rescue", "housekeeping", "strays", "checks"}:
                 thread.join(20)
 
 

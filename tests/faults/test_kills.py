@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builds.settle import BUILDER_LOST, WORKER_LOST
+from builds.failures import BUILDER_LOST, WORKER_LOST
 from tests.faults.phases import PHASES, VICTIMS, SlowRegistry, Stand, slow_registry
 from tests.faults.traces import Traces
 from tests.instance import Instance

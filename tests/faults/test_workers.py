@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from builds.engines.sandbox.helper import Helper, HelperError
-from builds.settle import WORKER_LOST
+from builds.failures import WORKER_LOST
 from tests.cluster import Cluster, servers
 from tests.faults.phases import SlowRegistry, Stand, slow_registry, step
 from tests.faults.traces import Traces

@@ -8,8 +8,9 @@ from rest_framework.test import APIClient
 
 from builds import runner
 from builds.conf import BuildSettings
+from builds.failures import INTERRUPTED
 from builds.models import Build
-from builds.settle import INTERRUPTED, settle_failed
+from builds.settle import settle_failed
 from builds.status import Status
 from tests.images.conftest import Send, built
 

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from builds import runner
+from builds.failures import INTERRUPTED, Failure
 from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, follow
 from builds.logs.hub import hub
@@ -18,7 +19,7 @@ from builds.logs.pages import PAGE_CHUNKS, Page, page
 from builds.logs.reading import in_reader
 from builds.logs.store import CHUNK_LINES, FenceLost, append
 from builds.models import Build
-from builds.settle import GAVE_UP, INTERRUPTED, settle_failed
+from builds.settle import settle_failed
 from builds.status import Status
 from tests.conftest import Order, stand
 
@@ -204,10 +205,11 @@ def test_a_log_that_trickled_in_is_read_to_its_end(order: Order) -> None:
     build = claimed(order("echo hello"))
     for n in range(100):
         append(build, lines(f"line {n}"), step=0, steps=0)
-    settle_failed(build.pk, fence=1, to=Status.FAILED, failure=GAVE_UP)
+    failure = Failure(fault="user", code="step", text="the step failed")
+    settle_failed(build.pk, fence=1, to=Status.FAILED, failure=failure)
     for start in (0, 1, 50, 99):
         texts, _ = asyncio.run(told(build, Cursor(1, start)))
-        assert texts == [*(f"line {n}" for n in range(start, 100)), GAVE_UP.text]
+        assert texts == [*(f"line {n}" for n in range(start, 100)), failure.text]
 
 
 def test_readers_who_come_together_read_the_store_once(

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.build_spec import Step, StepOutput, StepState, StepUpdate, Stream
+from builds.failures import CANCELLED, WORKER_LOST, Failure
 from builds.logs import segments as segments_module
 from builds.logs import writer as writer_module
 from builds.logs.archive import archive
@@ -19,7 +20,7 @@ from builds.logs.steps import StepStates, settled_times
 from builds.logs.store import FenceLost, store_steps
 from builds.logs.writer import LogWriter
 from builds.models import Build
-from builds.settle import CANCELLED, WORKER_LOST, Failure, settle_failed
+from builds.settle import settle_failed
 from builds.status import Status
 from tests.conftest import Order, stand
 

@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builds import runner
+from builds.failures import INTERRUPTED
 from builds.logs.archive import archive
 from builds.logs.cursor import BadCursor, Cursor
 from builds.logs.store import append
 from builds.logs.text import LogGone, LogText
 from builds.models import Build, LogChunk
-from builds.settle import INTERRUPTED, settle_failed
+from builds.settle import settle_failed
 from builds.status import Status
 from tests.builds.logs.test_follow import claimed, lines
 from tests.conftest import Order, log_of

@@ -1,0 +1,29 @@
+"""Why attempts end without an image."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt has no image: whose side it was on, a stable code, one sentence."""
+
+    fault: Literal["user", "service"]
+    code: str
+    text: str
+
+
+CANCELLED = Failure(fault="user", code="cancelled", text="cancelled")
+INTERRUPTED = Failure(
+    fault="service",
+    code="interrupted",
+    text="interrupted: Slipway was stopped; the build starts again",
+)
+WORKER_LOST = Failure(
+    fault="service", code="worker-lost", text="interrupted: its worker died; the build starts again"
+)
+BUILDER_LOST = Failure(
+    fault="service",
+    code="builder-lost",
+    text="interrupted: its builder was killed; the build starts again",
+)
