@@ -238,7 +238,7 @@ class BuildKitEngine:
 
     def _check_disk(self, spec: BuildSpec, builder: Builder, began: float) -> None:
         if self._free() < self._settings.reserve_bytes:
-            raise BuildFailed("The build server's disk is nearly full.", code="disk")
+            raise EngineBroken("The build server's disk is nearly full.", code="disk")
         if builder.output.written_since(began) > spec.limits.disk_bytes:
             limit = spec.limits.disk_bytes >> 20
             raise BuildFailed(

@@ -142,8 +142,9 @@ def test_a_disk_that_is_nearly_full_takes_no_more(
     workshop: Workshop, tuned: Callable[..., BuildKitEngine]
 ) -> None:
     workshop.engine = tuned(reserve_bytes=1 << 60)
-    failed, _ = workshop.fails("FROM BASE\nRUN ONCE; sleep 3\n", owner=uuid4())
-    assert failed.code == "disk"
+    with pytest.raises(EngineBroken) as failed:
+        workshop.run("FROM BASE\nRUN ONCE; sleep 3\n", owner=uuid4())
+    assert failed.value.code == "disk"
 
 
 @pytest.mark.parametrize(
