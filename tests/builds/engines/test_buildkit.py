@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from builds.engines.base import BuildFailed, BuildInterrupted, EngineError
+from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken, EngineError
 from builds.engines.buildkit import BuildKitEngine
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, run
