@@ -31,6 +31,7 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "status": "queued",
         "step": 0,
         "steps": 0,
+        "waiting_for": "",
         "position": 0,
     }
     assert sent == [Build.objects.get().pk]
