@@ -1,5 +1,6 @@
 """The backend that `settings.DATABASES` names for PostgreSQL."""
 
+from select import POLLIN, poll
 from time import monotonic
 from typing import Any
 
@@ -11,8 +12,8 @@ from psycopg_pool import ConnectionPool
 Wrapper: Any = base.DatabaseWrapper
 
 FRESH_SECONDS = 1.0
-"""A connection that was used so lately is taken to work. If it does not, one request fails with
-503, which says to try again; to ask before each use would cost as much as a query."""
+"""A connection that was used so lately is asked only if its socket has something to say: to ask
+before each use would cost as much as a query. PostgreSQL says why it ends a connection."""
 
 
 class DatabaseWrapper(Wrapper):
@@ -41,5 +42,13 @@ class DatabaseWrapper(Wrapper):
 
 def check(connection: Any) -> None:
     """Raises OperationalError where a connection of the pool is dead."""
-    if monotonic() - getattr(connection, "used_at", 0.0) > FRESH_SECONDS:
+    fresh = monotonic() - getattr(connection, "used_at", 0.0) <= FRESH_SECONDS
+    if not fresh or _has_news(connection.fileno()):
         ConnectionPool.check_connection(connection)
+
+
+def _has_news(fd: int) -> bool:
+    """Whether something arrived that nobody asked for, or the other side is gone."""
+    socket = poll()
+    socket.register(fd, POLLIN)
+    return bool(socket.poll(0))
