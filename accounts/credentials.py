@@ -78,7 +78,7 @@ class Signature:
         """Uses it up. Raises BadCredentials when it was used before."""
         until = datetime.fromtimestamp(int(self.nonce) + NONCE_SECONDS, UTC)
         if not SpentSignature.objects.spend(self.signature, until=until):
-            raise BadCredentials("This signature was used before: sign each request anew")
+            raise BadCredentials("This signature was used before: sign each request again")
 
 
 def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:

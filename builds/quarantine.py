@@ -41,7 +41,7 @@ class Quarantine:
             return wait
 
     def end(self) -> None:
-        """Checks passed. The next failure begins it anew if failures had begun it."""
+        """Checks passed. The next failure begins it again if failures had begun it."""
         with self._lock:
             self.reason = ""
             del self._failed[: len(self._failed) - FAILURES + 1]

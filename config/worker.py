@@ -200,7 +200,7 @@ def _try(duty: Callable[[], object]) -> bool:
 
 def _alive() -> frozenset[UUID]:
     """The builds that are under way. Ends the process when the database does not come, or is not
-    as this version needs it: whoever keeps this process running may start it anew."""
+    as this version needs it: whoever keeps this process running may start it again."""
     until = monotonic() + BOOT_SECONDS
     while True:
         try:

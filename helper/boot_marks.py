@@ -2,7 +2,7 @@
 
 Nothing in a sandbox waits for the disk, so after a crash of the machine a cache may be spoilt
 without a sign. A mark beside it holds the boot in which it was used last, and goes when the cache
-has been written out. A cache whose mark names another boot is made anew.
+has been written out. A cache whose mark names another boot is made again.
 """
 
 import os

@@ -70,7 +70,7 @@ class Puller:
     def _images(self, repository: str) -> ImageQuerySet:
         """Those that may be seen and are there to be pulled.
 
-        Without a good build of its own, an image made anew under the name of a deleted one would
+        Without a good build of its own, an image made again under the name of a deleted one would
         lead to what is left of that one.
         """
         return self._seen(repository).exclude(good=None)

@@ -165,7 +165,7 @@ def cancel(image: Image) -> Image:
 
 
 def change(image: Image, *, by: User, **described: Any) -> Image:
-    """Describes it anew: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
+    """Describes it again: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
     if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
     if described:
@@ -198,7 +198,7 @@ def _check_free(identity: UUID) -> None:
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
-    """The image to build, and whether it is new; else it failed before and is described anew.
+    """The image to build, and whether it is new; else it failed before and is described again.
 
     That one keeps the spelling of its name and tag. Raises NameTaken.
     """

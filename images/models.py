@@ -29,7 +29,7 @@ def oversees(viewer: "Viewer") -> bool:
 
 
 def may_change_all(user: User) -> bool:
-    """Whether somebody may describe everybody's images anew, and protect them."""
+    """Whether somebody may describe everybody's images again, and protect them."""
     return user.is_staff and user.has_perm(CHANGE)
 
 
@@ -54,7 +54,7 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
 
     def changeable_by(self, viewer: User) -> "ImageQuerySet":
-        """What this user may describe anew: operators with that right all, others their own."""
+        """What this user may describe again: operators with that right all, others their own."""
         return self if may_change_all(viewer) else self.owned_by(viewer)
 
     def with_build(self) -> "ImageQuerySet":

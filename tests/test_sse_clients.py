@@ -143,7 +143,7 @@ def follow_with_httpx_sse(client: httpx.Client, url: str) -> Got:
 
 
 def follow_with_curl(url: str, key: str) -> Got:
-    """`curl -N`, started anew from the last offset whenever it was cut off."""
+    """`curl -N`, started again from the last offset whenever it was cut off."""
     got, offset = Got(), ""
     while True:
         done = subprocess.run(

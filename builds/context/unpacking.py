@@ -165,7 +165,7 @@ class _Writer:
                     raise expands_too_much(member.shown, self._limits)
                 file.write(piece)
                 self._tick()
-            file.flush()  # or closing would set the time anew
+            file.flush()  # or closing would set the time again
             os.fchmod(descriptor, member.mode & _PERMISSIONS | _FILE_MINIMUM)
             os.utime(descriptor, ns=(member.mtime_ns,) * 2)
         self._files += 1

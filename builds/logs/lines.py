@@ -166,7 +166,7 @@ class _Partial:
         return pieces
 
     def take(self, *, shown: bool = False) -> str:
-        """The line as it stands; what comes next begins anew."""
+        """The line as it stands; what comes next begins again."""
         text = self._text or self._drawn_over
         self._text = self._drawn_over = ""
         self._redrawn = False

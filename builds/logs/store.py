@@ -158,7 +158,7 @@ def _move(chunk: _Chunk) -> bool | None:
     build, values = chunk.build, chunk.values
     if values.keys() == OFTEN:
         # In words of SQL: a hundred builds make this a thousand times a second, and to put it
-        # together anew would cost ten times the statement.
+        # together again would cost ten times the statement.
         ours = [KEY.get_db_prep_value(build.pk, connection), build.fence, build.log_chunks]
         with connection.cursor() as cursor:
             cursor.execute(MOVE, [*values.values(), *ours, *(each.value for each in RUNNING)])

@@ -120,7 +120,7 @@ class RegistryGuard:
                 await loop.sock_connect(registry, str(self._path))
                 await loop.sock_sendall(registry, head)
             except OSError:
-                away = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", "it starts anew")
+                away = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE", "it starts again")
                 await _say(answer, away, bodiless=False)
                 return
             sending = asyncio.create_task(_send(client, registry))

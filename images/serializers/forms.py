@@ -84,7 +84,7 @@ class OrderSerializer(serializers.Serializer[Any]):
         max_length=TARGET_CHARACTERS,
         help_text="The stage to build, by its name; the last one without it.",
     )
-    no_cache = FormBool(required=False, help_text="Whether every step runs anew.")
+    no_cache = FormBool(required=False, help_text="Whether every step runs again.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
     labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
 

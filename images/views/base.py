@@ -48,7 +48,7 @@ class ImageView(ApiView):
         return by_office(self.request.user)
 
     def changeable(self) -> ImageQuerySet:
-        """What the caller may describe anew."""
+        """What the caller may describe again."""
         images = Image.objects.with_build()
         return images.changeable_by(self.user) if self.signed_in else images.owned_by(self.user)
 

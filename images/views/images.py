@@ -1,4 +1,4 @@
-"""Images themselves: listed, made, looked at, described anew, deleted."""
+"""Images themselves: listed, made, looked at, described again, deleted."""
 
 import sys
 from functools import partial
@@ -112,7 +112,7 @@ class OneView(ImageView):
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
     )
     def partial_update(self, request: Request, ref: str) -> Response:
-        """Describes an image anew: only what is sent changes."""
+        """Describes an image again: only what is sent changes."""
         image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)

@@ -107,7 +107,7 @@ function showHead(page) {
   dispatchEvent(new Event("slipway:head"));
 }
 
-// Somebody may build the image anew, here or elsewhere, after this log has ended.
+// Somebody may build the image again, here or elsewhere, after this log has ended.
 
 const ENDS = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" };
 let stands = null;

@@ -163,7 +163,7 @@ def test_the_options_of_a_build_are_shown(counter: Client, order: Order) -> None
     for told in (
         "<dt>Target</dt><dd><code>tests</code></dd>",
         "<dt>Cache</dt><dd>not used</dd>",
-        "<dt>Bases</dt><dd>pulled anew</dd>",
+        "<dt>Bases</dt><dd>pulled again</dd>",
         "<dt>items</dt><dd><code>&lt;b&gt;1&lt;/b&gt;</code></dd>",
         "<dt>items</dt><dd><code>blue</code></dd>",
         "<dt>com.example.team</dt><dd><code>green</code></dd>",

@@ -24,7 +24,7 @@ busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cat >/run/registry.yml <<EOF
 version: 0.1
 log: {level: error}
-storage: {filesystem: {rootdirectory: /work/registry}}
+storage: {filesystem: {rootdirectory: /stand/registry}}
 http: {addr: "127.0.0.1:5000"}
 EOF
 docker-registry serve /run/registry.yml &
@@ -32,7 +32,7 @@ for i in $(seq 100); do
   (exec 3<>/dev/tcp/127.0.0.1/5000) 2>/dev/null && break
   sleep 0.05
 done
-for layout in /work/bases/*; do
+for layout in /stand/bases/*; do
   skopeo copy --quiet --dest-tls-verify=false --insecure-policy \
     "oci:$layout" "docker://127.0.0.1:5000/$(cat "$layout/name")"
 done
@@ -40,8 +40,8 @@ cat >/run/daemon.json <<EOF
 {"features": {"containerd-snapshotter": true}, "registry-mirrors": ["http://127.0.0.1:5000"]}
 EOF
 export BUILDKIT_STEP_LOG_MAX_SIZE=-1 BUILDKIT_STEP_LOG_MAX_SPEED=-1
-exec dockerd --config-file /run/daemon.json --host unix:///work/socket/docker.sock \
-  --data-root /work/data --exec-root /run/exec --pidfile /run/dockerd.pid \
+exec dockerd --config-file /run/daemon.json --host unix:///stand/socket/docker.sock \
+  --data-root /stand/data --exec-root /run/exec --pidfile /run/dockerd.pid \
   --iptables=false --ip6tables=false --bridge=none
 """
 BUILDX = "/usr/libexec/docker/cli-plugins/docker-buildx"
@@ -126,8 +126,8 @@ def _daemon(engine_root: Path, folder: Path, group: Path) -> Sequence[str]:
         *("bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--hostname", "build"),
         *("--die-with-parent", "--cap-add", "ALL", *programs(engine_root)),
         *("--tmpfs", "/run", "--tmpfs", "/opt", "--tmpfs", "/var"),
-        *("--tmpfs", "/sys", "--dir", "/sys/fs/cgroup", "--bind", str(folder), "/work"),
-        *("--setenv", "XDG_RUNTIME_DIR", "/run", "--", "bash", "/work/start"),
+        *("--tmpfs", "/sys", "--dir", "/sys/fs/cgroup", "--bind", str(folder), "/stand"),
+        *("--setenv", "XDG_RUNTIME_DIR", "/run", "--", "bash", "/stand/start"),
     ]
 
 

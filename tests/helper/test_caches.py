@@ -1,4 +1,4 @@
-"""A cache that cannot be trusted is made anew; one that can is kept."""
+"""A cache that cannot be trusted is made again; one that can is kept."""
 
 import os
 import signal

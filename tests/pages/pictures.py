@@ -1,4 +1,4 @@
-"""`python -m tests.pages.pictures`: takes the pictures in docs/ anew, of pages as they are now.
+"""`python -m tests.pages.pictures`: takes the pictures in docs/ again, of pages as they are now.
 
 The real engine builds, with tools that say what tools of their names do. The key that one of the
 pictures shows is of an instance that is gone.

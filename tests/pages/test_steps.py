@@ -59,7 +59,7 @@ def test_steps_side_by_side_show_their_states_and_times_live(
     expect(again).to_have_count(1)
     expect(again.get_by_role("button", name="Step 4, continued")).to_be_visible()
     button = make.get_by_role("button", name="Step 4", exact=True)
-    page.keyboard.press("f")  # following draws the rows on the way to the end anew
+    page.keyboard.press("f")  # following draws the rows on the way to the end again
     button.focus()
     gates.two.touch()
     expect(make.locator(".sign.succeeded")).to_have_text("●")

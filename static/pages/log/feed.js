@@ -108,7 +108,7 @@ export class Feed {
       this.on.done({ status: JSON.parse(event.data), state: null });
     });
     source.onerror = () => {
-      // Ours to open anew, from the cursor: a browser gives up for good after an answer like 502.
+      // Ours to open again, from the cursor: a browser gives up for good after an answer like 502.
       source.close();
       // A network that was away may have been all that was wrong with the websocket.
       if (this.#tries > 2) this.#unopened = 0;

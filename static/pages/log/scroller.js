@@ -55,7 +55,7 @@ export class Scroller {
     this.canvas.style.height = `${Math.min(this.count * ROW + (this.wrapped ? more : 0), MOST)}px`;
   }
 
-  /** All rows are drawn anew: what they show has changed. */
+  /** All rows are drawn again: what they show has changed. */
   refresh(rows) {
     for (const [row, element] of this.#shown) {
       if (rows && !rows.has(row)) continue;

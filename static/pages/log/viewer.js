@@ -121,7 +121,7 @@ export class Viewer {
     this.#stepStarts.set(first, at);
   }
 
-  /** What headings say of their steps, without drawing them anew: somebody may be at their buttons. */
+  /** What headings say of their steps, without drawing them again: somebody may be at their buttons. */
   #showSteps() {
     for (const heading of this.scroller.box.querySelectorAll(".heading")) {
       const found = this.folds.heading(Number(heading.dataset.line) - 1);
