@@ -6,7 +6,7 @@ A lost ring costs a reader SAFETY_SECONDS, never a line: readers trust only the 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from logging import getLogger
 from time import sleep
 from typing import Any
@@ -93,6 +93,18 @@ class Bell:
         for heard in self._hearers:
             heard(image_id)
 
+    async def _hear_for(self, seconds: float, layer: Any, channel: str) -> None:
+        hearing = asyncio.ensure_future(self._hear(layer, channel))
+        try:
+            await asyncio.wait([hearing], timeout=seconds)
+        finally:
+            while not hearing.done():
+                # More than once: the client of Redis may swallow a cancellation.
+                hearing.cancel()
+                await asyncio.wait([hearing], timeout=REST_SECONDS)
+        if not hearing.cancelled():
+            hearing.result()
+
     async def _hear(self, layer: Any, channel: str) -> None:
         while True:
             message: dict[str, Any] = await layer.receive(channel)
@@ -112,9 +124,7 @@ class Bell:
                 channel = await layer.new_channel()
                 while True:
                     await layer.group_add(GROUP, channel)
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(JOIN_SECONDS):
-                            await self._hear(layer, channel)
+                    await self._hear_for(JOIN_SECONDS, layer, channel)
             except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
                 if listening is not None and listening.cancelling():
                     return  # the client of Redis may break off with an error of its own
