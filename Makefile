@@ -73,11 +73,12 @@ lint: setup-dev
 	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
 
-test: lint ## every check, within ten minutes
+test: lint ## every check, within fifteen minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
 	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images tests/operators
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and not long" -n 2 --dist loadfile
-	$(PYTEST) -m "engine and not long" -n 3 --dist loadfile
+	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile --ignore tests/faults
+	$(PYTEST) -m "engine and not long" tests/faults
 
 test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
 	$(PYTEST) -m sdk
