@@ -30,6 +30,10 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     assert CHUTES.exists(), "run `make test-sdk`"
     running = Instance(tmp_path_factory.mktemp("sdk") / "data", engine="buildkit")
     running.environment["SLIPWAY_REGISTRY_MIRRORS"] = f"docker.io={running.registry}/hub"
+    # The mirror and the server that gives its tokens are on loopback addresses.
+    web = f"127.0.0.1:{running.port}"
+    running.environment["SLIPWAY_PRIVATE_REGISTRIES"] = f"{running.registry},{web}"
+    running.environment["SLIPWAY_INSECURE_REGISTRIES"] = running.registry
     with running:
         make_base(running)
         yield running
