@@ -25,7 +25,7 @@ setup-dev: .venv/dev.stamp
 engine-root:
 	@deploy/engine-root.sh
 
-engine: ## make the engine root again, with the release's present packages
+engine: ## renew the engine root, with the release's present packages
 	@deploy/machine.sh engine
 	@deploy/engine-root.sh --renew
 
@@ -95,10 +95,10 @@ test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json 
 bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line; `make bench PART=latency` for some
 	$(PY) -m bench $(PART)
 
-pictures: setup-dev ## take the pictures in docs/ again
+pictures: setup-dev ## retake the pictures in docs/
 	$(PY) -m tests.pages.pictures
 
-lock: setup-dev ## compile the requirements again
+lock: setup-dev ## recompile the requirements
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in
 	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
 	$(COMPILE) -o requirements/sdk.txt requirements/sdk.in

@@ -1,6 +1,6 @@
 """Querysets that are compiled once.
 
-Django builds the SQL of a queryset again each time, which for a row with its relations takes longer
+Django builds the SQL of a queryset on every call, which for a row with its relations takes longer
 than PostgreSQL does to answer. A `Prepared` holds the SQL for each kind of database and only binds
 values. On PostgreSQL the statement is prepared there too.
 """

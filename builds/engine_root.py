@@ -66,7 +66,7 @@ class EngineRoot:
         cwd: Path | None = None,
         network: bool = False,
     ) -> list[str]:
-        """What runs a program of the engine root on the host, as whoever starts it.
+        """The command that runs a program of the engine root on the host, as the calling user.
 
         Paths are the same inside. With `network` it has the host's; without, none. Open descriptors
         are passed on. Raises NoEngineRoot.

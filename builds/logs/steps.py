@@ -12,7 +12,7 @@ from builds.build_spec import Step
 from builds.logs.lines import since_1970
 
 STEPS_KEPT = 1_000
-"""More steps are built all the same, but have no facts kept."""
+"""Steps beyond this number are built, but no states and times are kept for them."""
 STEP_CHARACTERS = 300
 CONTINUED = "continued"
 CONTINUED_CHARACTERS = 60

@@ -34,7 +34,7 @@ def own_addresses(fib_trie: Path = Path("/proc/net/fib_trie")) -> list[str]:
 
 
 def denied(more: Iterable[str]) -> list[str]:
-    """The networks to close for a build, asked again each time: a host's addresses change.
+    """The networks to close for a build, read on every call: a host's addresses change.
 
     Loopback is not among them: in a sandbox it is the build's own.
     """
