@@ -1,6 +1,7 @@
 """What the views of images have in common: who may call, and which image an address means."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from rest_framework.authentication import SessionAuthentication
@@ -10,7 +11,9 @@ from rest_framework.response import Response
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
 from accounts.sockets import Caller
+from api.refusals import TooMany
 from api.views import ApiView
+from images.catalog import QuotaExceeded
 from images.models import Image, ImageQuerySet
 
 MISSING = "Image not found, or does not belong to you"
@@ -85,6 +88,15 @@ class ImageView(ApiView):
     def owned(self, ref: str) -> Image:
         """One of the caller's own."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
+
+
+@contextmanager
+def quota_refusals() -> Iterator[None]:
+    """Says that a quota is used up as the API does."""
+    try:
+        yield
+    except QuotaExceeded as problem:
+        raise TooMany(str(problem), problem.retry_after) from problem
 
 
 def accepted(told: Mapping[str, Any]) -> Response:

@@ -5,14 +5,14 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.refusals import Conflict, TooMany
+from api.refusals import Conflict
 from api.schema import query_parameters
 from builds.lifecycle import ContextGone, UnderWay
 from images import catalog, rows
 from images.filters import BuildFilter
 from images.models import Image
 from images.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
-from images.views.base import MISSING, ImageView, accepted
+from images.views.base import MISSING, ImageView, accepted, quota_refusals
 
 NO_BUILD = "There is no build of this number"
 DIGITS = 9
@@ -75,9 +75,8 @@ class RebuildView(ImageView):
     def create(self, request: Request, ref: str) -> Response:
         """A new attempt with the Dockerfile, context and options of the last one."""
         try:
-            image = catalog.rebuild(self.owned(ref))
-        except catalog.QuotaExceeded as problem:
-            raise TooMany(str(problem), problem.retry_after) from problem
+            with quota_refusals():
+                image = catalog.rebuild(self.owned(ref))
         except UnderWay as problem:
             raise Conflict("A build is under way: cancel it, or wait for its end") from problem
         except ContextGone as problem:
