@@ -11,7 +11,6 @@ from math import inf
 from time import monotonic, sleep
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
 from django.db.models import F
 from django.utils import timezone
 
@@ -22,6 +21,7 @@ from builds.models.clock import Now, from_now
 from builds.models.workers import Worker
 from builds.quarantine import FAILURES, Quarantine
 from builds.status import Status
+from common.outages import DATABASE_OUTAGES
 
 LOOK_SECONDS = 0.2
 HAND_ON_SECONDS = 5.0
@@ -194,7 +194,7 @@ class ThisWorker:
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
         try:
             held.update(lease_until=self._lease())
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             self._away_at = monotonic()
             raise
 
@@ -216,7 +216,7 @@ def _try_to_say_drained(name: str) -> None:
     try:
         own = Worker.objects.filter(pk=name, drain_requested_at=None)
         own.update(drain_requested_at=timezone.now())
-    except (OperationalError, InterfaceError):
+    except DATABASE_OUTAGES:
         logger.warning("the database is away; nobody is told that this worker leaves")
 
 

@@ -1,4 +1,4 @@
-"""What passes by itself: a database or a storage that does not answer just now."""
+"""Transient outages of the database and the storage, which callers may retry."""
 
 from django.db import InterfaceError, OperationalError
 
@@ -7,14 +7,14 @@ class StorageAway(OSError):
     """The storage of files does not answer, or lets nobody in."""
 
 
+DATABASE_OUTAGES = (OperationalError, InterfaceError)
+"""What Django raises while the database does not answer."""
 DATABASE = "The database does not answer just now; try again in a moment."
 AWAY: dict[type[Exception], str] = {
-    OperationalError: DATABASE,
-    InterfaceError: DATABASE,
+    **dict.fromkeys(DATABASE_OUTAGES, DATABASE),
     StorageAway: "The storage of files does not answer just now; try again in a moment.",
 }
-PASSING = tuple(AWAY)
-"""What to wait for and try again after."""
+OUTAGES = tuple(AWAY)
 HEADERS = {"Retry-After": "2"}
 """Of the 503 that says so."""
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers
 from accounts.models import User
 from api.exceptions import TooMany
-from common.outages import HEADERS, away
+from common.outages import DATABASE_OUTAGES, HEADERS, away
 from webserver.connection import Refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads
 
@@ -50,7 +50,7 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
         return refused or Allowed(limit, caller)
     except BadCredentials as problem:
         return _refusal(HTTPStatus.UNAUTHORIZED, str(problem), [("WWW-Authenticate", CHALLENGE)])
-    except (OperationalError, InterfaceError) as problem:
+    except DATABASE_OUTAGES as problem:
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, away(problem), [*HEADERS.items()])
     finally:
         close_old_connections()
