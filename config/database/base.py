@@ -53,7 +53,7 @@ def check(connection: Any) -> None:
     try:
         ConnectionPool.check_connection(connection)
     except OperationalError:
-        connection._pool.check()
+        connection._pool.check()  # noqa: SLF001  (the pool that it came from)
         raise
 
 
