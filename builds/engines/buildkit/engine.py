@@ -55,8 +55,6 @@ LOOK_SECONDS = 1.0
 PRUNE_BELOW = 0.25
 """With less of a cache free than this, the least recently used half of it goes before a build."""
 PRUNE_SECONDS = 60.0
-_OUTPUT_LOST = "failed to receive status: context canceled"
-"""What the client says when progress was left three seconds after the end of the build."""
 OUTPUT_LOST = b"WARNING: the end of the output is lost: it came faster than it could be read.\n"
 
 
@@ -174,7 +172,7 @@ class BuildKitEngine:
             run = ClientRun(progress, before=before)
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
-            if _OUTPUT_LOST in run.json.text and progress.failed is None:
+            if run.lost_output:
                 # The steps are cached now, and say no more.
                 yield StepOutput("stderr", OUTPUT_LOST)
                 if not tries_left:

@@ -21,6 +21,13 @@ _DAMAGED = (
     "input/output error",
     "read-only file system",
 )
+_OUTPUT_LOST = {
+    f"ERROR: failed to receive status: {reason}"
+    for reason in (
+        "context canceled",
+        "rpc error: code = Canceled desc = context canceled",
+    )
+}
 SIGNALLED = 128
 """Exit codes above tell of a signal."""
 KILLED = SIGNALLED + signal.SIGKILL
@@ -39,6 +46,15 @@ class ClientRun:
     json: RawJson = field(default_factory=RawJson)
     tails: dict[int | None, bytes] = field(default_factory=dict)
     exit_code: int = 0
+
+    @property
+    def lost_output(self) -> bool:
+        """Whether progress was left three seconds after the end of the build.
+
+        The client says so in a line of its own, and nothing else: the Dockerfile cannot forge it.
+        """
+        last = self.json.text.strip().rpartition("\n")[2]
+        return last in _OUTPUT_LOST and self.progress.failed is None
 
     def events(self, data: bytes) -> Iterator[BuildEvent]:
         """The events that some of the client's stderr tells of. Raises EngineBroken."""
