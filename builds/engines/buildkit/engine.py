@@ -198,6 +198,7 @@ class BuildKitEngine:
                 lease.keep = True
                 return outcome
         yield from progress.finish(success=False)
+        yield from self._check_bases(run, fetched)
         failure = failure_of(spec, builder, run)
         lease.keep = isinstance(failure, BuildFailed)
         lease.drop_cache = failure.code == "disk"
@@ -233,6 +234,13 @@ class BuildKitEngine:
                     self._check_disk(spec, builder, began)
         run.json.close()
         run.exit_code = child.exit_code or 0
+
+    def _check_bases(
+        self, run: ClientRun, fetched: Sequence[FetchedBase]
+    ) -> Generator[BuildEvent, None, None]:
+        if run.doubts_bases and (yield from self._bases.drop_damaged(fetched)):
+            text = "A base image was damaged on the build server's disk; it will be fetched again."
+            raise EngineBroken(text, code="store")
 
     def _check_disk(self, spec: BuildSpec, builder: Builder, began: float) -> None:
         if self._free() < self._settings.reserve_bytes:

@@ -28,6 +28,7 @@ _OUTPUT_LOST = {
         "rpc error: code = Canceled desc = context canceled",
     )
 }
+_OTHER_CONTENT = ("unexpected commit digest", "failed size validation")
 SIGNALLED = 128
 """Exit codes above tell of a signal."""
 KILLED = SIGNALLED + signal.SIGKILL
@@ -55,6 +56,11 @@ class ClientRun:
         """
         last = self.json.text.strip().rpartition("\n")[2]
         return last in _OUTPUT_LOST and self.progress.failed is None
+
+    @property
+    def doubts_bases(self) -> bool:
+        """Whether BuildKit got other content than a digest names. A build's text may say so too."""
+        return any(sign in self.json.text for sign in _OTHER_CONTENT)
 
     def events(self, data: bytes) -> Iterator[BuildEvent]:
         """The events that some of the client's stderr tells of. Raises EngineBroken."""
