@@ -9,8 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.core.files import File
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 
 YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
@@ -60,7 +62,10 @@ class JsonBool(FormBool):
 class Text(serializers.CharField):
     """A string, kept as it was sent. A number is none, whatever could be made of it."""
 
-    default_error_messages = {"string_type": "Input should be a valid string"}
+    default_error_messages = {
+        "string_type": "Input should be a valid string",
+        "file": "Input should be a valid string, and a file was sent",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -71,6 +76,8 @@ class Text(serializers.CharField):
         return super().run_validation(data)
 
     def to_internal_value(self, data: object) -> str:
+        if isinstance(data, File):
+            self.fail("file")
         if not isinstance(data, str):
             self.fail("string_type")
         return super().to_internal_value(data)
@@ -83,6 +90,18 @@ class Id(serializers.UUIDField):
         if not isinstance(data, str):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
+
+
+def faults(errors: Any) -> dict[str, list[ErrorDetail]]:
+    """The errors of a form of Django's, as a ValidationError of the REST framework takes them."""
+    return {
+        name: [
+            ErrorDetail(text, code=problem.code or "invalid")
+            for problem in problems
+            for text in problem.messages
+        ]
+        for name, problems in errors.as_data().items()
+    }
 
 
 class QueryBool(forms.Field):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -65,5 +65,5 @@ def _asked(request: Request, name: str, field: QueryInt) -> int:
     try:
         return field.clean(request.query_params.get(name))
     except forms.ValidationError as problem:
-        faults: Any = {name: [problem]}
-        raise ValidationError(faults) from problem
+        details = [ErrorDetail(text, problem.code) for text in problem.messages]
+        raise ValidationError({name: details}) from problem

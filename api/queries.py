@@ -9,6 +9,8 @@ from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from api.fields import faults
+
 Fields = Mapping[str, forms.Field]
 
 
@@ -17,8 +19,7 @@ def asked(request: Request, fields: Fields) -> dict[str, Any]:
     form = forms.Form(request.query_params)
     form.fields.update(deepcopy(dict(fields)))
     if not form.is_valid():
-        faults: Any = form.errors.as_data()
-        raise ValidationError(faults)
+        raise ValidationError(faults(form.errors))
     return form.cleaned_data
 
 

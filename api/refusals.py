@@ -1,26 +1,6 @@
-"""Reasons to refuse that the framework has no exception for, each with its status."""
-
-import math
+"""A reason to refuse that is about one value, and is no field's."""
 
 from rest_framework import exceptions
-
-
-class Conflict(exceptions.APIException):
-    """It is refused as things stand now."""
-
-    status_code = 409
-
-
-class TooLarge(exceptions.APIException):
-    status_code = 413
-
-
-class TooMany(exceptions.Throttled):
-    """429 with Retry-After."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(wait=math.ceil(seconds))
-        self.detail = text  # type: ignore[assignment]
 
 
 class Invalid(exceptions.APIException):

@@ -7,10 +7,20 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
+from api.error_codes import ErrorCode
+
+CODE = {
+    "type": "string",
+    "description": "What kind of error it is, in a word that does not change. docs/api.md lists "
+    "them.",
+}
 DETAIL = {
     "type": "object",
-    "properties": {"detail": {"type": "string"}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {"type": "string", "description": "What is wrong, in a sentence."},
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 FAULT = {
     "type": "object",
@@ -28,8 +38,16 @@ FAULT = {
 }
 FAULTS = {
     "type": "object",
-    "properties": {"detail": {"type": "array", "items": FAULT, "minItems": 1}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": FAULT,
+            "minItems": 1,
+            "description": "Every field and parameter that is wrong.",
+        },
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 HEADERS = {
     401: {"WWW-Authenticate": "What would be taken."},
@@ -114,6 +132,15 @@ class Schema(AutoSchema):
             if each["name"] in texts:
                 each["description"] = texts[each["name"]]
         return found
+
+
+def refusals(*kinds: ErrorCode) -> dict[int, str]:
+    """What an operation may be refused with, by status, for `extend_schema`."""
+    found: dict[int, str] = {}
+    for kind in kinds:
+        line = f"`{kind.code}`: {kind.text}"
+        found[kind.status] = f"{found[kind.status]}\n\n{line}" if kind.status in found else line
+    return found
 
 
 def query_parameters(filterset: type[FilterSet]) -> list[OpenApiParameter]:

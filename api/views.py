@@ -13,6 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from api.fields import faults
+
 REMEMBERED = 256
 """Characters of a query string: what longer ones ask for is worked out each time."""
 
@@ -51,7 +53,7 @@ class ApiView(GenericViewSet[Any]):
 def _parsed(filterset: type[FilterSet], text: str) -> Mapping[str, Any]:
     found = filterset(QueryDict(text))
     if not found.is_valid():
-        raise ValidationError(found.errors.as_data())
+        raise ValidationError(faults(found.errors))
     return MappingProxyType(found.form.cleaned_data)
 
 

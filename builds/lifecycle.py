@@ -8,6 +8,8 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from api import error_codes
+from api.error_codes import CodedError
 from builds import actors
 from builds.conf import build_settings
 from builds.failures import CANCELLED
@@ -18,12 +20,16 @@ from builds.settle import settle_failed
 from builds.status import FINAL, RUNNING, Status
 
 
-class UnderWay(Exception):
+class UnderWay(CodedError):
     """The current attempt has not ended."""
 
+    kind = error_codes.BUILD_UNDER_WAY
 
-class ContextGone(Exception):
+
+class ContextGone(CodedError):
     """What the current attempt was built from is no longer stored."""
+
+    kind = error_codes.CONTEXT_GONE
 
 
 class Superseded(Exception):

@@ -13,6 +13,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from api import error_codes
+from api.error_codes import CodedError
 from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
@@ -30,28 +32,34 @@ from images.models import Image, Logo, may_change_all
 QUOTA_WINDOW = timedelta(hours=24)
 
 
-class NameTaken(Exception):
+class NameTaken(CodedError):
     """The owner has an image of that name and tag, and it is not one that failed."""
 
+    kind = error_codes.NAME_TAKEN
 
-class QuotaExceeded(Exception):
+
+class QuotaExceeded(CodedError):
     """Too many builds in 24 hours; `retry_after` is in seconds."""
 
+    kind = error_codes.QUOTA_EXCEEDED
+
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(f"You may only build {limit} images per 24 hours.")
+        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
 
 
-class NothingUnderWay(Exception):
-    """There is no build to cancel: the last one has ended."""
+class NothingUnderWay(CodedError):
+    kind = error_codes.NOTHING_UNDER_WAY
 
 
-class OperatorsOnly(Exception):
-    """Only operators protect images, or take the protection off."""
+class OperatorsOnly(CodedError):
+    kind = error_codes.OPERATORS_ONLY
 
 
-class Protected(Exception):
+class Protected(CodedError):
     """A protected image is not deleted before somebody takes the protection off."""
+
+    kind = error_codes.IMAGE_PROTECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +109,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
     """
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity)
+    _check_free(identity, wanted)
     key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
     key = default_storage.save(key, context)
@@ -130,7 +138,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
             return image
     except IntegrityError as problem:
         default_storage.delete(key)
-        raise NameTaken from problem
+        raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
         default_storage.delete(key)
         raise
@@ -190,11 +198,11 @@ _STATUS = Prepared(
 )
 
 
-def _check_free(identity: UUID) -> None:
+def _check_free(identity: UUID, wanted: Wanted) -> None:
     """Raises NameTaken where there is an image that a new attempt may not be made of."""
     for (status,) in _STATUS.rows(identity):
         if status not in FINAL - {Status.SUCCEEDED}:
-            raise NameTaken
+            raise NameTaken(name=wanted.name, tag=wanted.tag)
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
@@ -211,7 +219,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
     held = Image.objects.select_for_update(of=("self",)).select_related("owner")
     image = held.filter(pk=identity).order_by().first()
     if image is not None:
-        _check_free(identity)
+        _check_free(identity, wanted)
         Image.objects.filter(pk=identity).update(**described)
         return image, False
     made = Image.objects.create(

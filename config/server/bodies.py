@@ -4,18 +4,16 @@ A view says it with `body_limits`, by method, and its callers have to be known b
 read. Everything else gets MEMORY_BYTES from anybody, which are kept in memory.
 """
 
-import json
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers
-from api.away import HEADERS, away
-from config.server.connection import Refusal
+from api.away import HEADERS
+from api.error_codes import DATABASE_AWAY
+from config.server.connection import Refusal, refusal
 from config.server.uploads import MEMORY_BYTES, Allowed, Uploads
 
 CALLERS = 4
@@ -45,9 +43,9 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
     try:
         return Allowed(limit, check_headers(headers))
     except BadCredentials as problem:
-        return _refusal(HTTPStatus.UNAUTHORIZED, str(problem), [("WWW-Authenticate", CHALLENGE)])
-    except (OperationalError, InterfaceError) as problem:
-        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, away(problem), [*HEADERS.items()])
+        return refusal(problem.error_code, str(problem), [("WWW-Authenticate", CHALLENGE)])
+    except (OperationalError, InterfaceError):
+        return refusal(DATABASE_AWAY, headers=[*HEADERS.items()])
     finally:
         close_old_connections()
 
@@ -63,7 +61,3 @@ def limit_of(method: str, path: str) -> int | None:
         return None if found.url_name == "login" else ADMIN_BYTES
     limits: dict[str, int] = getattr(getattr(found.func, "cls", None), "body_limits", {})
     return limits.get(method)
-
-
-def _refusal(status: HTTPStatus, detail: Any, headers: list[tuple[str, str]]) -> Refusal:
-    return Refusal(status, json.dumps({"detail": detail}).encode(), headers)

@@ -3,15 +3,16 @@
 from typing import cast
 
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
 from accounts.sockets import Caller
+from api.error_codes import IMAGE_NOT_FOUND, TAG_MISSING, CodedError
 from api.views import ApiView
 from images.models import Image, ImageQuerySet
+from images.naming import is_tagless
 
-MISSING = "Image not found, or does not belong to you"
 REF = (
     "An id, `name:tag` or `owner/name:tag`. For reading also `name` or `owner/name`, the newest "
     "image of that name. Slashes may stand as they are."
@@ -28,6 +29,11 @@ class ImageView(ApiView):
     scope_object = "images"
     anonymous_allowed = False
     path_texts = {"ref": REF}
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """An image that was deleted meanwhile is not found."""
+        gone = isinstance(exc, Image.DoesNotExist)
+        return super().handle_exception(CodedError(IMAGE_NOT_FOUND) if gone else exc)
 
     @property
     def user(self) -> User:
@@ -72,11 +78,16 @@ class ImageView(ApiView):
     def meant(
         self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False
     ) -> Image:
-        """Raises NotFound, or Forbidden where the key is for others. Missing looks as forbidden."""
+        """Raises CodedError where there is none that the caller may see.
+
+        Raises MissingScope where the key is for others.
+        """
         among = self.get_queryset() if within is None else within
         found = among.meant_by(ref, self.request.user, tagless=tagless)
+        if found is None and not tagless and is_tagless(ref):
+            raise CodedError(TAG_MISSING, name=ref.strip("/"))
         if found is None:
-            raise NotFound(MISSING)
+            raise CodedError(IMAGE_NOT_FOUND)
         self.check_object_permissions(self.request, found)
         return found
 

@@ -1,18 +1,20 @@
 """The attempts at an image: looked at, ended, made again."""
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.refusals import Conflict, TooMany
-from api.schema import query_parameters
-from builds.lifecycle import ContextGone, UnderWay
+from api.error_codes import (
+    BUILD_UNDER_WAY,
+    CONTEXT_GONE,
+    NOTHING_UNDER_WAY,
+    QUOTA_EXCEEDED,
+)
+from api.schema import query_parameters, refusals
 from images import catalog, rows
 from images.filters import BuildFilter
-from images.models import Image
 from images.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
-from images.views.base import MISSING, ImageView
+from images.views.base import ImageView
 
 
 class BuildsView(ImageView):
@@ -31,16 +33,11 @@ class CancelView(ImageView):
     @extend_schema(
         operation_id="cancel_build",
         request=None,
-        responses={202: ImageSerializer, 409: "No build is under way."},
+        responses={202: ImageSerializer, **refusals(NOTHING_UNDER_WAY)},
     )
     def create(self, request: Request, ref: str) -> Response:
         """Ends the build under way: at once while it is queued, else within seconds."""
-        try:
-            image = catalog.cancel(self.owned(ref))
-        except catalog.NothingUnderWay as problem:
-            raise Conflict("There is no build to cancel: the last one has ended") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        image = catalog.cancel(self.owned(ref))
         return Response(ImageSerializer(image).data, status=202)
 
 
@@ -50,20 +47,10 @@ class RebuildView(ImageView):
         request=None,
         responses={
             202: AcceptedSerializer,
-            409: "A build is under way, or what it was made from is gone.",
-            429: "The caller's builds for 24 hours are used up.",
+            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
         },
     )
     def create(self, request: Request, ref: str) -> Response:
         """A new attempt with the Dockerfile, context and options of the last one."""
-        try:
-            image = catalog.rebuild(self.owned(ref))
-        except catalog.QuotaExceeded as problem:
-            raise TooMany(str(problem), problem.retry_after) from problem
-        except UnderWay as problem:
-            raise Conflict("A build is under way: cancel it, or wait for its end") from problem
-        except ContextGone as problem:
-            raise Conflict("The context is no longer stored: send the image again") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        image = catalog.rebuild(self.owned(ref))
         return Response(rows.accepted(image), status=202)

@@ -5,21 +5,25 @@ from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import Forbidden
+from api.error_codes import (
+    IMAGE_NOT_FOUND,
+    IMAGE_PROTECTED,
+    NAME_TAKEN,
+    NOT_YOUR_NAME,
+    QUOTA_EXCEEDED,
+    CodedError,
+)
 from api.filters import DEFAULT_LIMIT
 from api.paging import envelope
-from api.refusals import Conflict, TooMany
-from api.schema import query_parameters
+from api.schema import query_parameters, refusals
 from api.speech import JSON_BYTES, FormParser, JsonParser
 from api.views import narrowed
 from builds.logs.cursor import Cursor
 from images import catalog, rows
 from images.filters import ImageFilter
-from images.models import Image
 from images.serializers import (
     AcceptedSerializer,
     ChangeSerializer,
@@ -29,11 +33,8 @@ from images.serializers import (
 )
 from images.streams import EVENT, SSE
 from images.totals import total_of
-from images.views.base import MISSING, ImageView
+from images.views.base import ImageView
 from images.views.logs import stream
-
-OTHER_USER = "Cannot make images for users other than yourself!"
-NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection off"
 
 
 class ManyView(ImageView):
@@ -71,8 +72,7 @@ class ManyView(ImageView):
         responses={
             202: AcceptedSerializer,
             (202, SSE): EVENT,
-            409: "There is an image of that name and tag, and it is not one that failed.",
-            429: "The caller's builds for 24 hours are used up.",
+            **refusals(NAME_TAKEN, QUOTA_EXCEEDED),
         },
     )
     def create(self, request: Request) -> HttpResponseBase:
@@ -80,15 +80,9 @@ class ManyView(ImageView):
         form = OrderSerializer(data=request.data, context={"owner": self.user})
         form.is_valid(raise_exception=True)
         if form.validated_data["username"] != self.user.username:
-            raise Forbidden(OTHER_USER)
+            raise CodedError(NOT_YOUR_NAME)
         wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
-        try:
-            image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        except catalog.QuotaExceeded as problem:
-            raise TooMany(str(problem), problem.retry_after) from problem
-        except catalog.NameTaken as problem:
-            taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
-            raise Conflict(taken) from problem
+        image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
         if form.validated_data["wait"]:
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
@@ -104,7 +98,7 @@ class OneView(ImageView):
         """One image."""
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
-            raise NotFound(MISSING)
+            raise CodedError(IMAGE_NOT_FOUND)
         self.check_object_permissions(request, rows.Named(found[0]))
         return Response(rows.body(found))
 
@@ -116,25 +110,15 @@ class OneView(ImageView):
         image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        try:
-            changed = catalog.change(image, by=self.user, **form.validated_data)
-        except catalog.OperatorsOnly as problem:
-            raise Forbidden(NOT_YOURS_TO_PROTECT) from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        changed = catalog.change(image, by=self.user, **form.validated_data)
         return Response(ImageSerializer(changed).data)
 
     @extend_schema(
         operation_id="delete_image",
-        responses={200: DeletedSerializer, 409: "The image is protected."},
+        responses={200: DeletedSerializer, **refusals(IMAGE_PROTECTED)},
     )
     def destroy(self, request: Request, ref: str) -> Response:
         """Deletes one of the caller's images, by id or with its tag, and ends its build."""
         image = self.owned(ref)
-        try:
-            catalog.delete(image)
-        except catalog.Protected as problem:
-            raise Conflict("Image is protected; take the protection off first") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        catalog.delete(image)
         return Response({"image_id": image.pk, "deleted": True})

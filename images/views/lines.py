@@ -3,10 +3,10 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.error_codes import ATTEMPT_NOT_FOUND, LOG_GONE, CodedError
 from api.fields import QueryBool, QueryInt, QueryNeedle
 from api.queries import asked, described
 from builds.logs.lines import LogLine
@@ -127,7 +127,7 @@ class LinesView(ImageView):
             if not found.lines or found.gap or len(lines) >= given["count"] or size > MOST_BYTES:
                 break
         if found is None:
-            raise NotFound
+            raise CodedError(LOG_GONE)
         lines, left = lines[: given["count"]], lines[given["count"] :]
         head = found.head
         answer: dict[str, Any] = {
@@ -181,9 +181,9 @@ class SearchView(ImageView):
 
 
 def attempt_of(image: Image, number: int) -> Build:
-    """That attempt, the current one for 0. Raises NotFound."""
+    """That attempt, the current one for 0. Raises CodedError."""
     attempts = image.attempts.defer("dockerfile", "build_args", "labels")
     build = attempts.filter(number=number or image.build.number).first()
     if build is None:
-        raise NotFound(f"There is no attempt {number} of this image")
+        raise CodedError(ATTEMPT_NOT_FOUND, number=number)
     return build
