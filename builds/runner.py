@@ -50,8 +50,11 @@ class Ended(Exception):
         self.failure = failure
 
 
-def failed(fault: Literal["user", "service"], code: str, text: str) -> Ended:
-    return Ended(Status.FAILED, Failure(fault=fault, code=code, text=text))
+def failed(
+    fault: Literal["user", "service"], code: str, text: str, *, exit_code: int | None = None
+) -> Ended:
+    failure = Failure(fault=fault, code=code, text=text, exit_code=exit_code)
+    return Ended(Status.FAILED, failure)
 
 
 def run_next() -> bool:
@@ -124,7 +127,9 @@ class Attempt:
             self.log.complete()
             self._push(outcome)
         except BuildFailed as problem:
-            raise failed("user", problem.code, problem.text) from problem
+            raise failed(
+                "user", problem.code, problem.text, exit_code=problem.exit_code
+            ) from problem
         except BaseRefused as problem:
             raise failed("user", "base", str(problem)) from problem
         except RegistryError as problem:

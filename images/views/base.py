@@ -1,6 +1,7 @@
 """What the views of images have in common: who may call, and which image an address means."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.response import Response
@@ -94,3 +95,8 @@ class ImageView(ApiView):
     def owned(self, ref: str) -> Image:
         """One of the caller's own."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
+
+
+def accepted(told: Mapping[str, Any]) -> Response:
+    """202, with the address at which the image is to be looked at."""
+    return Response(told, status=202, headers={"Location": f"/images/{told['image_id']}"})

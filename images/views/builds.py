@@ -5,16 +5,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.error_codes import (
+    ATTEMPT_NOT_FOUND,
     BUILD_UNDER_WAY,
     CONTEXT_GONE,
     NOTHING_UNDER_WAY,
     QUOTA_EXCEEDED,
+    CodedError,
 )
 from api.schema import query_parameters, refusals
 from images import catalog, rows
 from images.filters import BuildFilter
 from images.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
-from images.views.base import ImageView
+from images.views.base import ImageView, accepted
+
+DIGITS = 9
 
 
 class BuildsView(ImageView):
@@ -29,6 +33,21 @@ class BuildsView(ImageView):
         return self.paged(attempts.order_by("-number"), BuildSerializer)
 
 
+class BuildView(ImageView):
+    lookup_field = "ref"
+
+    @extend_schema(operation_id="get_build", responses=BuildSerializer)
+    def retrieve(self, request: Request, ref: str, number: str) -> Response:
+        """One attempt at an image, by its number."""
+        found = None
+        if len(number) <= DIGITS:
+            attempts = self.meant(ref, tagless=True).attempts
+            found = attempts.filter(number=int(number)).first()
+        if found is None:
+            raise CodedError(ATTEMPT_NOT_FOUND, number=number)
+        return Response(BuildSerializer(found).data)
+
+
 class CancelView(ImageView):
     @extend_schema(
         operation_id="cancel_build",
@@ -38,7 +57,7 @@ class CancelView(ImageView):
     def create(self, request: Request, ref: str) -> Response:
         """Ends the build under way: at once while it is queued, else within seconds."""
         image = catalog.cancel(self.owned(ref))
-        return Response(ImageSerializer(image).data, status=202)
+        return accepted(ImageSerializer(image).data)
 
 
 class RebuildView(ImageView):
@@ -53,4 +72,4 @@ class RebuildView(ImageView):
     def create(self, request: Request, ref: str) -> Response:
         """A new attempt with the Dockerfile, context and options of the last one."""
         image = catalog.rebuild(self.owned(ref))
-        return Response(rows.accepted(image), status=202)
+        return accepted(rows.accepted(image))

@@ -28,12 +28,13 @@ from images.serializers import (
     AcceptedSerializer,
     ChangeSerializer,
     DeletedSerializer,
+    ImageDetailSerializer,
     ImageSerializer,
     OrderSerializer,
 )
 from images.streams import EVENT, SSE
 from images.totals import total_of
-from images.views.base import ImageView
+from images.views.base import ImageView, accepted
 from images.views.logs import stream
 
 
@@ -86,21 +87,21 @@ class ManyView(ImageView):
         if form.validated_data["wait"]:
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
-        return Response(rows.accepted(image), status=202)
+        return accepted(rows.accepted(image))
 
 
 class OneView(ImageView):
     parser_classes = (JsonParser,)
     body_limits = {"PATCH": JSON_BYTES}
 
-    @extend_schema(operation_id="get_image", responses=ImageSerializer)
+    @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
     def retrieve(self, request: Request, ref: str) -> Response:
         """One image."""
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
             raise CodedError(IMAGE_NOT_FOUND)
         self.check_object_permissions(request, rows.Named(found[0]))
-        return Response(rows.body(found))
+        return Response(rows.detail(found))
 
     @extend_schema(
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}

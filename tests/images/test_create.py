@@ -33,6 +33,9 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "step": 0,
         "steps": 0,
         "waiting_for": "",
+        "exit_code": None,
+        "ended_at": None,
+        "duration_ms": None,
         "position": 0,
     }
     assert sent == [Build.objects.get().pk]
