@@ -19,7 +19,6 @@ from accounts.serializers import (
 )
 from api.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 from api.filters import PageLimit, PageNumber, TextFilter
-from api.schema import query_parameters
 from api.speech import JsonParser
 from api.views import ApiView
 
@@ -60,6 +59,7 @@ class KeyView(AccountView):
     lookup_field = "ref"
     parser_classes = (JsonParser,)
     body_limits = {"POST": 64 * 1024}
+    queries = {"list": KeyFilter}
     path_texts = {"ref": "The key's id, or its name."}
 
     def get_queryset(self) -> ApiKeyQuerySet:
@@ -67,7 +67,6 @@ class KeyView(AccountView):
 
     @extend_schema(
         operation_id="list_api_keys",
-        parameters=query_parameters(KeyFilter),
         responses=KeySerializer(many=True),
     )
     def list(self, request: Request) -> Response:

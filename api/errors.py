@@ -100,7 +100,7 @@ def _of_bad_input(problem: Exception, context: dict[str, Any]) -> Response | Non
             entries = list(_entries(problem, context["request"]))
             return Response(error_body(INVALID, entries), status=422)
         case Invalid():
-            return Response(error_body(INVALID, [problem.entry]), status=422)
+            return Response(error_body(INVALID, problem.entries), status=422)
         case RequestDataTooBig():
             return Response(error_body(BODY_TOO_LARGE, str(problem)), status=413)
         case TooManyFieldsSent() | TooManyFilesSent():

@@ -63,7 +63,7 @@ def envelope(items: Any, *, total: int, page: int, limit: int) -> dict[str, Any]
 def _asked(request: Request, name: str, field: QueryInt) -> int:
     """Raises ValidationError."""
     try:
-        return field.clean(request.query_params.get(name))
+        return field.clean(request.query_params.get(name)) or 0
     except forms.ValidationError as problem:
         details = [ErrorDetail(text, problem.code) for text in problem.messages]
         raise ValidationError({name: details}) from problem

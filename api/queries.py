@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 from django import forms
+from django_filters import FilterSet
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -21,6 +22,11 @@ def asked(request: Request, fields: Fields) -> dict[str, Any]:
     if not form.is_valid():
         raise ValidationError(faults(form.errors))
     return form.cleaned_data
+
+
+def names_of(query: type[FilterSet] | Fields) -> list[str]:
+    """Every parameter, in the order of their declaration."""
+    return list(query.base_filters if isinstance(query, type) else query)
 
 
 def described(fields: Fields) -> list[OpenApiParameter]:

@@ -1,4 +1,7 @@
-"""A reason to refuse that is about one value, and is no field's."""
+"""Reasons to refuse a request that are about no single field of a form."""
+
+from collections.abc import Iterable
+from typing import Any
 
 from rest_framework import exceptions
 
@@ -10,4 +13,22 @@ class Invalid(exceptions.APIException):
 
     def __init__(self, kind: str, text: str, *location: str) -> None:
         super().__init__(text)
-        self.entry = {"type": kind, "loc": list(location), "msg": text, "input": None}
+        self.entries: list[dict[str, Any]] = [
+            {"type": kind, "loc": list(location), "msg": text, "input": None}
+        ]
+
+
+class UnknownParameters(Invalid):
+    """422 that names every parameter of a query string that an operation does not have."""
+
+    def __init__(self, unknown: Iterable[str], known: Iterable[str]) -> None:
+        text = f"There is no such parameter; {named(known)}"
+        super().__init__("extra_forbidden", text, "query")
+        [entry] = self.entries
+        self.entries = [{**entry, "loc": ["query", name]} for name in unknown]
+
+
+def named(known: Iterable[str]) -> str:
+    """What there is, in words."""
+    names = ", ".join(known)
+    return f"there are: {names}" if names else "there are none"

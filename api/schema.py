@@ -8,6 +8,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
 from api.error_codes import ErrorCode
+from api.queries import described
 
 CODE = {
     "type": "string",
@@ -70,6 +71,13 @@ class Schema(AutoSchema):
 
     def _get_serializer(self) -> None:
         """Nothing is guessed: every operation says what it takes and answers."""
+
+    def get_override_parameters(self) -> list[Any]:
+        """Those of the query string come from what the view says that it may hold."""
+        found: list[Any] = super().get_override_parameters()
+        query = getattr(self.view, "queries", {}).get(getattr(self.view, "action", ""), {})
+        described_here = query_parameters if isinstance(query, type) else described
+        return [*described_here(query), *found]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         found: list[dict[str, list[str]]] = super().get_auth()

@@ -8,6 +8,7 @@ from images.pages import actions, many, one, raw_log
 from images.views.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
 from images.views.lines import LinesView, SearchView
+from images.views.log_streams import EventsView, JsonLinesView, TextView
 from images.views.logos import LogosView, LogoView
 from images.views.logs import LogsView
 
@@ -34,6 +35,9 @@ urlpatterns = [
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/events$", EventsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/text$", TextView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/jsonl$", JsonLinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
     re_path(

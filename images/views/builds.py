@@ -12,7 +12,7 @@ from api.error_codes import (
     QUOTA_EXCEEDED,
     CodedError,
 )
-from api.schema import query_parameters, refusals
+from api.schema import refusals
 from images import catalog, rows
 from images.filters import BuildFilter
 from images.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
@@ -22,11 +22,9 @@ DIGITS = 9
 
 
 class BuildsView(ImageView):
-    @extend_schema(
-        operation_id="list_builds",
-        parameters=query_parameters(BuildFilter),
-        responses=BuildSerializer(many=True),
-    )
+    queries = {"list": BuildFilter}
+
+    @extend_schema(operation_id="list_builds", responses=BuildSerializer(many=True))
     def list(self, request: Request, ref: str) -> Response:
         """Every attempt at an image since it was made, newest first."""
         attempts = self.filtered(BuildFilter, self.meant(ref, tagless=True).attempts)

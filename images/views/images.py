@@ -18,7 +18,7 @@ from api.error_codes import (
 )
 from api.filters import DEFAULT_LIMIT
 from api.paging import envelope
-from api.schema import query_parameters, refusals
+from api.schema import refusals
 from api.speech import JSON_BYTES, FormParser, JsonParser
 from api.views import narrowed
 from builds.logs.cursor import Cursor
@@ -42,15 +42,15 @@ class ManyView(ImageView):
     parser_classes = (FormParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
+    queries = {"list": ImageFilter}
 
     @extend_schema(
         operation_id="list_images",
-        parameters=query_parameters(ImageFilter),
         responses=ImageSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
         """The caller's images, and others' public ones where asked for."""
-        asked = self.asked(ImageFilter)
+        asked = self.query()
         size = asked["limit"] or DEFAULT_LIMIT
         start = asked["page"] * size
         found: rows.Page

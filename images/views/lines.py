@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from api.error_codes import ATTEMPT_NOT_FOUND, LOG_GONE, CodedError
 from api.fields import QueryBool, QueryInt, QueryNeedle
-from api.queries import asked, described
 from builds.logs.lines import LogLine
 from builds.logs.pages import page
 from builds.logs.search import search
@@ -17,15 +16,13 @@ from builds.status import state_word
 from images.messages import row
 from images.models import Image
 from images.views.base import ImageView
+from images.views.logs import ATTEMPT
 
 MOST_LINES = 2_000
 MOST_HITS = 10_000
 MOST_BYTES = 2 * 1024 * 1024
 LAST_LINE = 999_999_999
 
-ATTEMPT = QueryInt(
-    default=0, least=0, most=LAST_LINE, required=False, help_text="The current one without it."
-)
 FIRST = QueryInt(
     default=0, least=0, most=LAST_LINE, required=False, help_text="The number of a line."
 )
@@ -106,15 +103,15 @@ HITS = body(
 
 class LinesView(ImageView):
     anonymous_allowed = True
+    queries = {"retrieve": LINES}
 
     @extend_schema(
         operation_id="get_log_lines",
-        parameters=described(LINES),
         responses={200: OpenApiResponse(PAGE)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines by their numbers, of a log under way or finished."""
-        given = asked(request, LINES)
+        given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         at = first = given["from"]
@@ -150,15 +147,15 @@ class LinesView(ImageView):
 
 class SearchView(ImageView):
     anonymous_allowed = True
+    queries = {"retrieve": SEARCH}
 
     @extend_schema(
         operation_id="search_log",
-        parameters=described(SEARCH),
         responses={200: OpenApiResponse(HITS)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines that hold a text, with their numbers, and how many there are."""
-        given = asked(request, SEARCH)
+        given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         found = search(
