@@ -264,6 +264,13 @@ class Image(Target):
                 )
                 for key, name in SORTED_BY.items()
             ),
+            models.Index(
+                F("owner"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(good=None),
+                name="images_image_never_built",
+            ),
             models.Index(fields=["reference_id"], name="images_image_reference"),
             models.Index(fields=["name", "id"], name="images_image_by_name"),
         ]

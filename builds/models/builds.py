@@ -143,6 +143,9 @@ class Build(models.Model):
     number = models.PositiveIntegerField()
 
     dockerfile = models.TextField()
+    """Blank before it was read where it is in the context."""
+    dockerfile_path = models.CharField(max_length=1024, blank=True, default="")
+    """In the context; blank where it was sent beside it."""
     build_args = models.JSONField(default=dict)
     target = models.CharField(max_length=128, blank=True, default="")
     """The stage to build; blank for the last one."""
@@ -334,6 +337,7 @@ class Build(models.Model):
             label=self.label,
             number=Build.objects.next_number(self.image_id),
             dockerfile=self.dockerfile,
+            dockerfile_path=self.dockerfile_path,
             build_args=self.build_args,
             target=self.target,
             no_cache=self.no_cache,

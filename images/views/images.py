@@ -8,7 +8,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import User
 from api.error_codes import (
+    BUILD_UNDER_WAY,
     IMAGE_NOT_FOUND,
     IMAGE_PROTECTED,
     NAME_TAKEN,
@@ -44,6 +46,12 @@ class ManyView(ImageView):
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
     queries = {"list": ImageFilter}
 
+    @staticmethod
+    def check_before_body(method: str, caller: User) -> None:
+        """Raises CodedError where the body would be sent in vain."""
+        if method == "POST":
+            catalog.check_quota(caller)
+
     @extend_schema(
         operation_id="list_images",
         responses=ImageSerializer(many=True),
@@ -73,18 +81,21 @@ class ManyView(ImageView):
         responses={
             202: AcceptedSerializer,
             (202, SSE): EVENT,
-            **refusals(NAME_TAKEN, QUOTA_EXCEEDED),
+            **refusals(NAME_TAKEN, BUILD_UNDER_WAY, QUOTA_EXCEEDED),
         },
     )
     def create(self, request: Request) -> HttpResponseBase:
-        """Orders a build: of a new image, or again of one that failed or was cancelled."""
+        """Orders a build: of a new image, or again of one that failed or was cancelled.
+
+        With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
+        """
         form = OrderSerializer(data=request.data, context={"owner": self.user})
         form.is_valid(raise_exception=True)
-        if form.validated_data["username"] != self.user.username:
+        if form.validated_data.get("username", self.user.username) != self.user.username:
             raise CodedError(NOT_YOUR_NAME)
         wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
         image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        if form.validated_data["wait"]:
+        if form.validated_data.get("wait"):
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
         return accepted(rows.accepted(image))
