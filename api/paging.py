@@ -50,7 +50,10 @@ class Pages(BasePagination):
                 "page": number,
                 "limit": number,
                 "items": schema,
-                "cord_refs": {"nullable": True, "description": "Always null."},
+                "cord_refs": {
+                    "type": "null",
+                    "description": "Always null; kept for the Chutes command line.",
+                },
             },
             "required": ["total", "page", "limit", "items", "cord_refs"],
         }

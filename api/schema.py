@@ -33,7 +33,10 @@ FAULT = {
             "description": "Where: `body` or `query`, then the name of the field.",
         },
         "msg": {"type": "string"},
-        "input": {"nullable": True, "description": "What was sent, if it is short."},
+        "input": {
+            "type": ["string", "number", "boolean", "null"],
+            "description": "What was sent, if it is short.",
+        },
     },
     "required": ["type", "loc", "msg", "input"],
 }

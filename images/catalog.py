@@ -20,6 +20,7 @@ from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
+    UnderWay,
     request_again,
     request_build,
     request_cancel,

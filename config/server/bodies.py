@@ -5,6 +5,7 @@ read. Everything else gets MEMORY_BYTES from anybody, which are kept in memory.
 """
 
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections

@@ -40,6 +40,7 @@ SEARCH = {
     "count": QueryInt(default=1_000, least=1, most=MOST_HITS, required=False),
 }
 NUMBER = {"type": "integer", "minimum": 0}
+OR_NULL = {"type": ["integer", "null"], "minimum": 0}
 TEXT = {"type": "string"}
 ANYTHING: dict[str, Any] = {}
 
@@ -65,9 +66,8 @@ PAGE = body(
     next={**TEXT, "description": "The cursor after the last of these lines."},
 )
 PAGE["properties"]["gap"] = {
-    "type": "array",
+    "type": ["array", "null"],
     "items": NUMBER,
-    "nullable": True,
     "description": "`[first, following]` of the lines that a log too long has lost; the first of "
     "them says so.",
 }
@@ -86,8 +86,8 @@ PAGE["properties"]["step_list"] = {
             **TEXT,
             "enum": ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
         },
-        started={**NUMBER, "nullable": True, "description": "In microseconds since 1970."},
-        ended={**NUMBER, "nullable": True},
+        started={**OR_NULL, "description": "In microseconds since 1970."},
+        ended=OR_NULL,
     ),
     "description": "Every step of the build. `waiting` where it was not reached.",
 }
@@ -97,7 +97,7 @@ HITS = body(
     q=TEXT,
     total={**NUMBER, "description": "Of all matching lines, those before `from` too."},
     hits=rows_of("`[line, text]` of each."),
-    next={**NUMBER, "nullable": True, "description": "The `from` of what was left."},
+    next={**OR_NULL, "description": "The `from` of what was left."},
 )
 
 
