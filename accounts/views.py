@@ -19,7 +19,7 @@ from accounts.serializers import (
 )
 from api.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 from api.filters import PageLimit, PageNumber, TextFilter
-from api.speech import JsonParser
+from api.media_types import JsonParser
 from api.views import ApiView
 
 

@@ -8,7 +8,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
 from api.error_codes import ErrorCode
-from api.queries import described
+from api.query_parameters import described
 
 CODE = {
     "type": "string",

@@ -13,9 +13,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from api.exceptions import UnknownParameters
 from api.fields import faults
-from api.queries import Fields, asked, names_of
-from api.refusals import UnknownParameters
+from api.query_parameters import Fields, asked, names_of
 
 REMEMBERED = 256
 """Characters of a query string: what longer ones ask for is worked out each time."""

@@ -11,12 +11,12 @@ from django.utils import timezone
 from api import error_codes
 from api.error_codes import CodedError
 from builds import actors
+from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED
-from builds.logs.bell import ring
+from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
-from builds.models.fleet import Pause, Worker
-from builds.settle import settle_failed
+from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status
 
 

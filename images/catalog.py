@@ -16,7 +16,6 @@ from django.utils import timezone
 from accounts.models import User
 from api import error_codes
 from api.error_codes import CodedError
-from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
@@ -28,6 +27,7 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
 

@@ -10,12 +10,12 @@ import orjson
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.follow import Done, Silence, follow
-from builds.logs.pages import page
-from builds.logs.reading import in_reader
+from builds.logs.reader import page
+from builds.logs.reader_threads import in_reader
 from builds.logs.selection import ALL, LineFilter, snapshot, tail_start
 from builds.metrics import VIEWERS
 from builds.status import Status, state_word
-from images.streams import timestamp
+from images.live.sse import timestamp
 
 JSON_LINES = "application/x-ndjson"
 LINE_SCHEMA = {

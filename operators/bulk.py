@@ -21,8 +21,8 @@ from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
 from api.error_codes import CodedError
+from operators.action_definitions import SUBJECTS, Refused, Subject, Verb
 from operators.models import BulkAction, BulkItem
-from operators.subjects import SUBJECTS, Refused, Subject, Verb
 
 MOST = 10_000
 """Things in one action."""

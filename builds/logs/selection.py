@@ -9,8 +9,8 @@ from uuid import UUID
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.lines import LogLine
-from builds.logs.pages import page
-from builds.logs.reading import in_reader
+from builds.logs.reader import page
+from builds.logs.reader_threads import in_reader
 from builds.status import Status
 
 RETRIES = 50

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from api.error_codes import CodedError
 from images import catalog
 from images.models import Image
-from images.pages.one import missing
+from images.pages.image_detail import missing
 
 
 @require_POST

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from builds.logs.cursor import Cursor
 from builds.logs.selection import snapshot
 from images.models import Image
-from images.pages.one import attempt_named, missing
+from images.pages.image_detail import attempt_named, missing
 
 TEXT = "text/plain; charset=utf-8"
 

@@ -10,13 +10,13 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from builds import runner
+from builds.completion import settle_failed
 from builds.failures import INTERRUPTED
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from images.models import Image
 from tests.images.conftest import Send, built
-from tests.images.test_logs import body, events, logs_of
+from tests.images.rest.test_logs import body, events, logs_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
