@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from accounts import scopes
 from accounts.credentials import CHALLENGE, BadCredentials, Signature, claimed_key
 from accounts.models import ApiKey, User
-from api import error_codes
+from common import error_codes
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})

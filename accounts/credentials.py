@@ -13,8 +13,8 @@ from django.http import parse_cookie
 
 from accounts import hotkeys
 from accounts.models import ApiKey, SpentSignature, User
-from api import error_codes
-from api.error_codes import CodedError
+from common import error_codes
+from common.error_codes import CodedError
 
 NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'

@@ -17,10 +17,10 @@ from accounts.serializers import (
     MeSerializer,
     NewKeySerializer,
 )
-from api.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 from api.filters import PageLimit, PageNumber, TextFilter
 from api.media_types import JsonParser
 from api.views import ApiView
+from common.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 
 
 class AccountView(ApiView):

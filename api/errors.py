@@ -18,7 +18,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from api.error_codes import (
+from api.exceptions import Invalid
+from common.error_codes import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     CSRF_FAILED,
@@ -31,7 +32,6 @@ from api.error_codes import (
     error_body,
     generic_code,
 )
-from api.exceptions import Invalid
 from common.outages import HEADERS, away
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {

@@ -7,8 +7,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
-from api.error_codes import ErrorCode
 from api.query_parameters import described
+from common.error_codes import ErrorCode
 
 CODE = {
     "type": "string",

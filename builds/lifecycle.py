@@ -8,8 +8,6 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from api import error_codes
-from api.error_codes import CodedError
 from builds import actors
 from builds.completion import settle_failed
 from builds.conf import build_settings
@@ -18,6 +16,8 @@ from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
 from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status
+from common import error_codes
+from common.error_codes import CodedError
 
 
 class UnderWay(CodedError):

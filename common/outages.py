@@ -2,7 +2,7 @@
 
 from django.db import InterfaceError, OperationalError
 
-from api.error_codes import DATABASE_AWAY, STORAGE_AWAY, ErrorCode
+from common.error_codes import DATABASE_AWAY, STORAGE_AWAY, ErrorCode
 
 
 class StorageAway(OSError):

@@ -14,8 +14,6 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from api import error_codes
-from api.error_codes import CodedError
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
@@ -27,6 +25,8 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from common import error_codes
+from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all

@@ -14,8 +14,8 @@ from django.utils import timezone
 from PIL import ImageOps
 
 from accounts.models import User
-from api import error_codes
-from api.error_codes import CodedError
+from common import error_codes
+from common.error_codes import CodedError
 from images.models import Logo
 
 BYTES = 5 * 1024 * 1024

@@ -17,11 +17,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.error_codes import UNAUTHORIZED, error_body
 from builds import statistics
 from builds.models import Build, Pause, Worker
 from builds.models.clock import clock_offset
 from builds.status import Status
+from common.error_codes import UNAUTHORIZED, error_body
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 QUERIES = Histogram(

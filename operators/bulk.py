@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
-from api.error_codes import CodedError
+from common.error_codes import CodedError
 from operators.action_definitions import SUBJECTS, Refused, Subject, Verb
 from operators.models import BulkAction, BulkItem
 

@@ -13,7 +13,7 @@ from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers
 from accounts.models import User
-from api.error_codes import DATABASE_AWAY, CodedError
+from common.error_codes import DATABASE_AWAY, CodedError
 from common.outages import HEADERS
 from webserver.connection import Refusal, refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
 
-from api.error_codes import (
+from common.error_codes import (
     BAD_REQUEST,
     BODY_TOO_LARGE,
     HEADERS_TOO_LARGE,

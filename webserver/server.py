@@ -20,7 +20,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 
-from api.error_codes import NO_DISK, error_body, generic_code
+from common.error_codes import NO_DISK, error_body, generic_code
 from webserver.body_spool import KEY, BodyTooLarge, Spool
 from webserver.connection import Check, Connection, refusal
 from webserver.transport import BACKLOG, Listener, Socket

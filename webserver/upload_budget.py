@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.error_codes import NO_DISK, SERVER_BUSY, UPLOADS_EXCEEDED, CodedError
+from common.error_codes import NO_DISK, SERVER_BUSY, UPLOADS_EXCEEDED, CodedError
 
 MEMORY_BYTES = 64 * 1024
 """Of a body that anybody may send anywhere. It never comes to the disk."""

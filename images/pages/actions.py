@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from api.error_codes import CodedError
+from common.error_codes import CodedError
 from images import catalog
 from images.models import Image
 from images.pages.image_detail import missing

@@ -12,7 +12,7 @@ from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from api import errors
-from api.error_codes import METHOD_NOT_ALLOWED, error_body
+from common.error_codes import METHOD_NOT_ALLOWED, error_body
 
 Answer = Callable[[HttpRequest], HttpResponse]
 

@@ -9,8 +9,8 @@ from rest_framework.response import Response
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
 from accounts.websocket_auth import Caller
-from api.error_codes import IMAGE_NOT_FOUND, TAG_MISSING, CodedError
 from api.views import ApiView
+from common.error_codes import IMAGE_NOT_FOUND, TAG_MISSING, CodedError
 from images.models import Image, ImageQuerySet
 from images.naming import is_tagless
 

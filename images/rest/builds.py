@@ -4,7 +4,8 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.error_codes import (
+from api.schema import refusals
+from common.error_codes import (
     ATTEMPT_NOT_FOUND,
     BUILD_UNDER_WAY,
     CONTEXT_GONE,
@@ -12,7 +13,6 @@ from api.error_codes import (
     QUOTA_EXCEEDED,
     CodedError,
 )
-from api.schema import refusals
 from images import catalog
 from images.filters import BuildFilter
 from images.rest import rows

@@ -9,7 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
-from api.error_codes import (
+from api.filters import DEFAULT_LIMIT
+from api.media_types import JSON_BYTES, FormParser, JsonParser
+from api.pagination import envelope
+from api.schema import refusals
+from api.views import narrowed
+from builds.logs.cursor import Cursor
+from common.error_codes import (
     BUILD_UNDER_WAY,
     IMAGE_NOT_FOUND,
     IMAGE_PROTECTED,
@@ -18,12 +24,6 @@ from api.error_codes import (
     QUOTA_EXCEEDED,
     CodedError,
 )
-from api.filters import DEFAULT_LIMIT
-from api.media_types import JSON_BYTES, FormParser, JsonParser
-from api.pagination import envelope
-from api.schema import refusals
-from api.views import narrowed
-from builds.logs.cursor import Cursor
 from images import catalog
 from images.filters import ImageFilter
 from images.list_totals import total_of

@@ -6,13 +6,13 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.error_codes import ATTEMPT_NOT_FOUND, LOG_GONE, CodedError
 from api.fields import QueryBool, QueryInt, QueryNeedle
 from builds.logs.lines import LogLine
 from builds.logs.reader import page
 from builds.logs.search import search
 from builds.models import Build
 from builds.status import state_word
+from common.error_codes import ATTEMPT_NOT_FOUND, LOG_GONE, CodedError
 from images.live.messages import row
 from images.models import Image
 from images.rest.base import ImageView

@@ -9,16 +9,16 @@ from django.utils.http import content_disposition_header
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 
-from api.error_codes import ATTEMPT_NOT_FOUND, CodedError
 from api.fields import QueryBool, QueryChoice, QueryInt, QuerySince
 from builds.logs.cursor import Cursor
 from builds.logs.plain_text import LogText
 from builds.logs.selection import LineFilter
 from builds.status import FINAL
+from common.error_codes import ATTEMPT_NOT_FOUND, CodedError
 from images.live.access_watch import while_allowed
+from images.live.plain_streams import JSON_LINES, LINE_SCHEMA, Wanted, json_lines, text_lines
 from images.live.sse import DENIED, EVENT, SSE, events
 from images.models import Image
-from images.plain_streams import JSON_LINES, LINE_SCHEMA, Wanted, json_lines, text_lines
 from images.rest.base import ImageView
 from images.rest.logs import (
     ATTEMPT,

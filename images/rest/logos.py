@@ -9,10 +9,10 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.error_codes import LOGO_NOT_FOUND, LOGO_TOO_LARGE, LOGOS_EXCEEDED, CodedError
 from api.media_types import FormParser
 from api.schema import refusals
 from api.views import OpenView
+from common.error_codes import LOGO_NOT_FOUND, LOGO_TOO_LARGE, LOGOS_EXCEEDED, CodedError
 from images import logos
 from images.models import Logo
 from images.rest.base import ImageView

@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 
 from accounts.websocket_auth import Caller
-from api.error_codes import ATTEMPT_NOT_FOUND, RANGE_NOT_SATISFIABLE, CodedError
 from api.exceptions import Invalid
 from api.fields import QueryInt, QueryText
 from api.http_ranges import Read, answer
@@ -20,6 +19,7 @@ from builds.logs.cursor import CURSOR, BadCursor, Cursor
 from builds.logs.plain_text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status
+from common.error_codes import ATTEMPT_NOT_FOUND, RANGE_NOT_SATISFIABLE, CodedError
 from images.live.access_watch import while_allowed
 from images.live.sse import COMMAND_LINE_DENIED, EVENT, SSE, command_line_events
 from images.models import Image

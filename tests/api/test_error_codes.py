@@ -2,7 +2,7 @@
 
 import re
 
-from api.error_codes import ERROR_CODES, CodedError, generic_code
+from common.error_codes import ERROR_CODES, CodedError, generic_code
 from tests.instance import ROOT
 
 ROW = re.compile(r"\| (\d+) \| `(\w+)` \| (.+?) \| (.+?) \|")

@@ -45,7 +45,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from api.error_codes import UNAUTHORIZED
+from common.error_codes import UNAUTHORIZED
 from webserver.connection import Refusal, refusal
 from webserver.handler import Handler
 from webserver.server import serve

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.test import Client
 
 from accounts.models import ApiKey, SpentSignature, User
-from api.error_codes import CREDENTIALS_MISSING, error_body
+from common.error_codes import CREDENTIALS_MISSING, error_body
 from tests.accounts.keypair import Keypair
 from webserver.body_limits import check, limit_of
 from webserver.connection import Refusal
