@@ -3,7 +3,8 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
-from images.pages import actions, many, one, raw_log
+from images.pages import account, actions, many, one, raw_log
+from images.pages.send import send
 from images.views.builds import BuildsView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
 from images.views.lines import LinesView, SearchView
@@ -22,6 +23,12 @@ ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "
 
 urlpatterns = [
     path("", many.show, name="images"),
+    path("new", send, name="send"),
+    path("start", account.start, name="start"),
+    path("account", account.show, name="account"),
+    path("account/keys", account.make_key, name="key-make"),
+    path("account/keys/<uuid:key_id>/revoke", account.revoke_key, name="key-revoke"),
+    path("account/password", account.change_password, name="password"),
     path("i/<uuid:image_id>", one.show, name="image"),
     path("i/<uuid:image_id>/log", raw_log.download, name="image-log"),
     path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),

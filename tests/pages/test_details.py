@@ -45,7 +45,7 @@ def test_attempts_lead_to_their_logs_and_steps(
         listed = page.locator(".listing tbody tr")
         expect(listed).to_have_count(2)
         expect(listed.first.locator("th a")).to_have_text("2")
-        page.get_by_role("link", name="Attempt ↓").click()
+        page.get_by_role("link", name="Attempt", exact=True).click()
         expect(listed.first.locator("th a")).to_have_text("1")
         listed.first.locator("th a").click()
         expect(page.locator("#head")).to_have_attribute("data-attempt", "1")
