@@ -36,6 +36,7 @@ class SendForm(forms.Form):
     dockerfile = TextArea(max_length=TEXT_CHARACTERS, required=True)
     context = forms.FileField(required=False, allow_empty_file=True)
     keep_context = forms.BooleanField(required=False)
+    replace = forms.BooleanField(required=False)
     build_args = TextArea(max_length=ARGS_CHARACTERS)
     labels = TextArea(max_length=LABELS_CHARACTERS)
     target = forms.CharField(required=False)
@@ -74,8 +75,8 @@ class SendForm(forms.Form):
             name=data["name"],
             tag=data["tag"],
             dockerfile=data["dockerfile"],
-            readme=data["readme"],
-            public=data["public"],
+            described={"readme": data["readme"], "public": data["public"]},
+            replace=data["replace"],
             build_args=data["build_args"],
             labels=data["labels"],
             target=data["target"],

@@ -1,10 +1,9 @@
 """The page at `/new`: an image sent from the browser, with a context that its script packs."""
 
-import io
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 from uuid import UUID
-from zipfile import ZipFile
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -26,6 +25,7 @@ EXAMPLE = """FROM docker.io/library/alpine:3
 COPY . /app
 CMD ["ls", "/app"]
 """
+REPLACE = "Choose another tag, or tick that it is to be replaced."
 NO_CONTEXT = "What that image was built from is no longer stored: choose its files again."
 
 
@@ -51,16 +51,13 @@ send.body_limits = {"POST": sys.maxsize}  # type: ignore[attr-defined]
 def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
     """None where it is refused: the form then says why."""
     try:
-        context = _context(form, source)
-        with context:
+        with _context(form, source) as context:
             return catalog.order(owner=user, wanted=form.wanted(), context=context)
     except (FileNotFoundError, StorageAway):
         form.add_error("context", NO_CONTEXT)
     except catalog.NameTaken:
         name = f"{user.username}/{form.cleaned_data['name']}:{form.cleaned_data['tag']}"
-        form.add_error(
-            "tag", f"{name} exists already, and its last build did not fail: choose another tag."
-        )
+        form.add_error("tag", f"{name} exists already. {REPLACE}")
     except catalog.QuotaExceeded as problem:
         form.add_error(
             None, f"{problem} The next may start in {-(-problem.retry_after // 60)} min."
@@ -68,18 +65,14 @@ def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
     return None
 
 
-def _context(form: SendForm, source: Build | None) -> "File[bytes]":
-    """What was sent; else what the image of the form was built from; else nothing but the form."""
+def _context(form: SendForm, source: Build | None) -> AbstractContextManager["File[bytes] | None"]:
+    """What was sent; else what the image of the form was built from; else nothing."""
     sent: File[bytes] | None = form.cleaned_data["context"]
-    if sent is not None:
-        return sent
-    if form.cleaned_data["keep_context"] and source is not None:
+    if sent is None and form.cleaned_data["keep_context"] and source is not None:
         if not source.context_key:
             raise FileNotFoundError(source.pk)
         return default_storage.open(source.context_key)
-    empty = io.BytesIO()
-    ZipFile(empty, "w").close()
-    return File(empty, "context.zip")
+    return sent or nullcontext()
 
 
 def _source(request: HttpRequest, user: User) -> Build | None:

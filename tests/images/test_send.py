@@ -13,7 +13,7 @@ from builds.models import Build
 from builds.status import Status
 from config.server.bodies import limit_of
 from images.models import Image
-from tests.conftest import script, zipped
+from tests.conftest import script
 from tests.images.conftest import Send, built, text
 
 pytestmark = [
@@ -39,7 +39,7 @@ def test_an_image_is_built_of_a_form_without_files(mine: Client) -> None:
 
 def test_the_options_and_the_archive_of_the_form_reach_the_build(mine: Client) -> None:
     form = filled(
-        context=SimpleUploadedFile("c.zip", zipped(a_txt="a")),
+        context=SimpleUploadedFile("c.zip", b"an archive"),
         build_args="A=1\r\nB=x=y\r\n\r\n",
         labels="team=blue",
         target="0",
@@ -52,7 +52,7 @@ def test_the_options_and_the_archive_of_the_form_reach_the_build(mine: Client) -
     assert (build.labels, build.target) == ({"team": "blue"}, "0")
     assert (build.no_cache, build.pull) == (True, True)
     with default_storage.open(build.context_key) as stored:
-        assert stored.read() == zipped(a_txt="a")
+        assert stored.read() == b"an archive"
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,12 @@ def test_a_name_that_is_taken_and_a_used_up_quota_are_refused(
     mine: Client, owner: User, send: Send
 ) -> None:
     image = built(send(name="app"))
-    assert "exists already" in text(mine.post("/new", filled()))
-    User.objects.filter(pk=owner.pk).update(daily_build_limit=1)
+    assert "exists already. Choose another tag, or tick" in text(mine.post("/new", filled()))
+    assert mine.post("/new", filled(replace="on"))["Location"] == f"/i/{image.pk}"
+    User.objects.filter(pk=owner.pk).update(daily_build_limit=2)
     answer = mine.post("/new", filled(tag="2"))
-    assert "You may only build 1 images per 24 hours. The next may start in" in text(answer)
-    assert "1 of 1 builds used" in text(answer)
+    assert "You may only build 2 images per 24 hours. The next may start in" in text(answer)
+    assert "2 of 2 builds used" in text(answer)
     assert Image.objects.get() == image
 
 
@@ -106,11 +107,11 @@ def test_a_failed_image_is_sent_again_with_its_files_and_another_dockerfile(
     mine.post(f"/new?from={image.pk}", filled(keep_context="on"))
     build = Build.objects.get(image_id=image.pk, number=2)
     with default_storage.open(build.context_key) as stored:
-        assert stored.read() == zipped(a_txt="a")
+        assert b"a.txt" in stored.read()
     theirs.post(f"/new?from={image.pk}", filled(keep_context="on"))
     other = Build.objects.exclude(image_id=image.pk).get()
     with default_storage.open(other.context_key) as stored:
-        assert stored.read() != zipped(a_txt="a")
+        assert b"a.txt" not in stored.read()
 
 
 def test_files_that_are_no_longer_stored_are_asked_for(mine: Client, send: Send) -> None:
