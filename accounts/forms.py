@@ -10,7 +10,7 @@ from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
 from django.utils import timezone
 
 from accounts import scopes
-from accounts.addresses import client_address
+from accounts.client_address import client_address
 from accounts.models import ApiKey, SignInAttempt, TooManyAttempts, User
 from accounts.models.keys import LABEL_CHARACTERS
 

@@ -16,7 +16,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts import scopes
-from accounts.addresses import client_address
+from accounts.client_address import client_address
 from accounts.forms import NewPasswordForm, OwnKeyForm
 from accounts.models import ApiKey, User
 from builds.conf import build_settings

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from api.people import took
 from builds.models import Build
 from builds.status import Status, state_word
+from common.humanize import took
 
 DOES = {
     Status.QUEUED: "Waits in the queue",

@@ -8,7 +8,7 @@ from django import forms
 from builds.build_options import OptionRefused, check_build_args, check_labels, check_target
 from images import naming
 from images.catalog import Wanted
-from images.serializers.forms import ARGS_CHARACTERS, LABELS_CHARACTERS, TEXT_CHARACTERS
+from images.rest.serializers.requests import ARGS_CHARACTERS, LABELS_CHARACTERS, TEXT_CHARACTERS
 
 T = TypeVar("T")
 PAIRS_HINT = "takes one NAME=value on each line"

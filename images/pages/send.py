@@ -15,8 +15,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
-from api.away import StorageAway
 from builds.models import Build
+from common.outages import StorageAway
 from images import catalog
 from images.models import Image
 from images.pages.forms import SendForm

@@ -9,10 +9,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from api.people import duration
 from builds.logs.lines import since_1970
 from builds.models import Build
 from builds.status import FINAL
+from common.humanize import duration
 
 NOTICED_SECONDS = 1.0
 """Smaller differences between two attempts are noise."""

@@ -1,7 +1,7 @@
 // A tab of an image's page that keeps up with its build.
 
 import { refreshHead } from "./head.js";
-import { listen } from "./moves.js";
+import { listen } from "./status_feed.js";
 import "./notify.js";
 
 const MOVING = ["queued", "building"];

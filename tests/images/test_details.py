@@ -8,10 +8,10 @@ from django.test import Client
 
 from accounts.models import User
 from builds import runner
+from builds.completion import settle_failed
 from builds.failures import BUILDER_LOST
 from builds.logs.lines import since_1970
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from images.pages.attempts import why
 from images.pages.step_times import step_times

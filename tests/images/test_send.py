@@ -11,10 +11,10 @@ from accounts.models import User
 from builds import runner
 from builds.models import Build
 from builds.status import Status
-from config.server.bodies import limit_of
 from images.models import Image
 from tests.conftest import script
 from tests.images.conftest import Send, built, text
+from webserver.body_limits import limit_of
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
