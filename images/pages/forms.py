@@ -5,10 +5,17 @@ from typing import Any, TypeVar
 
 from django import forms
 
-from builds.build_options import OptionRefused, check_build_args, check_labels, check_target
+from builds.build_options import (
+    ARGS_CHARACTERS,
+    LABELS_BYTES,
+    TEXT_CHARACTERS,
+    OptionRefused,
+    check_build_args,
+    check_labels,
+    check_target,
+)
 from images import naming
 from images.catalog import Wanted
-from images.rest.serializers.requests import ARGS_CHARACTERS, LABELS_CHARACTERS, TEXT_CHARACTERS
 
 T = TypeVar("T")
 PAIRS_HINT = "takes one NAME=value on each line"
@@ -38,7 +45,7 @@ class SendForm(forms.Form):
     keep_context = forms.BooleanField(required=False)
     replace = forms.BooleanField(required=False)
     build_args = TextArea(max_length=ARGS_CHARACTERS)
-    labels = TextArea(max_length=LABELS_CHARACTERS)
+    labels = TextArea(max_length=2 * LABELS_BYTES)
     target = forms.CharField(required=False)
     no_cache = forms.BooleanField(required=False)
     pull = forms.BooleanField(required=False)
