@@ -95,6 +95,11 @@ def daily_limit(owner: User) -> int | None:
     return build_settings().daily_builds if own is None else own
 
 
+def builds_charged(owner: User) -> int:
+    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
+    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
+
+
 def check_quota(owner: User) -> None:
     """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
     limit = daily_limit(owner)

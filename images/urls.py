@@ -4,7 +4,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
-from images.pages import actions, image_detail, image_list, raw_log
+from images.pages import account, actions, image_detail, image_list, raw_log
+from images.pages.send import send
 from images.rest.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.rest.images import ManyView, OneView
 from images.rest.log_lines import LinesView, SearchView
@@ -25,6 +26,12 @@ ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "
 
 urlpatterns = [
     path("", image_list.show, name="images"),
+    path("new", send, name="send"),
+    path("start", account.start, name="start"),
+    path("account", account.show, name="account"),
+    path("account/keys", account.make_key, name="key-make"),
+    path("account/keys/<uuid:key_id>/revoke", account.revoke_key, name="key-revoke"),
+    path("account/password", account.change_password, name="password"),
     path("i/<uuid:image_id>", image_detail.show, name="image"),
     path("i/<uuid:image_id>/log", raw_log.download, name="image-log"),
     path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),

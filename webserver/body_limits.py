@@ -87,5 +87,6 @@ def limit_of(method: str, path: str) -> int | None:
     if "admin" in found.app_names:
         # To sign in takes little, and who signs in is not known yet.
         return None if found.url_name == "login" else ADMIN_BYTES
-    limits: dict[str, int] = getattr(getattr(found.func, "cls", None), "body_limits", {})
+    view = getattr(found.func, "cls", found.func)
+    limits: dict[str, int] = getattr(view, "body_limits", {})
     return limits.get(method)

@@ -14,36 +14,9 @@ from builds.status import Status
 from common.humanize import duration
 from images import catalog
 from images.models import Image
-from tests.images.conftest import Send, built
+from tests.images.conftest import Send, built, seated, text
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def uncollected(settings: Any) -> None:
-    """Pages need no collected files to be tried."""
-    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
-
-
-def seated(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-@pytest.fixture
-def mine(owner: User) -> Client:
-    return seated(owner)
-
-
-@pytest.fixture
-def theirs(stranger: User) -> Client:
-    return seated(stranger)
-
-
-def text(answer: Any) -> str:
-    return " ".join(answer.content.decode().split())
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("uncollected")]
 
 
 def test_the_list_has_ones_own_and_public_images(mine: Client, theirs: Client, send: Send) -> None:

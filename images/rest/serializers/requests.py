@@ -12,9 +12,11 @@ from rest_framework import serializers
 from api.fields import FormBool, JsonBool, Text
 from builds import context
 from builds.build_options import (
+    ARGS_CHARACTERS,
     LABELS_BYTES,
     TARGET_CHARACTERS,
     TARGETS,
+    TEXT_CHARACTERS,
     OptionRefused,
     check_build_args,
     check_labels,
@@ -27,8 +29,6 @@ from images.models import Logo
 T = TypeVar("T")
 NO_LOGO = frozenset({"", "__none__"})
 PATH_CHARACTERS = 1024
-TEXT_CHARACTERS = 1024 * 1024
-ARGS_CHARACTERS = 64 * 1024
 LABELS_CHARACTERS = 2 * LABELS_BYTES
 """Of JSON, which may escape characters."""
 UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
