@@ -9,21 +9,27 @@ from django.db import transaction
 from django.utils import timezone
 
 from builds import actors
+from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED
-from builds.logs.bell import ring
+from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
-from builds.models.fleet import Pause, Worker
-from builds.settle import settle_failed
+from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status
+from common import error_codes
+from common.error_codes import CodedError
 
 
-class UnderWay(Exception):
+class UnderWay(CodedError):
     """The current attempt has not ended."""
 
+    kind = error_codes.BUILD_UNDER_WAY
 
-class ContextGone(Exception):
+
+class ContextGone(CodedError):
     """What the current attempt was built from is no longer stored."""
+
+    kind = error_codes.CONTEXT_GONE
 
 
 class Superseded(Exception):
@@ -38,6 +44,7 @@ class BuildRequest:
     owner_id: UUID
     label: str
     dockerfile: str
+    dockerfile_path: str = ""
     build_args: dict[str, str]
     target: str = ""
     no_cache: bool = False
@@ -58,6 +65,7 @@ def request_build(request: BuildRequest) -> Build:
         label=request.label,
         number=Build.objects.next_number(request.image_id),
         dockerfile=request.dockerfile,
+        dockerfile_path=request.dockerfile_path,
         build_args=request.build_args,
         target=request.target,
         no_cache=request.no_cache,

@@ -1,4 +1,4 @@
-"""What this process counts of builds, for Prometheus. `config.metrics` gives it out."""
+"""What this process counts of builds, for Prometheus. `observability.metrics` gives it out."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -24,5 +24,5 @@ WAITED = Histogram(
 LOG_LINES = Counter("slipway_log_lines", "Lines of build logs that this process stored.")
 LOG_BYTES = Counter("slipway_log_bytes", "What those lines take as text.")
 VIEWERS = Gauge("slipway_viewers", "Who watches logs or images at this process.", ["transport"])
-for _transport in ("events", "websocket"):
+for _transport in ("events", "websocket", "text", "jsonl"):
     VIEWERS.labels(_transport)

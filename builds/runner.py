@@ -17,26 +17,28 @@ from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from api.away import StorageAway
 from builds import context, dockerfile
 from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
+from builds.completion import settle_failed, settle_succeeded
 from builds.conf import BuildSettings, build_settings
+from builds.engine_factory import engine
 from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
 from builds.failures import BUILDER_LOST, CANCELLED, INTERRUPTED, Failure
+from builds.log_context import working_on
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
-from builds.own_engine import engine
 from builds.registry import Manifest, Registry, RegistryError, make_registry
-from builds.registry.own_bases import BaseRefused, find_own_bases
-from builds.settle import settle_failed, settle_succeeded
+from builds.registry.private_bases import BaseRefused, find_own_bases
 from builds.status import Status
-from builds.tracing import working_on
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
+from common.outages import StorageAway
 
 LOOK_SECONDS = 1.0
+DOCKERFILE_BYTES = 1024 * 1024
+"""As long as one that is sent may be."""
 logger = getLogger(__name__)
 T = TypeVar("T")
 
@@ -119,9 +121,15 @@ class Attempt:
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")
         work = self.settings.work_folder / str(self.build.pk)
-        spec = self._spec(work)
         try:
-            self._unpack(spec.context)
+            inside = self._read_inside(work / "context")
+            spec = self._spec(work)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        try:
+            if not inside:
+                self._unpack(spec.context)
             spec = find_own_bases(spec, self.settings)
             outcome = self._drive(engine().build(spec))
             self.log.complete()
@@ -172,6 +180,22 @@ class Attempt:
             limits=self.settings.limits,
             work=work,
         )
+
+    def _read_inside(self, folder: Path) -> bool:
+        """Reads a Dockerfile that is in the context, which is unpacked for that. False where it was
+        sent, or read by an earlier attempt."""
+        build = self.build
+        if build.dockerfile or not build.dockerfile_path:
+            return False
+        self._unpack(folder)
+        try:
+            build.dockerfile = context.read_text(
+                folder, build.dockerfile_path, most_bytes=DOCKERFILE_BYTES
+            )
+        except context.ContextRefused as problem:
+            raise failed("user", "dockerfile", problem.text) from problem
+        self._insist(lambda: Build.objects.held_by(build).update(dockerfile=build.dockerfile))
+        return True
 
     def _unpack(self, folder: Path) -> None:
         shutil.rmtree(folder.parent, ignore_errors=True)

@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
 from django.db.backends.signals import connection_created
 
 
@@ -19,14 +18,8 @@ class ConfigApp(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from config import metrics, reports  # noqa: PLC0415  (apps must be there first)
+        from observability import metrics, telemetry  # noqa: PLC0415  (apps must be there first)
 
         metrics.watch_queries()
         connection_created.connect(_make_private, dispatch_uid="private database")
-        reports.start()
-
-
-class OperatorsAdmin(AdminConfig):
-    """Django's admin with a page about the system."""
-
-    default_site = "config.site.OperatorsSite"
+        telemetry.start()

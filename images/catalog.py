@@ -8,15 +8,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.files import File
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
+    UnderWay,
     request_again,
     request_build,
     request_cancel,
@@ -24,34 +25,46 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from common import error_codes
+from common.error_codes import CodedError
+from database.prepared_queries import Prepared
 from images import naming
-from images.models import Image, Logo, may_change_all
+from images.models import Image, may_change_all
 
 QUOTA_WINDOW = timedelta(hours=24)
+EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
+"""A zip without members."""
 
 
-class NameTaken(Exception):
-    """The owner has an image of that name and tag, and it is not one that failed."""
+class NameTaken(CodedError):
+    """The owner has an image of that name and tag, and it is not to be built again: it succeeded
+    and is not to be replaced, or its build has not ended."""
+
+    kind = error_codes.NAME_TAKEN
 
 
-class QuotaExceeded(Exception):
+class QuotaExceeded(CodedError):
     """Too many builds in 24 hours; `retry_after` is in seconds."""
 
+    kind = error_codes.QUOTA_EXCEEDED
+
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(f"You may only build {limit} images per 24 hours.")
+        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
 
 
-class NothingUnderWay(Exception):
-    """There is no build to cancel: the last one has ended."""
+class NothingUnderWay(CodedError):
+    kind = error_codes.NOTHING_UNDER_WAY
 
 
-class OperatorsOnly(Exception):
-    """Only operators protect images, or take the protection off."""
+class OperatorsOnly(CodedError):
+    kind = error_codes.OPERATORS_ONLY
 
 
-class Protected(Exception):
+class Protected(CodedError):
     """A protected image is not deleted before somebody takes the protection off."""
+
+    kind = error_codes.IMAGE_PROTECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +73,13 @@ class Wanted:
 
     name: str
     tag: str
-    dockerfile: str
-    readme: str = ""
-    public: bool = False
-    logo: Logo | None = None
-    chutes_version: str = ""
+    dockerfile: str = ""
+    dockerfile_path: str = ""
+    """Of a Dockerfile in the context, where none was sent."""
+    described: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the image that were sent: readme, public, logo, chutes_version."""
+    replace: bool = False
+    """Whether an image that succeeded is built again."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     no_cache: bool = False
@@ -78,6 +93,11 @@ def daily_limit(owner: User) -> int | None:
         return None
     own = owner.daily_build_limit
     return build_settings().daily_builds if own is None else own
+
+
+def builds_charged(owner: User) -> int:
+    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
+    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
 
 
 def check_quota(owner: User) -> None:
@@ -94,14 +114,17 @@ def check_quota(owner: User) -> None:
         raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))
 
 
-def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
+def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) -> Image:
     """Takes the context in and asks for a build: of a new image, or again of one that failed.
 
-    Raises NameTaken or QuotaExceeded, and then nothing is kept.
+    `wanted.replace` builds one that succeeded again too: until that succeeds, its tag stays where
+    it is. Without a context, an empty one is stored. Raises NameTaken or QuotaExceeded, and then
+    nothing is kept.
     """
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity)
+    _check_free(identity, wanted)
+    context = context or ContentFile(EMPTY_CONTEXT)
     key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
     key = default_storage.save(key, context)
@@ -114,6 +137,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
                     owner_id=owner.pk,
                     label=str(image),
                     dockerfile=wanted.dockerfile,
+                    dockerfile_path=wanted.dockerfile_path,
                     build_args=dict(wanted.build_args),
                     target=wanted.target,
                     no_cache=wanted.no_cache,
@@ -130,7 +154,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
             return image
     except IntegrityError as problem:
         default_storage.delete(key)
-        raise NameTaken from problem
+        raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
         default_storage.delete(key)
         raise
@@ -190,29 +214,26 @@ _STATUS = Prepared(
 )
 
 
-def _check_free(identity: UUID) -> None:
-    """Raises NameTaken where there is an image that a new attempt may not be made of."""
+def _check_free(identity: UUID, wanted: Wanted) -> None:
+    """Raises NameTaken or UnderWay where there is an image that may not be built again."""
     for (status,) in _STATUS.rows(identity):
-        if status not in FINAL - {Status.SUCCEEDED}:
-            raise NameTaken
+        if wanted.replace and status not in FINAL:
+            raise UnderWay
+        if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
+            raise NameTaken(name=wanted.name, tag=wanted.tag)
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
-    """The image to build, and whether it is new; else it failed before and is described again.
+    """The image to build, and whether it is new; else what was sent describes it again.
 
     That one keeps the spelling of its name and tag. Raises NameTaken.
     """
-    described = {
-        "readme": wanted.readme,
-        "public": wanted.public,
-        "logo": wanted.logo,
-        "chutes_version": wanted.chutes_version,
-    }
     held = Image.objects.select_for_update(of=("self",)).select_related("owner")
     image = held.filter(pk=identity).order_by().first()
     if image is not None:
-        _check_free(identity)
-        Image.objects.filter(pk=identity).update(**described)
+        _check_free(identity, wanted)
+        if wanted.described:
+            Image.objects.filter(pk=identity).update(**wanted.described)
         return image, False
     made = Image.objects.create(
         id=identity,
@@ -220,7 +241,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
         owner=owner,
         name=wanted.name,
         tag=wanted.tag,
-        **described,
+        **wanted.described,
     )
     return made, True
 

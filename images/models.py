@@ -13,8 +13,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
-from api.lookups import LowerIs
 from builds.models import LONG, Build, BuildQuerySet, Target
+from database.substring_lookups import LowerIs
 from images.naming import Reference, readings, repository
 
 if TYPE_CHECKING:
@@ -264,6 +264,13 @@ class Image(Target):
                 )
                 for key, name in SORTED_BY.items()
             ),
+            models.Index(
+                F("owner"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(good=None),
+                name="images_image_never_built",
+            ),
             models.Index(fields=["reference_id"], name="images_image_reference"),
             models.Index(fields=["name", "id"], name="images_image_by_name"),
         ]
@@ -281,6 +288,12 @@ class Image(Target):
         return Build.objects.filter(
             image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.created_at
         )
+
+    def attempt(self, number: str) -> Build | None:
+        """The attempt of that number, as an address spells it."""
+        if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
+            return None
+        return self.attempts.light().filter(number=int(number)).first()
 
     @property
     def build(self) -> Build:

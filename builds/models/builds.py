@@ -9,10 +9,10 @@ from django.db import models, transaction
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
-from builds.listing import LISTED_BY
+from builds.list_indexes import LISTED_BY
 from builds.models.clock import Now, from_now
-from builds.models.fleet import Pause, Worker
 from builds.models.targets import Target, targets
+from builds.models.workers import Pause, Worker
 from builds.status import FINAL, Status, api_word, sources, state_word
 
 # In the order in which the conditions of indexes name them.
@@ -143,6 +143,9 @@ class Build(models.Model):
     number = models.PositiveIntegerField()
 
     dockerfile = models.TextField()
+    """Blank before it was read where it is in the context."""
+    dockerfile_path = models.CharField(max_length=1024, blank=True, default="")
+    """In the context; blank where it was sent beside it."""
     build_args = models.JSONField(default=dict)
     target = models.CharField(max_length=128, blank=True, default="")
     """The stage to build; blank for the last one."""
@@ -317,6 +320,13 @@ class Build(models.Model):
     def step_facts(self) -> list[dict[str, Any]]:
         return step_facts(self.step_list, self.step_times)
 
+    def sibling(self, number: str) -> "Build | None":
+        """The attempt of that number at the same image, as an address spells it."""
+        if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
+            return None
+        found = Build.objects.light().filter(image_id=self.image_id, owner_id=self.owner_id)
+        return found.filter(number=int(number)).first()
+
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
         if target.current_id is not None:
@@ -334,6 +344,7 @@ class Build(models.Model):
             label=self.label,
             number=Build.objects.next_number(self.image_id),
             dockerfile=self.dockerfile,
+            dockerfile_path=self.dockerfile_path,
             build_args=self.build_args,
             target=self.target,
             no_cache=self.no_cache,

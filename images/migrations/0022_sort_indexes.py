@@ -26,4 +26,14 @@ class Migration(migrations.Migration):
             )
             for key, name in SORTED_BY.items()
         ),
+        migrations.AddIndex(
+            model_name="image",
+            index=models.Index(
+                F("owner"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(good=None),
+                name="images_image_never_built",
+            ),
+        ),
     ]

@@ -15,7 +15,7 @@ from builds.conf import BuildSettings
 from builds.models import Build
 from tests.conftest import script
 from tests.images.conftest import Send, built
-from tests.images.test_logs import body, events, logs_of
+from tests.images.rest.test_logs import body, events, logs_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +29,7 @@ Change = Callable[[BuildSettings], BuildSettings]
         ({"dockerfile": script("fail base no such base")}, None, "no such base"),
         ({"dockerfile": script("broken the disk is full")}, None, "the disk is full"),
         ({"dockerfile": "RUN no from\n"}, None, "FROM"),
-        ({"build_context": SimpleUploadedFile("x.zip", b"no zip")}, None, "zip"),
+        ({"build_context": SimpleUploadedFile("x.zip", b"PK\3\4 no zip")}, None, "zip"),
         (
             {"dockerfile": script("sleep 30")},
             lambda settings: replace(settings, deadline_seconds=1),
@@ -50,7 +50,9 @@ def test_whatever_ends_a_build_its_log_ends_with_the_reason(
     reason: str,
 ) -> None:
     monkeypatch.setattr("builds.registry.push.RETRY_SECONDS", (0.1,))
-    monkeypatch.setattr("builds.retries.TRY_FOR", timedelta())  # the service's faults end it, too
+    monkeypatch.setattr(
+        "builds.retry_policy.TRY_FOR", timedelta()
+    )  # the service's faults end it, too
     if change:
         settings.BUILDS = change(deployment)
     answer = send(**order)

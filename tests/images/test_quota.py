@@ -7,10 +7,10 @@ import pytest
 from rest_framework.test import APIClient
 
 from builds import runner
+from builds.completion import settle_failed
 from builds.conf import BuildSettings
 from builds.failures import INTERRUPTED
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from tests.images.conftest import Send, built
 
@@ -33,7 +33,7 @@ def test_an_attempt_counts_once_whatever_becomes_of_it(
     assert Build.objects.count() == 4
     answer = send(tag="fourth")
     assert answer.status_code == 429
-    assert "3 images per 24 hours" in answer.json()["detail"]
+    assert "3 builds per 24 hours" in answer.json()["detail"]
 
 
 def test_an_order_that_is_refused_costs_nothing(

@@ -1,0 +1,42 @@
+"""What an operation that is no list takes in its query string, by fields of `api.fields`."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from django import forms
+from django_filters import FilterSet
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from api.fields import faults
+
+Fields = Mapping[str, forms.Field]
+
+
+def asked(request: Request, fields: Fields) -> dict[str, Any]:
+    """The values by name. Raises ValidationError, which names every fault."""
+    form = forms.Form(request.query_params)
+    form.fields.update(deepcopy(dict(fields)))
+    if not form.is_valid():
+        raise ValidationError(faults(form.errors))
+    return form.cleaned_data
+
+
+def names_of(query: type[FilterSet] | Fields) -> list[str]:
+    """Every parameter, in the order of their declaration."""
+    return list(query.base_filters if isinstance(query, type) else query)
+
+
+def described(fields: Fields) -> list[OpenApiParameter]:
+    return [
+        OpenApiParameter(
+            name,
+            getattr(field, "schema", {}),
+            OpenApiParameter.QUERY,
+            required=field.required,
+            description=str(field.help_text),
+        )
+        for name, field in fields.items()
+    ]

@@ -1,0 +1,89 @@
+"""Times, durations, sizes and marks as people read them. static/pages/times.js says the same."""
+
+from datetime import datetime
+from typing import Protocol
+
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+RECENT = 30 * DAY
+MEGABYTES_FROM = 100_000
+
+
+def duration(seconds: float | None) -> str:
+    """0.4 s, 0:42, 12:05, 1:02:09; empty for None."""
+    if seconds is None:
+        return ""
+    if 0 <= seconds < 1:
+        return f"{int(seconds * 10) / 10} s"
+    minutes, left = divmod(max(0, int(seconds)), MINUTE)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def difference(seconds: float) -> str:
+    """0:12 longer, 0:03 shorter."""
+    return f"{duration(abs(seconds))} {'longer' if seconds > 0 else 'shorter'}"
+
+
+class Timed(Protocol):
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def took(timed: Timed) -> float | None:
+    """Seconds since it started, or until it ended; None before."""
+    if timed.started_at is None:
+        return None
+    return ((timed.ended_at or timezone.now()) - timed.started_at).total_seconds()
+
+
+def roughly(seconds: float) -> str:
+    """To the minute, for what nobody knows better."""
+    minutes = round(seconds / MINUTE)
+    return f"about {minutes} min" if minutes else "less than a minute"
+
+
+def megabytes(size: int | str | None) -> str:
+    """12.3 MB, of a million bytes; empty where there is no size."""
+    if not isinstance(size, int):
+        return ""
+    return f"{size / 1_000_000:.1f} MB" if size >= MEGABYTES_FROM else f"{size / 1_000:.1f} kB"
+
+
+def ago(at: datetime | None) -> str:
+    """A time element: relative, with the exact time on hover."""
+    if at is None:
+        return ""
+    seconds = (timezone.now() - at).total_seconds()
+    exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>',
+        at.isoformat(),
+        exact,
+        _ago(seconds, at),
+    )
+
+
+def _ago(seconds: float, at: datetime) -> str:
+    if seconds < MINUTE:
+        return "just now"
+    if seconds < HOUR:
+        return f"{int(seconds // MINUTE)} min ago"
+    if seconds < DAY:
+        return f"{int(seconds // HOUR)} h ago"
+    if seconds < RECENT:
+        return f"{int(seconds // DAY)} d ago"
+    return at.strftime("%Y-%m-%d")
+
+
+def badge(word: str) -> str:
+    """Where a build stands, in one of five words: colour, shape and word."""
+    return format_html(
+        '<span class="status {0}"><svg class="shape" aria-hidden="true" width="14" height="14">'
+        '<use href="{1}#{0}"/></svg><span class="word">{0}</span></span>',
+        word,
+        static("pages/status.svg"),
+    )

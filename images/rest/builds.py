@@ -1,0 +1,74 @@
+"""The attempts at an image: looked at, ended, made again."""
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from api.schema import refusals
+from common.error_codes import (
+    ATTEMPT_NOT_FOUND,
+    BUILD_UNDER_WAY,
+    CONTEXT_GONE,
+    NOTHING_UNDER_WAY,
+    QUOTA_EXCEEDED,
+    CodedError,
+)
+from images import catalog
+from images.filters import BuildFilter
+from images.rest import rows
+from images.rest.base import ImageView, accepted
+from images.rest.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
+
+DIGITS = 9
+
+
+class BuildsView(ImageView):
+    queries = {"list": BuildFilter}
+
+    @extend_schema(operation_id="list_builds", responses=BuildSerializer(many=True))
+    def list(self, request: Request, ref: str) -> Response:
+        """Every attempt at an image since it was made, newest first."""
+        attempts = self.filtered(BuildFilter, self.meant(ref, tagless=True).attempts)
+        return self.paged(attempts.order_by("-number"), BuildSerializer)
+
+
+class BuildView(ImageView):
+    lookup_field = "ref"
+
+    @extend_schema(operation_id="get_build", responses=BuildSerializer)
+    def retrieve(self, request: Request, ref: str, number: str) -> Response:
+        """One attempt at an image, by its number."""
+        found = None
+        if len(number) <= DIGITS:
+            attempts = self.meant(ref, tagless=True).attempts
+            found = attempts.filter(number=int(number)).first()
+        if found is None:
+            raise CodedError(ATTEMPT_NOT_FOUND, number=number)
+        return Response(BuildSerializer(found).data)
+
+
+class CancelView(ImageView):
+    @extend_schema(
+        operation_id="cancel_build",
+        request=None,
+        responses={202: ImageSerializer, **refusals(NOTHING_UNDER_WAY)},
+    )
+    def create(self, request: Request, ref: str) -> Response:
+        """Ends the build under way: at once while it is queued, else within seconds."""
+        image = catalog.cancel(self.owned(ref))
+        return accepted(ImageSerializer(image).data)
+
+
+class RebuildView(ImageView):
+    @extend_schema(
+        operation_id="rebuild_image",
+        request=None,
+        responses={
+            202: AcceptedSerializer,
+            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
+        },
+    )
+    def create(self, request: Request, ref: str) -> Response:
+        """A new attempt with the Dockerfile, context and options of the last one."""
+        image = catalog.rebuild(self.owned(ref))
+        return accepted(rows.accepted(image))

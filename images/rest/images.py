@@ -1,0 +1,137 @@
+"""Images themselves: listed, made, looked at, described again, deleted."""
+
+import sys
+from functools import partial
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from api.filters import DEFAULT_LIMIT
+from api.media_types import JSON_BYTES, FormParser, JsonParser
+from api.pagination import envelope
+from api.schema import refusals
+from api.views import narrowed
+from builds.logs.cursor import Cursor
+from common.error_codes import (
+    BUILD_UNDER_WAY,
+    IMAGE_NOT_FOUND,
+    IMAGE_PROTECTED,
+    NAME_TAKEN,
+    NOT_YOUR_NAME,
+    QUOTA_EXCEEDED,
+    CodedError,
+)
+from images import catalog
+from images.filters import ImageFilter
+from images.list_totals import total_of
+from images.live.sse import EVENT, SSE
+from images.rest import rows
+from images.rest.base import ImageView, accepted
+from images.rest.logs import stream
+from images.rest.serializers import (
+    AcceptedSerializer,
+    ChangeSerializer,
+    DeletedSerializer,
+    ImageDetailSerializer,
+    ImageSerializer,
+    OrderSerializer,
+)
+
+
+class ManyView(ImageView):
+    parser_classes = (FormParser,)
+    body_limits = {"POST": sys.maxsize}
+    """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
+    queries = {"list": ImageFilter}
+
+    @staticmethod
+    def check_before_body(method: str, caller: User) -> None:
+        """Raises CodedError where the body would be sent in vain."""
+        if method == "POST":
+            catalog.check_quota(caller)
+
+    @extend_schema(
+        operation_id="list_images",
+        responses=ImageSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """The caller's images, and others' public ones where asked for."""
+        asked = self.query()
+        size = asked["limit"] or DEFAULT_LIMIT
+        start = asked["page"] * size
+        found: rows.Page
+        if not ImageFilter.narrows(asked):
+            page = rows.visible_page if asked["include_public"] else rows.own_page
+            found = page(self.user, start, size)
+        else:
+            images = self.get_queryset() if asked["include_public"] else self.owned_images()
+            narrow = partial(narrowed, ImageFilter, asked=asked)
+            listed = narrow(images.newest_first())
+            total = total_of(self.user.pk, asked, narrow, listed)
+            found = rows.page(listed, total, start, size)
+        items = [rows.body(row) for row in found.rows]
+        told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
+        return Response(envelope(items, **told))
+
+    @extend_schema(
+        operation_id="create_image",
+        request={"multipart/form-data": OrderSerializer},
+        responses={
+            202: AcceptedSerializer,
+            (202, SSE): EVENT,
+            **refusals(NAME_TAKEN, BUILD_UNDER_WAY, QUOTA_EXCEEDED),
+        },
+    )
+    def create(self, request: Request) -> HttpResponseBase:
+        """Orders a build: of a new image, or again of one that failed or was cancelled.
+
+        With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
+        """
+        form = OrderSerializer(data=request.data, context={"owner": self.user})
+        form.is_valid(raise_exception=True)
+        if form.validated_data.get("username", self.user.username) != self.user.username:
+            raise CodedError(NOT_YOUR_NAME)
+        wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
+        image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
+        if form.validated_data.get("wait"):
+            cursor = Cursor(image.build.number, 0)
+            return stream(request, image, cursor, self.caller, status=202)
+        return accepted(rows.accepted(image))
+
+
+class OneView(ImageView):
+    parser_classes = (JsonParser,)
+    body_limits = {"PATCH": JSON_BYTES}
+
+    @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
+    def retrieve(self, request: Request, ref: str) -> Response:
+        """One image."""
+        found = rows.find(ref, self.user, tagless=True)
+        if found is None:
+            raise CodedError(IMAGE_NOT_FOUND)
+        self.check_object_permissions(request, rows.Named(found[0]))
+        return Response(rows.detail(found))
+
+    @extend_schema(
+        operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
+    )
+    def partial_update(self, request: Request, ref: str) -> Response:
+        """Describes an image again: only what is sent changes."""
+        image = self.meant(ref, self.changeable())
+        form = ChangeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        changed = catalog.change(image, by=self.user, **form.validated_data)
+        return Response(ImageSerializer(changed).data)
+
+    @extend_schema(
+        operation_id="delete_image",
+        responses={200: DeletedSerializer, **refusals(IMAGE_PROTECTED)},
+    )
+    def destroy(self, request: Request, ref: str) -> Response:
+        """Deletes one of the caller's images, by id or with its tag, and ends its build."""
+        image = self.owned(ref)
+        catalog.delete(image)
+        return Response({"image_id": image.pk, "deleted": True})

@@ -1,0 +1,246 @@
+"""What clients send about images (the Chutes Images API's forms)."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+import orjson
+from django.core.files import File
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from api.fields import FormBool, JsonBool, Text
+from builds import context
+from builds.build_options import (
+    ARGS_CHARACTERS,
+    LABELS_BYTES,
+    TARGET_CHARACTERS,
+    TARGETS,
+    TEXT_CHARACTERS,
+    OptionRefused,
+    check_build_args,
+    check_labels,
+    check_target,
+)
+from images import naming
+from images.catalog import Wanted
+from images.models import Logo
+
+T = TypeVar("T")
+NO_LOGO = frozenset({"", "__none__"})
+PATH_CHARACTERS = 1024
+LABELS_CHARACTERS = 2 * LABELS_BYTES
+"""Of JSON, which may escape characters."""
+UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+@extend_schema_field({"type": "string", "pattern": naming.NAMES})
+class NameField(Text):
+    pass
+
+
+@extend_schema_field({"type": "string", "pattern": naming.TAGS})
+class TagField(Text):
+    pass
+
+
+@extend_schema_field({"type": "string", "pattern": f"^({UUID_PATTERN}|__none__)$"})
+class LogoField(Text):
+    pass
+
+
+@extend_schema_field({"type": "string", "description": "A JSON object of strings, by ARG name."})
+class BuildArgsField(Text):
+    pass
+
+
+@extend_schema_field({"type": "string", "pattern": TARGETS})
+class TargetField(Text):
+    pass
+
+
+@extend_schema_field({"type": "string", "description": "A JSON object of strings, by label."})
+class LabelsField(Text):
+    pass
+
+
+class TextOrFile(Text):
+    """A text that may come as a file, as `curl -F readme=@README.md` sends it."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if isinstance(data, File):
+            # At least one character more than is accepted, where there are so many.
+            most = 4 * ((self.max_length or TEXT_CHARACTERS) + 1)
+            data = data.read(most).decode(errors="surrogateescape")
+        return super().run_validation(data)
+
+
+class OrderSerializer(serializers.Serializer[Any]):
+    """The form of `POST /images/`, in its order of declaration."""
+
+    wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
+    build_context = serializers.FileField(
+        required=False,
+        allow_empty_file=True,
+        help_text="A .zip, .tar, .tar.gz or .tar.zst archive. Without it the context is empty.",
+    )
+    username = Text(required=False, help_text="The caller's own.")
+    name = NameField(min_length=3, max_length=65)
+    readme = TextOrFile(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
+    logo_id = LogoField(
+        required=False, allow_blank=True, help_text="From `POST /logos/`; or `__none__`."
+    )
+    tag = TagField(max_length=128)
+    dockerfile = TextOrFile(
+        required=False,
+        max_length=TEXT_CHARACTERS,
+        help_text="The text. Required unless `dockerfile_path` is sent.",
+    )
+    image = Text(
+        required=False,
+        allow_blank=True,
+        help_text="What the command line sends is not looked at.",
+    )
+    public = FormBool(required=False, help_text="Private unless this says else.")
+    build_args = BuildArgsField(required=False, allow_blank=True, max_length=ARGS_CHARACTERS)
+    target = TargetField(
+        required=False,
+        allow_blank=True,
+        max_length=TARGET_CHARACTERS,
+        help_text="The stage to build, by its name; the last one without it.",
+    )
+    no_cache = FormBool(required=False, help_text="Whether every step runs again.")
+    pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
+    labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
+    dockerfile_path = Text(
+        required=False,
+        max_length=PATH_CHARACTERS,
+        help_text="Where the Dockerfile is in the context, such as `docker/Dockerfile`.",
+    )
+    replace = FormBool(
+        required=False,
+        help_text="Whether an image that succeeded is built again under the same name and tag. Its "
+        "last good build can be pulled until the new one has succeeded.",
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        self.fields["dockerfile"].required = not data.get("dockerfile_path")
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "dockerfile_path" in attrs:
+            fault = ""
+            if "dockerfile" in attrs:
+                fault = "takes the place of dockerfile: send one of the two"
+            elif attrs.get("build_context") is None:
+                fault = "needs a build_context that the Dockerfile is in"
+            if fault:
+                raise serializers.ValidationError({"dockerfile_path": [fault]}, code="value_error")
+        return attrs
+
+    def validate_build_context(self, value: "File[bytes]") -> "File[bytes]":
+        try:
+            context.detect(value.file or value)
+        except context.ContextRefused as problem:
+            raise serializers.ValidationError(problem.text, code="value_error") from problem
+        value.seek(0)
+        return value
+
+    def validate_dockerfile_path(self, value: str) -> str:
+        return "/".join(_path(value))
+
+    def validate_name(self, value: str) -> str:
+        return _checked(naming.check_name, value)
+
+    def validate_tag(self, value: str) -> str:
+        return _checked(naming.check_tag, value)
+
+    def validate_logo_id(self, value: str) -> Logo | None:
+        if value in NO_LOGO:
+            return None
+        try:
+            found = Logo.objects.filter(pk=UUID(value), owner=self.context["owner"]).first()
+        except ValueError:
+            found = None
+        if found is None:
+            raise serializers.ValidationError("is not an id of a logo of yours", code="value_error")
+        return found
+
+    def validate_build_args(self, value: str) -> dict[str, str]:
+        found = _strings(value)
+        if found is None or not all(
+            naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
+        ):
+            text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
+            raise serializers.ValidationError(text, code="json_type")
+        return _checked(check_build_args, found)
+
+    def validate_target(self, value: str) -> str:
+        return _checked(check_target, value)
+
+    def validate_labels(self, value: str) -> dict[str, str]:
+        found = _strings(value)
+        if found is None:
+            text = 'takes a JSON object of strings by label, such as {"com.example.team": "blue"}'
+            raise serializers.ValidationError(text, code="json_type")
+        return _checked(check_labels, found)
+
+    def wanted(self, chutes_version: str) -> Wanted:
+        data = self.validated_data
+        described = {name: data[name] for name in ("readme", "public") if name in data}
+        if "logo_id" in data:
+            described["logo"] = data["logo_id"]
+        if chutes_version:
+            described["chutes_version"] = chutes_version[:40]
+        options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+        return Wanted(
+            name=data["name"],
+            tag=data["tag"],
+            dockerfile=data.get("dockerfile", ""),
+            dockerfile_path=data.get("dockerfile_path", ""),
+            described=described,
+            **{name: data[name] for name in options if name in data},
+        )
+
+    @property
+    def archive(self) -> "File[bytes] | None":
+        found: File[bytes] | None = self.validated_data.get("build_context")
+        return found
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """What `PATCH` takes: only what is to change."""
+
+    readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
+    public = JsonBool(required=False)
+    protected = JsonBool(required=False, help_text="For operators.")
+
+
+class LogoUploadSerializer(serializers.Serializer[Any]):
+    logo = serializers.FileField(allow_empty_file=True)
+
+
+def _strings(text: str) -> dict[str, str] | None:
+    """A JSON object of strings; None for anything else."""
+    try:
+        found = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        return None
+    if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
+        return found
+    return None
+
+
+def _path(value: str) -> tuple[str, ...]:
+    try:
+        return context.path_parts(value)
+    except context.ContextRefused as problem:
+        raise serializers.ValidationError(problem.text, code="value_error") from problem
+
+
+def _checked(check: Callable[[T], None], value: T) -> T:
+    try:
+        check(value)
+    except (naming.BadName, OptionRefused) as problem:
+        raise serializers.ValidationError(str(problem), code="value_error") from problem
+    return value

@@ -1,0 +1,201 @@
+"""/metrics: what this process counted, and what the database says at that moment."""
+
+from collections.abc import Callable, Iterable, Iterator
+from hmac import compare_digest
+from ipaddress import ip_address
+from socketserver import ThreadingMixIn
+from threading import Thread
+from time import perf_counter
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from django.conf import settings
+from django.db import DatabaseError, connection, connections
+from django.db.backends.signals import connection_created
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from builds import statistics
+from builds.models import Build, Pause, Worker
+from builds.models.clock import clock_offset
+from builds.status import Status
+from common.error_codes import UNAUTHORIZED, error_body
+
+FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+QUERIES = Histogram(
+    "slipway_database_query_duration_seconds",
+    "Queries of this process.",
+    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10),
+)
+
+
+class Standing(Collector):
+    """What all processes share, asked of the database when somebody wants to know."""
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: asking the database when a module is imported would be early."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("slipway_database_up", "Whether the database answers.")
+        try:
+            found = [*_builds(), *_workers(), *_pool()]
+        except DatabaseError:
+            found = []
+        up.add_metric([], 1 if found else 0)
+        yield up
+        yield from found
+
+
+def _builds() -> Iterator[Metric]:
+    counts = statistics.unended()
+    builds = GaugeMetricFamily("slipway_builds", "Builds that have not ended.", labels=["status"])
+    for status, count in counts.items():
+        builds.add_metric([status.value], count)
+    yield builds
+    yield GaugeMetricFamily(
+        "slipway_queue_oldest_wait_seconds",
+        "Since the build that waits longest was ordered.",
+        value=statistics.oldest_wait() if counts[Status.QUEUED] else 0,
+    )
+    yield GaugeMetricFamily(
+        "slipway_clock_offset_seconds",
+        "How far this process's clock is ahead of the database's.",
+        value=clock_offset(),
+    )
+    paused = Pause.objects.exists()
+    yield GaugeMetricFamily("slipway_queue_paused", "Whether the queue is paused.", value=paused)
+
+
+def _workers() -> Iterator[Metric]:
+    labels = ["worker", "host"]
+    threads = GaugeMetricFamily("slipway_worker_threads", "Builds it can run.", labels=labels)
+    held = GaugeMetricFamily("slipway_worker_builds", "Builds that it runs.", labels=labels)
+    silence = GaugeMetricFamily(
+        "slipway_worker_silence_seconds", "Since it was last heard of.", labels=labels
+    )
+    draining = GaugeMetricFamily("slipway_worker_draining", "Whether it drains.", labels=labels)
+    quarantined = GaugeMetricFamily(
+        "slipway_worker_quarantined",
+        "Whether it takes no builds because something is wrong with it.",
+        labels=labels,
+    )
+    disk = GaugeMetricFamily(
+        "slipway_disk_bytes", "Disk in use.", labels=["worker", "host", "part"]
+    )
+    budget = GaugeMetricFamily("slipway_disk_budget_bytes", "Disk it may use.", labels=labels)
+    free = GaugeMetricFamily("slipway_disk_free_bytes", "Disk that is free.", labels=labels)
+    running = list(Build.objects.running().values_list("worker", flat=True))
+    for worker in Worker.objects.with_silence():
+        values = [worker.name, worker.host]
+        threads.add_metric(values, worker.threads)
+        held.add_metric(values, running.count(worker.name))
+        silence.add_metric(values, worker.silence.total_seconds())
+        draining.add_metric(values, worker.draining)
+        quarantined.add_metric(values, worker.quarantined)
+        for part, size in worker.machine.get("parts", {}).items():
+            disk.add_metric([*values, part], size)
+        if worker.machine:
+            budget.add_metric(values, worker.machine["budget"])
+            free.add_metric(values, worker.machine["free"])
+    yield from (threads, held, silence, draining, quarantined, disk, budget, free)
+
+
+def _pool() -> Iterator[Metric]:
+    pool = getattr(connection, "pool", None)
+    if pool is None:
+        return
+    found = pool.get_stats()
+    told = GaugeMetricFamily(
+        "slipway_database_pool_connections", "Of this process.", labels=["state"]
+    )
+    told.add_metric(["open"], found.get("pool_size", 0))
+    told.add_metric(["free"], found.get("pool_available", 0))
+    yield told
+    waiting = found.get("requests_waiting", 0)
+    yield GaugeMetricFamily(
+        "slipway_database_pool_waiting", "Who waits for a connection.", value=waiting
+    )
+
+
+def watch_queries() -> None:
+    """From now on the queries of every connection are counted."""
+    connection_created.connect(_watch, dispatch_uid="metrics")
+
+
+def _watch(*, connection: Any, **_: Any) -> None:
+    if _timed not in connection.execute_wrappers:
+        connection.execute_wrappers.append(_timed)
+
+
+def _timed(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    began = perf_counter()
+    try:
+        return execute(sql, params, many, context)
+    finally:
+        QUERIES.observe(perf_counter() - began)
+
+
+def view(request: HttpRequest) -> HttpResponse:
+    """For Prometheus: whoever bears the token, or without one whoever is on this machine."""
+    if not may_read(request.META):
+        told = error_body(
+            UNAUTHORIZED, "Metrics take the bearer token that SLIPWAY_METRICS_TOKEN names."
+        )
+        return JsonResponse(told, status=401, headers={"WWW-Authenticate": "Bearer"})
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+
+
+def may_read(asked: dict[str, Any]) -> bool:
+    """By the request's WSGI environment."""
+    if token := settings.METRICS_TOKEN:
+        given = str(asked.get("HTTP_AUTHORIZATION", ""))
+        return compare_digest(given.encode(), f"Bearer {token}".encode())
+    # Behind a front on this machine everybody seems to be here.
+    if any(name in asked for name in FORWARDED):
+        return False
+    try:
+        address = ip_address(str(asked.get("REMOTE_ADDR", "")))
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (its name there)
+        """Nobody wants to read of every scrape."""
+
+
+def serve_worker() -> None:
+    """Gives this process's metrics at SLIPWAY_METRICS_PORT, where one is set.
+
+    Without a token on loopback alone. Raises OSError where the port is taken.
+    """
+    if not settings.METRICS_PORT:
+        return
+    host = "" if settings.METRICS_TOKEN else "127.0.0.1"
+    server = make_server(host, settings.METRICS_PORT, _answer, _Server, _Quiet)
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+
+
+def _answer(asked: dict[str, Any], start: Callable[..., object]) -> list[bytes]:
+    if not may_read(asked):
+        start("401 Unauthorized", [("WWW-Authenticate", "Bearer")])
+        return [b""]
+    try:
+        told = generate_latest(REGISTRY)
+    finally:
+        connections.close_all()
+    start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
+    return [told]
+
+
+REGISTRY.register(Standing())

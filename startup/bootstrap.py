@@ -1,0 +1,142 @@
+"""What a data directory needs before Slipway can serve from it; quick when it is all there."""
+
+import fcntl
+import secrets
+import socket
+from contextlib import suppress
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from time import time
+from typing import TextIO
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from django.conf import settings
+from django.core.files import File
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from accounts.models import ApiKey, User
+from builds.conf import build_settings
+from builds.engine_root import BUSYBOX
+from config.env import private_folder
+from images import catalog
+
+EXAMPLE = settings.BASE_DIR / "examples" / "hello"
+
+
+class InUse(Exception):
+    """Another process has what this one needs. The text says what and what to do."""
+
+
+class Unmigrated(Exception):
+    """The database is not as this version needs it. The text says what to do."""
+
+
+def lock(data_dir: Path) -> TextIO:
+    """Holds the data directory until the returned file is closed; raises InUse."""
+    file = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InUse(f"{data_dir} is in use by another Slipway") from None
+    return file
+
+
+def check_port(host: str, port: int, variable: str) -> None:
+    """Raises InUse where somebody listens there already, before anything is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            text = f"cannot listen on {host}:{port} ({problem.strerror}): set {variable}"
+            raise InUse(text) from problem
+
+
+def clear_spool(folder: Path, *, untouched: timedelta = timedelta()) -> None:
+    """Removes what uploads left that were under way when their process was killed.
+
+    Where others may be uploading: only what nobody has written to for so long.
+    """
+    for left in folder.iterdir():
+        with suppress(FileNotFoundError):  # another one that starts has removed it
+            if time() - left.stat().st_mtime >= untouched.total_seconds():
+                left.unlink()
+
+
+def migrations_due() -> int:
+    """How many the database lacks for this version."""
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def migrate() -> bool:
+    """Brings the database to this version; says whether there was anything to do."""
+    due = migrations_due() > 0
+    if due:
+        call_command("migrate", verbosity=0, interactive=False)
+    return due
+
+
+def check_migrated() -> None:
+    """Raises Unmigrated; for those of many processes, of which none may do it by itself."""
+    if due := migrations_due():
+        text = f"the database lacks {due} migrations of this version: run `manage.py migrate`"
+        raise Unmigrated(text)
+
+
+def static() -> None:
+    """Collects static files when one of ours, or a package that brings some, is newer."""
+    made = Path(settings.STATIC_ROOT) / "staticfiles.json"
+    sources = [
+        settings.BASE_DIR / "requirements" / "base.txt",
+        *settings.STATICFILES_DIRS[0].rglob("*"),
+    ]
+    if not made.exists() or made.stat().st_mtime < max(each.stat().st_mtime for each in sources):
+        call_command("collectstatic", verbosity=0, interactive=False, stdout=StringIO())
+
+
+def first_user(data_dir: Path) -> None:
+    """The superuser `admin`, its password and an API key, each in a file readable by us alone."""
+    if User.objects.filter(username="admin").exists():
+        return
+    password = secrets.token_urlsafe(12)
+    admin = User.objects.create_superuser("admin", password=password)
+    _, key = ApiKey.objects.issue(admin, label="made at the first start")
+    for name, secret in (("admin.password", password), ("admin.key", key)):
+        path = data_dir / name
+        path.touch(mode=0o600)
+        path.write_text(f"{secret}\n")
+
+
+def example_context(data_dir: Path) -> Path:
+    """The zipped context of examples/hello, as the README's curl lines send it."""
+    path = private_folder(data_dir / "examples") / "hello.zip"
+    if not path.exists():
+        with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+            # Debian's static one: a base for the example without any registry.
+            archive.write(build_settings().engine_root.find() / BUSYBOX, "busybox")
+            for each in sorted(EXAMPLE.iterdir()):
+                if each.name != "Dockerfile":
+                    archive.write(each, each.name)
+    return path
+
+
+def first_build(data_dir: Path) -> None:
+    """Something to see at once: examples/hello, built for `admin` when nothing was ever built."""
+    admin = User.objects.get(username="admin")
+    context = example_context(data_dir)
+    if admin.images.exists():
+        return
+    wanted = catalog.Wanted(
+        name="hello",
+        tag="latest",
+        dockerfile=(EXAMPLE / "Dockerfile").read_text(),
+        described={"readme": "Built at the first start.", "public": True},
+    )
+    with context.open("rb") as file:
+        catalog.order(owner=admin, wanted=wanted, context=File(file, "hello.zip"))
