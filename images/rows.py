@@ -16,7 +16,7 @@ from accounts.models import User
 from api import counts
 from api.lookups import LowerIs
 from api.prepared import Prepared, Row
-from builds.models import Build
+from builds.queue.status import QueueView
 from builds.status import Status, api_word
 from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
 from images.naming import Reference, readings
@@ -119,8 +119,8 @@ def accepted(image: Image) -> dict[str, Any]:
             image.good.digest if image.good else None,
         )
     )
-    ahead = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
-    told["build"]["position"] = ahead
+    view = QueueView.now() if build.state is Status.QUEUED else None
+    told["build"]["position"] = view.position(build.pk) if view else None
     return {**told, "user_id": owner.pk}
 
 

@@ -9,9 +9,9 @@ from api.people import took
 from builds.admin.hints import HINTS
 from builds.admin.verbs import BUILDS
 from builds.models import Build, Worker, targets
+from builds.queue.status import QueueView
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
-from builds.waiting import Hands, place, position
 
 ATTEMPTS = 25
 
@@ -60,8 +60,8 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
 def _why(build: Build) -> list[str]:
     if build.state is not Status.QUEUED:
         return []
-    number = position(build)
-    waits = (
-        [f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}."] if build.waiting_for else []
-    )
-    return [place(number), *waits, *Hands.now().reasons(number - 1)]
+    status = QueueView.now().of(build)
+    told = [f"{status.text[:1].upper()}{status.text[1:]}."]
+    for reason in status.reasons:
+        told += [reason.text, *([reason.detail] if reason.detail else [])]
+    return told

@@ -4,6 +4,13 @@ from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet
 from builds.models.chunks import LogChunk
 from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
+from builds.models.queue import (
+    Priority,
+    QueueLine,
+    QueueOwner,
+    ResourceClass,
+    ResourceClassGrant,
+)
 from builds.models.targets import Target, targets
 
 __all__ = [
@@ -14,6 +21,11 @@ __all__ = [
     "Incident",
     "LogChunk",
     "Pause",
+    "Priority",
+    "QueueLine",
+    "QueueOwner",
+    "ResourceClass",
+    "ResourceClassGrant",
     "Target",
     "Worker",
     "targets",

@@ -2,8 +2,8 @@
 
 from django import template
 
-from api.people import ago, badge, duration, megabytes, roughly, took
+from api.people import ago, badge, duration, megabytes, took
 
 register = template.Library()
-for each in (ago, badge, duration, megabytes, roughly, took):
+for each in (ago, badge, duration, megabytes, took):
     register.filter(each.__name__, each)

@@ -32,7 +32,7 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "step": 0,
         "steps": 0,
         "waiting_for": "",
-        "position": 0,
+        "position": 1,
     }
     assert sent == [Build.objects.get().pk]
 
