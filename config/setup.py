@@ -136,8 +136,7 @@ def first_build(data_dir: Path) -> None:
         name="hello",
         tag="latest",
         dockerfile=(EXAMPLE / "Dockerfile").read_text(),
-        readme="Built at the first start.",
-        public=True,
+        described={"readme": "Built at the first start.", "public": True},
     )
     with context.open("rb") as file:
         catalog.order(owner=admin, wanted=wanted, context=File(file, "hello.zip"))

@@ -1,6 +1,6 @@
 """What building has in the database. Nothing here reaches the images."""
 
-from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet
+from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet, milliseconds, step_facts
 from builds.models.chunks import LogChunk
 from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
@@ -28,5 +28,7 @@ __all__ = [
     "ResourceClassGrant",
     "Target",
     "Worker",
+    "milliseconds",
+    "step_facts",
     "targets",
 ]

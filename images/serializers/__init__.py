@@ -4,6 +4,7 @@ from images.serializers.answers import (
     AcceptedSerializer,
     BuildSerializer,
     DeletedSerializer,
+    ImageDetailSerializer,
     ImageSerializer,
     LogoSerializer,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "BuildSerializer",
     "ChangeSerializer",
     "DeletedSerializer",
+    "ImageDetailSerializer",
     "ImageSerializer",
     "LogoSerializer",
     "LogoUploadSerializer",

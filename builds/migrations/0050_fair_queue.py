@@ -16,7 +16,7 @@ def remove_triggers(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("builds", "0030_retries"),
+        ("builds", "0041_dockerfile_path"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
