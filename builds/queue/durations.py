@@ -18,6 +18,9 @@ LEAST_DEVIATION = 0.2
 """Of the mean: few samples look more alike than builds are."""
 LONGER = 0.5
 """What a build still takes that took longer than all before it, by what it took."""
+LEAST = 1.0
+UNKNOWN = Duration(60.0, 3_600.0)
+"""Where nothing is known, so that no build seems to start at once behind another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,6 @@ class Durations:
 
 def _duration(samples: Sequence[float]) -> Duration:
     if not samples:
-        return Duration(0.0, 0.0)
-    mean = fmean(samples)
+        return UNKNOWN
+    mean = max(LEAST, fmean(samples))
     return Duration(mean, max(pvariance(samples), (LEAST_DEVIATION * mean) ** 2))
