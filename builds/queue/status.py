@@ -11,12 +11,12 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from api.people import within
 from builds.models import Build
 from builds.queue.forecast import Forecast, Place
 from builds.queue.reasons import STANDSTILL, Reason
 from builds.queue.slots import Slots
 from builds.status import Status
+from common.humanize import within
 
 SPREAD = 1.28
 """Standard deviations around the expected start: 8 of 10 builds start within the range."""

@@ -2,7 +2,7 @@
 
 from django import template
 
-from api.people import ago, badge, duration, megabytes, took
+from common.humanize import ago, badge, duration, megabytes, took
 
 register = template.Library()
 for each in (ago, badge, duration, megabytes, took):

@@ -22,7 +22,7 @@ from builds.queue.status import queue_statuses
 from builds.status import Status
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from config import system
+from dashboard import system
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
