@@ -7,7 +7,7 @@ from django.db.models.signals import post_migrate, pre_migrate
 
 def _remove_triggers(*, using: str, plan: Any = (), **_: Any) -> None:
     """SQLite renames no table while a trigger names one that is being made anew."""
-    from builds.models import queue_triggers  # noqa: PLC0415  (apps must be there first)
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
 
     connection = connections[using]
     if plan and connection.vendor == "sqlite":
@@ -15,7 +15,7 @@ def _remove_triggers(*, using: str, plan: Any = (), **_: Any) -> None:
 
 
 def _install_triggers(*, using: str, **_: Any) -> None:
-    from builds.models import queue_triggers  # noqa: PLC0415  (apps must be there first)
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
 
     tables = connections[using].introspection.table_names()
     if {"builds_build", "builds_queueowner", "builds_queueline"}.issubset(tables):

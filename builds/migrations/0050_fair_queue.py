@@ -7,7 +7,7 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-from builds.models import queue_triggers
+from builds import queue_triggers
 
 
 def remove_triggers(apps: Any, schema_editor: Any) -> None:

@@ -1,6 +1,6 @@
 """Owners in the queue: whose turn it is, what each may run, and the sizes that builds can have.
 
-The database itself keeps `QueueOwner.running` and the lines (`builds.models.queue_triggers`).
+The database itself keeps `QueueOwner.running` and the lines (`builds.queue_triggers`).
 """
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
