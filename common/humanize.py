@@ -24,6 +24,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def difference(seconds: float) -> str:
+    """0:12 longer, 0:03 shorter."""
+    return f"{duration(abs(seconds))} {'longer' if seconds > 0 else 'shorter'}"
+
+
 class Timed(Protocol):
     started_at: datetime | None
     ended_at: datetime | None

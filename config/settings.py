@@ -200,6 +200,8 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
     "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_NAME_OVERRIDES": {
         "BuildStatus": "builds.models.STATUSES",
         "Flag": "api.fields.SPELLINGS",

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
@@ -96,6 +96,23 @@ class BuildAdmin(OperatedAdmin):
             "failures/", wrap(views.failures), {"admin": self}, name="builds_build_failures"
         )
         return [queue, failures, *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The log of a lost attempt goes on with the next one, whose lines have links too."""
+        build = self.get_object(request, object_id)
+        number = request.GET.get("attempt", "")
+        if build and self.has_view_permission(request, build) and number != str(build.number):
+            asked = build.sibling(number)
+            if asked is not None:
+                address = reverse("admin:builds_build_change", args=[asked.pk])
+                return HttpResponseRedirect(f"{address}?attempt={asked.number}")
+        return super().change_view(request, object_id, form_url, extra_context)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

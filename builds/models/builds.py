@@ -331,6 +331,13 @@ class Build(models.Model):
     def step_facts(self) -> list[dict[str, Any]]:
         return step_facts(self.step_list, self.step_times)
 
+    def sibling(self, number: str) -> "Build | None":
+        """The attempt of that number at the same image, as an address spells it."""
+        if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
+            return None
+        found = Build.objects.light().filter(image_id=self.image_id, owner_id=self.owner_id)
+        return found.filter(number=int(number)).first()
+
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
         if target.current_id is not None:

@@ -7,11 +7,13 @@ from typing import Self
 from uuid import UUID
 
 from builds.models import Build
+from builds.models.clock import from_now
 from builds.queue.simulation import Duration
 from builds.status import Status
 
 SAMPLES = 300
 """Builds that ended last."""
+LATELY_SECONDS = 7 * 86_400
 OF_IMAGE, OF_OWNER, OF_ALL = 2, 4, 3
 """So many have to be known to tell something by them."""
 LEAST_DEVIATION = 0.2
@@ -32,7 +34,7 @@ class Durations:
     @classmethod
     def lately(cls) -> Self:
         """One query."""
-        ended = Build.objects.filter(ended_at__isnull=False).order_by("-ended_at")
+        ended = Build.objects.filter(ended_at__gt=from_now(-LATELY_SECONDS)).order_by("-ended_at")
         rows = ended.values_list("image_id", "owner_id", "status", "started_at", "ended_at")
         return cls.of(
             (image, owner, (end - start).total_seconds())

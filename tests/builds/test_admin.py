@@ -269,7 +269,7 @@ def test_builds_moved_to_the_front_together_keep_their_order(counter: Client, or
     [
         ("cancel", "ended", "it has ended"),
         ("front", "running", "does not wait"),
-        ("retry", "running", "It has not ended"),
+        ("retry", "running", "A build is under way"),
         ("retry", "without", "no longer stored"),
         ("retry", "superseded", "A newer attempt"),
         ("retry", "deleted", "its image is deleted"),
