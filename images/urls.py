@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
 from images.pages import actions, many, one, raw_log
+from images.views.badge import BadgeView
 from images.views.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.views.images import ManyView, OneView
 from images.views.lines import LinesView, SearchView
@@ -33,6 +34,7 @@ urlpatterns = [
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/badge\.svg$", BadgeView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
     re_path(
         r"^images/(?P<ref>.+)/builds/(?P<number>[0-9]+)$", BuildView.as_view({"get": "retrieve"})

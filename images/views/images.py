@@ -11,13 +11,16 @@ from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
 from accounts.models import User
+from api.fields import QueryInt
 from api.filters import DEFAULT_LIMIT
 from api.paging import envelope
+from api.queries import asked, described
 from api.refusals import Conflict
 from api.schema import query_parameters
 from api.speech import JSON_BYTES, FormParser, JsonParser
 from api.views import narrowed
 from builds.logs.cursor import Cursor
+from builds.status import FINAL
 from images import catalog, rows
 from images.filters import ImageFilter
 from images.models import Image
@@ -33,6 +36,7 @@ from images.streams import EVENT, SSE
 from images.totals import total_of
 from images.views.base import MISSING, ImageView, accepted, quota_refusals
 from images.views.logs import stream
+from images.views.waiting import MOST_SECONDS, wait_for_change
 
 OTHER_USER = "Cannot make images for users other than yourself!"
 NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection off"
@@ -108,17 +112,37 @@ class ManyView(ImageView):
         return accepted(rows.accepted(image))
 
 
+WAIT = {
+    "wait": QueryInt(
+        default=0,
+        least=0,
+        most=MOST_SECONDS,
+        help_text="Seconds to wait for the status of its build to change.",
+    )
+}
+
+
 class OneView(ImageView):
     parser_classes = (JsonParser,)
     body_limits = {"PATCH": JSON_BYTES}
 
-    @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
-    def retrieve(self, request: Request, ref: str) -> Response:
-        """One image."""
+    @extend_schema(
+        operation_id="get_image", parameters=described(WAIT), responses=ImageDetailSerializer
+    )
+    def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
+        """One image; with `wait` as soon as the status of its build changes, or after that time.
+
+        Of a build that has ended the answer comes at once, as nothing changes any more.
+        """
+        seconds: int = asked(request, WAIT)["wait"]
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
             raise NotFound(MISSING)
-        self.check_object_permissions(request, rows.Named(found[0]))
+        image_id = found[0]
+        self.check_object_permissions(request, rows.Named(image_id))
+        number, status = rows.standing(found)
+        if seconds and status not in FINAL and request.method == "GET":
+            return wait_for_change(self.caller, self.user, image_id, number, status, seconds)
         return Response(rows.detail(found))
 
     @extend_schema(
