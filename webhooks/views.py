@@ -1,0 +1,149 @@
+"""Webhooks of the caller: made, looked at, changed, tried, deleted, with what was sent to them."""
+
+from typing import Any, cast
+from uuid import UUID
+
+import django_filters
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import AUTHENTICATION, ScopePermission
+from accounts.models import User
+from api.filters import PageLimit, PageNumber
+from api.refusals import Conflict
+from api.schema import query_parameters
+from api.speech import JsonParser
+from api.views import ApiView
+from webhooks.events import note_test
+from webhooks.models import MOST_WEBHOOKS, TEST, Delivery, Webhook, WebhookQuerySet
+from webhooks.serializers import (
+    DeletedWebhookSerializer,
+    DeliverySerializer,
+    NewWebhookSerializer,
+    WebhookFormSerializer,
+    WebhookSerializer,
+)
+
+MISSING = "Webhook not found, or does not belong to you"
+TEST_WAITS = "A test is waiting to be sent already"
+BODY_BYTES = 64 * 1024
+
+
+class PageFilter(django_filters.FilterSet):
+    page = PageNumber()
+    limit = PageLimit()
+
+    class Meta:
+        model = Webhook
+        fields: list[str] = []
+
+
+class WebhookView(ApiView):
+    """Webhooks of the caller. Those of the whole instance are for operators, in the admin."""
+
+    authentication_classes = AUTHENTICATION
+    permission_classes = (ScopePermission,)
+    parser_classes = (JsonParser,)
+    signature_purpose = "webhooks"
+    scope_object = "webhooks"
+    lookup_field = "webhook_id"
+    path_texts = {"webhook_id": "The webhook's id."}
+    body_limits = {"POST": BODY_BYTES, "PATCH": BODY_BYTES}
+
+    @property
+    def user(self) -> User:
+        return cast("User", self.request.user)
+
+    def get_queryset(self) -> WebhookQuerySet:
+        return Webhook.objects.owned_by(self.user)
+
+    def found(self, webhook_id: UUID) -> Webhook:
+        """One of the caller's own. Raises NotFound, or Forbidden where the key is for others."""
+        hook = self.get_queryset().filter(pk=webhook_id).first()
+        if hook is None:
+            raise NotFound(MISSING)
+        self.check_object_permissions(self.request, hook)
+        return hook
+
+    @extend_schema(
+        operation_id="list_webhooks",
+        parameters=query_parameters(PageFilter),
+        responses=WebhookSerializer(many=True),
+    )
+    def list(self, request: Request) -> Response:
+        """The caller's webhooks, newest first."""
+        hooks = self.filtered(PageFilter, self.get_queryset())
+        return self.paged(hooks.order_by("-created_at", "-id"), WebhookSerializer)
+
+    @extend_schema(
+        operation_id="create_webhook",
+        request=WebhookFormSerializer,
+        responses={200: NewWebhookSerializer, 409: "The caller has too many webhooks."},
+    )
+    def create(self, request: Request) -> Response:
+        """Makes a webhook, and tells the secret that signs what it is sent this once."""
+        form = WebhookFormSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        if self.get_queryset().count() >= MOST_WEBHOOKS:
+            raise Conflict(f"You have {MOST_WEBHOOKS} webhooks: delete one first")
+        hook = Webhook.objects.create(owner=self.user, **form.validated_data)
+        return Response(NewWebhookSerializer(hook).data, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(operation_id="get_webhook", responses=WebhookSerializer)
+    def retrieve(self, request: Request, webhook_id: UUID) -> Response:
+        """One of the caller's webhooks, without its secret."""
+        return Response(WebhookSerializer(self.found(webhook_id)).data)
+
+    @extend_schema(
+        operation_id="change_webhook",
+        request=WebhookFormSerializer(partial=True),
+        responses={200: WebhookSerializer},
+    )
+    def partial_update(self, request: Request, webhook_id: UUID) -> Response:
+        """Changes a webhook: only what is sent."""
+        hook = self.found(webhook_id)
+        form = WebhookFormSerializer(data=request.data, partial=True)
+        form.is_valid(raise_exception=True)
+        changes: dict[str, Any] = form.validated_data
+        if changes and not self.get_queryset().filter(pk=hook.pk).update(**changes):
+            raise NotFound(MISSING)
+        return Response(WebhookSerializer(self.found(webhook_id)).data)
+
+    @extend_schema(operation_id="delete_webhook", responses={200: DeletedWebhookSerializer})
+    def destroy(self, request: Request, webhook_id: UUID) -> Response:
+        """Deletes a webhook, with what waits to be sent to it."""
+        hook = self.found(webhook_id)
+        self.get_queryset().filter(pk=hook.pk).delete()
+        return Response({"webhook_id": webhook_id, "deleted": True})
+
+
+class TestView(WebhookView):
+    body_limits = {}
+
+    @extend_schema(
+        operation_id="test_webhook",
+        request=None,
+        responses={202: DeliverySerializer, 409: "A test is waiting to be sent."},
+    )
+    def create(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]
+        """Sends a `test` event, whatever events the webhook is for."""
+        hook = self.found(webhook_id)
+        if hook.deliveries.filter(event=TEST, due_at__isnull=False).exists():
+            raise Conflict(TEST_WAITS)
+        return Response(DeliverySerializer(note_test(hook)).data, status=202)
+
+
+class DeliveriesView(WebhookView):
+    body_limits = {}
+
+    @extend_schema(
+        operation_id="list_deliveries",
+        parameters=query_parameters(PageFilter),
+        responses=DeliverySerializer(many=True),
+    )
+    def list(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]
+        """What was sent to a webhook or waits to be, newest first, for two weeks."""
+        sent = Delivery.objects.filter(webhook=self.found(webhook_id)).newest_first()
+        return self.paged(self.filtered(PageFilter, sent), DeliverySerializer)
