@@ -58,7 +58,7 @@ INSTALLED_APPS = [
     "config.apps.ConfigApp",
 ]
 MIDDLEWARE = [
-    "config.requests.observe",
+    "webserver.middleware.observe",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -67,7 +67,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.policy.content_security_policy",
+    "webserver.csp.content_security_policy",
     "images.pages.errors.method_errors",
 ]
 CSRF_FAILURE_VIEW = "images.pages.errors.csrf_failed"
@@ -96,7 +96,7 @@ if ENV.database_url:
     parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0)
     DATABASES = {"default": {**parsed}}
     if parsed["ENGINE"] == "django.db.backends.postgresql":
-        DATABASES["default"]["ENGINE"] = "config.database"
+        DATABASES["default"]["ENGINE"] = "database.postgresql"
     # Compiling a query costs more than all of what our queries do.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
     DATABASES["default"]["OPTIONS"]["pool"] = {
@@ -156,7 +156,7 @@ STATIC_ROOT = private_folder(DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "config.storage.bucket.Bucket",
+        "BACKEND": "storage.bucket.Bucket",
         "OPTIONS": {
             "bucket_name": ENV.storage.name,
             "location": ENV.storage.prefix,
@@ -166,10 +166,10 @@ STORAGES: dict[str, dict[str, Any]] = {
     }
     if ENV.storage
     else {
-        "BACKEND": "config.storage.folder.Folder",
+        "BACKEND": "storage.folder.Folder",
         "OPTIONS": {"location": DATA_DIR / "files"},
     },
-    "staticfiles": {"BACKEND": "config.files.StaticStorage"},
+    "staticfiles": {"BACKEND": "webserver.static_files.StaticStorage"},
 }
 # Beside the storage, so that a context is moved into place and not copied.
 FILE_UPLOAD_TEMP_DIR = private_folder(DATA_DIR / "spool")
@@ -185,13 +185,13 @@ UPLOAD_BYTES = max(ENV.uploads_mb * 1024 * 1024, MAX_BODY_BYTES)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["api.speech.JsonRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.speech.JsonAlways",
-    "DEFAULT_PARSER_CLASSES": ["api.speech.JsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["api.media_types.JsonRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.media_types.JsonAlways",
+    "DEFAULT_PARSER_CLASSES": ["api.media_types.JsonParser"],
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
     "EXCEPTION_HANDLER": "api.errors.answer_exception",
-    "DEFAULT_PAGINATION_CLASS": "api.paging.Pages",
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.Pages",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
@@ -256,9 +256,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "text": {"format": "{asctime} {levelname} {name} {message}{ids}", "style": "{"},
-        "json": {"()": "config.logs.JsonFormatter"},
+        "json": {"()": "observability.logs.JsonFormatter"},
     },
-    "filters": {"ids": {"()": "config.logs.Ids"}},
+    "filters": {"ids": {"()": "observability.logs.Ids"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",

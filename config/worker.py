@@ -15,8 +15,8 @@ from time import monotonic, sleep
 from uuid import UUID
 
 from config.env import BadEnvironment
-from config.privileges import enter
-from config.service_user import StartError
+from startup.privileges import enter
+from startup.service_user import StartError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
 if "dramatiq" in Path(sys.argv[0]).parts[-2:]:
@@ -39,17 +39,18 @@ from dramatiq.middleware import Middleware
 from builds import actors, lifecycle, reaper
 from builds.broker import broker
 from builds.conf import build_settings
+from builds.engine_factory import engine, own_helper
 from builds.engines.sandbox.helper import Helper, HelperError
+from builds.host_stats import keep_measuring
 from builds.logs import archive
-from builds.machine import keep_measuring
 from builds.models import Build
-from builds.own_engine import engine, own_helper
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from config import metrics, setup
-from config.logs import keep_errors
 from images import logos
+from observability import metrics
+from observability.logs import keep_errors
 from operators import bulk
+from startup import bootstrap
 from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
@@ -208,7 +209,7 @@ def _alive() -> frozenset[UUID]:
     until = monotonic() + BOOT_SECONDS
     while True:
         try:
-            setup.check_migrated()
+            bootstrap.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
         except (OperationalError, InterfaceError) as problem:
             connections.close_all()
@@ -216,7 +217,7 @@ def _alive() -> frozenset[UUID]:
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")
             logger.warning("the database is away; this worker waits: %s", problem)
             sleep(1)
-        except setup.Unmigrated as problem:
+        except bootstrap.Unmigrated as problem:
             sys.exit(str(problem))
 
 

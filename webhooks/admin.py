@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.http import HttpRequest
 
-from api.changelists import BoundedAdmin
+from operators.changelists import BoundedAdmin
 from webhooks.events import note_test
 from webhooks.models import Delivery, Webhook
 

@@ -10,7 +10,7 @@ from builds.models import Build
 from builds.signals import build_ended
 from builds.status import Status
 from images.models import Image
-from images.serializers import BuildSerializer, ImageSerializer
+from images.rest.serializers import BuildSerializer, ImageSerializer
 from images.signals import image_event
 from webhooks.models import TEST, Delivery, Webhook
 

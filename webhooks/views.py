@@ -11,10 +11,10 @@ from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import User
+from api.exceptions import Conflict
 from api.filters import PageLimit, PageNumber
-from api.refusals import Conflict
+from api.media_types import JsonParser
 from api.schema import query_parameters
-from api.speech import JsonParser
 from api.views import ApiView
 from webhooks.events import note_test
 from webhooks.models import MOST_WEBHOOKS, TEST, Delivery, Webhook, WebhookQuerySet

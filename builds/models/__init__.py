@@ -2,9 +2,9 @@
 
 from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet, milliseconds, step_facts
 from builds.models.chunks import LogChunk
-from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
 from builds.models.targets import Target, targets
+from builds.models.workers import Pause, Worker
 
 __all__ = [
     "LONG",

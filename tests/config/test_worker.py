@@ -13,7 +13,7 @@ from dramatiq.brokers.stub import StubBroker
 from builds import actors
 from builds.lifecycle import request_drain, request_pause, request_resume, request_undrain
 from builds.models import Build, BuildQuerySet
-from builds.models.fleet import Worker
+from builds.models.workers import Worker
 from builds.worker import WORKER
 from config import worker
 from config.worker import beat, obey, rescue

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 from accounts.models import ApiKey, User
 from builds.models import Build
 from images.models import Image
-from images.views.badge import COLOURS, badge
+from images.rest.badge import COLOURS, badge
 from tests.conftest import stand
 from tests.images.conftest import Send
 

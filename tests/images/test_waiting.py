@@ -10,8 +10,8 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
 from api.later import LaterResponse
-from builds.logs.bell import ring
-from builds.logs.reading import in_reader
+from builds.logs.pubsub import ring
+from builds.logs.reader_threads import in_reader
 from builds.models import Build
 from images.models import Image
 from tests.conftest import script, stand
