@@ -39,7 +39,7 @@ if TRUSTED_PROXY:
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "config.apps.OperatorsAdmin",
+    "dashboard.apps.OperatorsAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "images",
     "webhooks",
     "config.apps.ConfigApp",
+    "dashboard.apps.DashboardConfig",
 ]
 MIDDLEWARE = [
     "webserver.middleware.observe",

@@ -1,7 +1,7 @@
 """Checks a machine from the kernel to the registry: what is there, what is wrong, what to do.
 
-The engine says what is missing, and a real build shows whether that is all. `observability.health` checks
-the other dependencies.
+The engine says what is missing, and a real build shows whether that is all.
+`observability.health` checks the other dependencies.
 """
 
 import os

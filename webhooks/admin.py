@@ -22,7 +22,7 @@ class DeliveryInline(admin.TabularInline[Delivery, Webhook]):
     can_delete = False
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        found = super().get_queryset(request).newest_first()
+        found = Delivery.objects.newest_first()
         if request.resolver_match is None or "object_id" not in request.resolver_match.kwargs:
             return found
         of_one = found.filter(webhook_id=request.resolver_match.kwargs["object_id"])
@@ -36,7 +36,7 @@ class DeliveryInline(admin.TabularInline[Delivery, Webhook]):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("webhooks.view_webhook")  # type: ignore[union-attr]
+        return request.user.has_perm("webhooks.view_webhook")
 
 
 @admin.register(Webhook)

@@ -56,7 +56,7 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         return self.filter(owner=user)
 
     def hearing(self, event: str, owner_id: Any) -> "list[Webhook]":
-        """Those that are told of an event of this owner's images. Not those for which too much waits."""
+        """Those that are told of an event of this owner's images, where not too much waits."""
         told = self.filter(Q(owner_id=owner_id) | Q(owner=None), active=True)
         waiting = models.Count("deliveries", filter=Q(deliveries__due_at__isnull=False))
         open_ones = told.annotate(waiting=waiting).filter(waiting__lt=MOST_WAITING)

@@ -69,10 +69,15 @@ def _connected(target: Target, addresses: list[str], until: float) -> Iterator[s
 
 @contextmanager
 def _cut(sock: socket.socket, until: float) -> Iterator[None]:
-    """Ends the connection when the time is over, also under a peer that sends byte by byte."""
+    """Ends the connection when the time is over, also under a peer that sends byte by byte.
+
+    Raises TimeoutError then: what was cut short may look complete.
+    """
+    over = threading.Event()
     with socket.socket(fileno=os.dup(sock.fileno())) as guard:
 
         def end() -> None:
+            over.set()
             with suppress(OSError):
                 guard.shutdown(socket.SHUT_RDWR)
 
@@ -84,6 +89,8 @@ def _cut(sock: socket.socket, until: float) -> Iterator[None]:
         finally:
             timer.cancel()
             timer.join()
+    if over.is_set():
+        raise TimeoutError
 
 
 def _exchange(sock: socket.socket, target: Target, body: bytes, headers: Mapping[str, str]) -> int:
