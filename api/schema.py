@@ -7,10 +7,21 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
+from api.query_parameters import described
+from common.error_codes import ErrorCode
+
+CODE = {
+    "type": "string",
+    "description": "What kind of error it is, in a word that does not change. docs/api.md lists "
+    "them.",
+}
 DETAIL = {
     "type": "object",
-    "properties": {"detail": {"type": "string"}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {"type": "string", "description": "What is wrong, in a sentence."},
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 FAULT = {
     "type": "object",
@@ -22,14 +33,25 @@ FAULT = {
             "description": "Where: `body` or `query`, then the name of the field.",
         },
         "msg": {"type": "string"},
-        "input": {"nullable": True, "description": "What was sent, if it is short."},
+        "input": {
+            "type": ["string", "number", "boolean", "null"],
+            "description": "What was sent, if it is short.",
+        },
     },
     "required": ["type", "loc", "msg", "input"],
 }
 FAULTS = {
     "type": "object",
-    "properties": {"detail": {"type": "array", "items": FAULT, "minItems": 1}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": FAULT,
+            "minItems": 1,
+            "description": "Every field and parameter that is wrong.",
+        },
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 HEADERS = {
     401: {"WWW-Authenticate": "What would be taken."},
@@ -52,6 +74,13 @@ class Schema(AutoSchema):
 
     def _get_serializer(self) -> None:
         """Nothing is guessed: every operation says what it takes and answers."""
+
+    def get_override_parameters(self) -> list[Any]:
+        """Those of the query string come from what the view says that it may hold."""
+        found: list[Any] = super().get_override_parameters()
+        query = getattr(self.view, "queries", {}).get(getattr(self.view, "action", ""), {})
+        described_here = query_parameters if isinstance(query, type) else described
+        return [*described_here(query), *found]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         found: list[dict[str, list[str]]] = super().get_auth()
@@ -114,6 +143,15 @@ class Schema(AutoSchema):
             if each["name"] in texts:
                 each["description"] = texts[each["name"]]
         return found
+
+
+def refusals(*kinds: ErrorCode) -> dict[int, str]:
+    """What an operation may be refused with, by status, for `extend_schema`."""
+    found: dict[int, str] = {}
+    for kind in kinds:
+        line = f"`{kind.code}`: {kind.text}"
+        found[kind.status] = f"{found[kind.status]}\n\n{line}" if kind.status in found else line
+    return found
 
 
 def query_parameters(filterset: type[FilterSet]) -> list[OpenApiParameter]:

@@ -201,6 +201,8 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
     "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
     "ENUM_NAME_OVERRIDES": {
         "BuildStatus": "builds.models.STATUSES",
         "Flag": "api.fields.SPELLINGS",
@@ -228,6 +230,8 @@ BUILDS = BuildSettings(
     deadline_seconds=ENV.deadline,
     grace_seconds=ENV.grace if ENV.grace is not None else 600 if ENV.redis_url else 10,
     daily_builds=ENV.daily_builds,
+    owner_builds=ENV.owner_builds,
+    worker_classes=ENV.worker_classes,
     base_refresh_seconds=ENV.base_refresh,
     workers=ENV.workers,
     redis_url=ENV.redis_url,

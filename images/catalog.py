@@ -17,6 +17,7 @@ from accounts.models import User
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
+    UnderWay,
     request_again,
     request_build,
     request_cancel,
@@ -24,6 +25,8 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from common import error_codes
+from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
@@ -34,29 +37,35 @@ EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
 
-class NameTaken(Exception):
-    """The owner has an image of that name and tag that may not be built again: it succeeded and
-    is not to be replaced, or its build has not ended."""
+class NameTaken(CodedError):
+    """The owner has an image of that name and tag, and it is not to be built again: it succeeded
+    and is not to be replaced, or its build has not ended."""
+
+    kind = error_codes.NAME_TAKEN
 
 
-class QuotaExceeded(Exception):
+class QuotaExceeded(CodedError):
     """Too many builds in 24 hours; `retry_after` is in seconds."""
 
+    kind = error_codes.QUOTA_EXCEEDED
+
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(f"You may only build {limit} images per 24 hours.")
+        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
 
 
-class NothingUnderWay(Exception):
-    """There is no build to cancel: the last one has ended."""
+class NothingUnderWay(CodedError):
+    kind = error_codes.NOTHING_UNDER_WAY
 
 
-class OperatorsOnly(Exception):
-    """Only operators protect images, or take the protection off."""
+class OperatorsOnly(CodedError):
+    kind = error_codes.OPERATORS_ONLY
 
 
-class Protected(Exception):
+class Protected(CodedError):
     """A protected image is not deleted before somebody takes the protection off."""
+
+    kind = error_codes.IMAGE_PROTECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,11 @@ def daily_limit(owner: User) -> int | None:
     return build_settings().daily_builds if own is None else own
 
 
+def builds_charged(owner: User) -> int:
+    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
+    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
+
+
 def check_quota(owner: User) -> None:
     """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
     limit = daily_limit(owner)
@@ -110,7 +124,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     """
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity, replace=wanted.replace)
+    _check_free(identity, wanted)
     context = context or ContentFile(EMPTY_CONTEXT)
     key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
@@ -144,7 +158,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
             return image
     except IntegrityError as problem:
         default_storage.delete(key)
-        raise NameTaken from problem
+        raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
         default_storage.delete(key)
         raise
@@ -210,11 +224,13 @@ _STATUS = Prepared(
 )
 
 
-def _check_free(identity: UUID, *, replace: bool) -> None:
-    """Raises NameTaken where there is an image that a new attempt may not be made of."""
+def _check_free(identity: UUID, wanted: Wanted) -> None:
+    """Raises NameTaken or UnderWay where there is an image that may not be built again."""
     for (status,) in _STATUS.rows(identity):
-        if status not in (FINAL if replace else FINAL - {Status.SUCCEEDED}):
-            raise NameTaken
+        if wanted.replace and status not in FINAL:
+            raise UnderWay
+        if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
+            raise NameTaken(name=wanted.name, tag=wanted.tag)
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
@@ -225,7 +241,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
     held = Image.objects.select_for_update(of=("self",)).select_related("owner")
     image = held.filter(pk=identity).order_by().first()
     if image is not None:
-        _check_free(identity, replace=wanted.replace)
+        _check_free(identity, wanted)
         if wanted.described:
             Image.objects.filter(pk=identity).update(**wanted.described)
         return image, False

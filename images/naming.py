@@ -87,6 +87,12 @@ def readings(text: str) -> tuple[UUID | None, list[Reference]]:
     ]
 
 
+def is_tagless(text: str) -> bool:
+    """Whether `text` can only be a name without a tag."""
+    identity, references = readings(text)
+    return identity is None and any(each.tag is None for each in references)
+
+
 def _could_be(name: str) -> bool:
     # Some letters beyond ASCII have lower-case forms within it.
     return name.isascii() and all(PART.fullmatch(part) for part in name.lower().split("/"))

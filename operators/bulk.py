@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
+from common.error_codes import CodedError
 from operators.action_definitions import SUBJECTS, Refused, Subject, Verb
 from operators.models import BulkAction, BulkItem
 
@@ -134,7 +135,7 @@ def _do(item: BulkItem, subject: Subject[Any], verb: Verb[Any], by: Any) -> None
                 said = verb.act(_meant(item, subject), by)
                 _note(item, subject, verb, by, said)
                 done.update(note=said[:300])
-        except Refused as refusal:
+        except (Refused, CodedError) as refusal:
             done.update(state=BulkItem.REFUSED, note=str(refusal)[:300])
         except tuple(subject.refusals) as refusal:
             reasons = subject.refusals.items()

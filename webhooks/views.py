@@ -5,17 +5,21 @@ from uuid import UUID
 
 import django_filters
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import User
-from api.exceptions import Conflict
 from api.filters import PageLimit, PageNumber
 from api.media_types import JsonParser
-from api.schema import query_parameters
+from api.schema import refusals
 from api.views import ApiView
+from common.error_codes import (
+    TEST_WAITING,
+    TOO_MANY_WEBHOOKS,
+    WEBHOOK_NOT_FOUND,
+    CodedError,
+)
 from webhooks.events import note_test
 from webhooks.models import MOST_WEBHOOKS, TEST, Delivery, Webhook, WebhookQuerySet
 from webhooks.serializers import (
@@ -26,8 +30,6 @@ from webhooks.serializers import (
     WebhookSerializer,
 )
 
-MISSING = "Webhook not found, or does not belong to you"
-TEST_WAITS = "A test is waiting to be sent already"
 BODY_BYTES = 64 * 1024
 
 
@@ -51,6 +53,7 @@ class WebhookView(ApiView):
     lookup_field = "webhook_id"
     path_texts = {"webhook_id": "The webhook's id."}
     body_limits = {"POST": BODY_BYTES, "PATCH": BODY_BYTES}
+    queries = {"list": PageFilter}
 
     @property
     def user(self) -> User:
@@ -60,16 +63,15 @@ class WebhookView(ApiView):
         return Webhook.objects.owned_by(self.user)
 
     def found(self, webhook_id: UUID) -> Webhook:
-        """One of the caller's own. Raises NotFound, or Forbidden where the key is for others."""
+        """One of the caller's own. Raises CodedError."""
         hook = self.get_queryset().filter(pk=webhook_id).first()
         if hook is None:
-            raise NotFound(MISSING)
+            raise CodedError(WEBHOOK_NOT_FOUND)
         self.check_object_permissions(self.request, hook)
         return hook
 
     @extend_schema(
         operation_id="list_webhooks",
-        parameters=query_parameters(PageFilter),
         responses=WebhookSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
@@ -80,14 +82,14 @@ class WebhookView(ApiView):
     @extend_schema(
         operation_id="create_webhook",
         request=WebhookFormSerializer,
-        responses={200: NewWebhookSerializer, 409: "The caller has too many webhooks."},
+        responses={200: NewWebhookSerializer, **refusals(TOO_MANY_WEBHOOKS)},
     )
     def create(self, request: Request) -> Response:
         """Makes a webhook, and tells the secret that signs what it is sent this once."""
         form = WebhookFormSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         if self.get_queryset().count() >= MOST_WEBHOOKS:
-            raise Conflict(f"You have {MOST_WEBHOOKS} webhooks: delete one first")
+            raise CodedError(TOO_MANY_WEBHOOKS, limit=MOST_WEBHOOKS)
         hook = Webhook.objects.create(owner=self.user, **form.validated_data)
         return Response(NewWebhookSerializer(hook).data, headers={"Cache-Control": "no-store"})
 
@@ -108,7 +110,7 @@ class WebhookView(ApiView):
         form.is_valid(raise_exception=True)
         changes: dict[str, Any] = form.validated_data
         if changes and not self.get_queryset().filter(pk=hook.pk).update(**changes):
-            raise NotFound(MISSING)
+            raise CodedError(WEBHOOK_NOT_FOUND)
         return Response(WebhookSerializer(self.found(webhook_id)).data)
 
     @extend_schema(operation_id="delete_webhook", responses={200: DeletedWebhookSerializer})
@@ -125,13 +127,13 @@ class TestView(WebhookView):
     @extend_schema(
         operation_id="test_webhook",
         request=None,
-        responses={202: DeliverySerializer, 409: "A test is waiting to be sent."},
+        responses={202: DeliverySerializer, **refusals(TEST_WAITING)},
     )
     def create(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]
         """Sends a `test` event, whatever events the webhook is for."""
         hook = self.found(webhook_id)
         if hook.deliveries.filter(event=TEST, due_at__isnull=False).exists():
-            raise Conflict(TEST_WAITS)
+            raise CodedError(TEST_WAITING)
         return Response(DeliverySerializer(note_test(hook)).data, status=202)
 
 
@@ -140,7 +142,6 @@ class DeliveriesView(WebhookView):
 
     @extend_schema(
         operation_id="list_deliveries",
-        parameters=query_parameters(PageFilter),
         responses=DeliverySerializer(many=True),
     )
     def list(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]

@@ -8,17 +8,16 @@ from uuid import UUID
 
 from django.http import HttpResponse
 
-from accounts.credentials import UNKNOWN_KEY
 from accounts.models import User
 from accounts.websocket_auth import Caller
 from api.later import LaterResponse
 from api.media_types import JsonRenderer
 from builds.logs.hub import hub
 from builds.logs.reader_threads import in_reader
+from common.error_codes import IMAGE_NOT_FOUND, KEY_UNKNOWN, UNAVAILABLE, ErrorCode, error_body
 from common.outages import HEADERS, PASSING, away
 from images.live.access_watch import Code, Place, barred
 from images.rest import rows
-from images.rest.base import MISSING
 
 MOST_SECONDS = 60
 
@@ -34,7 +33,7 @@ def wait_for_change(
         try:
             return await in_reader(_answer, place, user, image_id)
         except PASSING as problem:
-            return _json({"detail": away(problem)}, 503, HEADERS)
+            return _refused(away(problem) or UNAVAILABLE, HEADERS)
 
     return LaterResponse(make)
 
@@ -54,11 +53,15 @@ async def status_change(image_id: UUID, attempt: int, status: str, seconds: floa
 def _answer(place: Place, user: User, image_id: UUID) -> HttpResponse:
     """Asks again who the caller is: a minute is long for a key that was revoked."""
     if (code := barred([place]).get(place)) is Code.UNAUTHORIZED:
-        return _json({"detail": UNKNOWN_KEY}, 401)
+        return _refused(KEY_UNKNOWN)
     found = rows.BY_ID.rows(image_id, user.pk)
     if code is not None or not found:
-        return _json({"detail": MISSING}, 404)
+        return _refused(IMAGE_NOT_FOUND)
     return _json(rows.detail(found[0]), 200)
+
+
+def _refused(kind: ErrorCode, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    return _json(error_body(kind), kind.status, headers)
 
 
 def _json(told: Any, status: int, headers: Mapping[str, str] | None = None) -> HttpResponse:

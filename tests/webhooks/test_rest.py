@@ -97,7 +97,7 @@ def test_others_webhooks_and_what_was_sent_to_them_are_not_there(
         other.get(f"/webhooks/{uuid4()}/deliveries"),
     ):
         assert answer.status_code == 404
-        assert answer.json() == {"detail": "Webhook not found, or does not belong to you"}
+        assert answer.json()["code"] == "webhook_not_found"
     assert Webhook.objects.get().url == URL
 
 
