@@ -88,7 +88,7 @@ class Schema(AutoSchema):
         """The first line of the method's docstring."""
         return _docstring(self)[0].removesuffix(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         """What follows the first line, or that line again."""
         first, rest = _docstring(self)
         return rest or first
