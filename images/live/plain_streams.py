@@ -20,11 +20,13 @@ from images.live.sse import timestamp
 JSON_LINES = "application/x-ndjson"
 LINE_SCHEMA = {
     "type": "string",
-    "description": "A JSON object on each line; `type` tells what it is. `line`: a line of the "
-    "log, with `attempt`, `line`, `stream` (`stdout` or `stderr`), `text`, `ts`, "
-    "`step` (or null) and `heading` (whether Slipway wrote it to say that a step begins or goes on). `done`: the last "
-    "one where the build has ended, with `attempt`, `state` (`succeeded`, `failed` or `cancelled`) "
-    "and `status`. `keepalive`: nothing came for a while.",
+    "description": (
+        "A JSON object on each line; `type` tells what it is. `line`: a line of the log, with "
+        "`attempt`, `line`, `stream` (`stdout` or `stderr`), `text`, `ts`, `step` (or null) and "
+        "`heading` (whether Slipway wrote it to say that a step begins or goes on). `done`: the "
+        "last one where the build has ended, with `attempt`, `state` (`succeeded`, `failed` or "
+        "`cancelled`) and `status`. `keepalive`: nothing came for a while."
+    ),
 }
 
 

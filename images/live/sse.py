@@ -14,10 +14,12 @@ from builds.metrics import VIEWERS
 SSE = "text/event-stream"
 EVENT = {
     "type": "string",
-    "description": "Server-sent events. `data` of each is a JSON object of `log` (`log_type`, "
-    "`log`, `line`, `ts`, `step`, and `heading`, true, where a step begins or goes on) "
-    "and `offset`. `id` is the cursor of what follows, and `offset` the same. The last event is named `done`: its "
-    "`data` is the image's status as a JSON string.",
+    "description": (
+        "Server-sent events. `data` of each is a JSON object of `log` (`log_type`, `log`, `line`,"
+        " `ts`, `step`, and `heading`, true, where a step begins or goes on) and `offset`. `id` "
+        "is the cursor of what follows, and `offset` the same. The last event is named `done`: "
+        "its `data` is the image's status as a JSON string."
+    ),
 }
 """The stream in OpenAPI, which cannot describe each event."""
 KEEPALIVE = b": keepalive\n\n"
