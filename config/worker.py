@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID
 
+from common.outages import DATABASE_OUTAGES
 from config.env import BadEnvironment
 from startup.privileges import enter
 from startup.service_user import StartError
@@ -33,7 +34,7 @@ if not apps.ready:
     django.setup()
 
 import dramatiq
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import close_old_connections, connections
 from dramatiq.middleware import Middleware
 
 from builds import actors, lifecycle, reaper
@@ -195,7 +196,7 @@ def _try(duty: Callable[[], object]) -> bool:
     """False where the database is away."""
     try:
         duty()
-    except (OperationalError, InterfaceError) as problem:
+    except DATABASE_OUTAGES as problem:
         logger.warning("housekeeping waits for the database: %s", problem)
         return False
     except Exception:
@@ -211,7 +212,7 @@ def _alive() -> frozenset[UUID]:
         try:
             bootstrap.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
-        except (OperationalError, InterfaceError) as problem:
+        except DATABASE_OUTAGES as problem:
             connections.close_all()
             if monotonic() > until:
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")
