@@ -15,7 +15,7 @@ from api.media_types import JsonRenderer
 from builds.logs.hub import hub
 from builds.logs.reader_threads import in_reader
 from common.error_codes import IMAGE_NOT_FOUND, KEY_UNKNOWN, UNAVAILABLE, ErrorCode, error_body
-from common.outages import HEADERS, PASSING, away
+from common.outages import HEADERS, OUTAGES, away
 from images.live.access_watch import Code, Place, barred
 from images.rest import rows
 
@@ -32,7 +32,7 @@ def wait_for_change(
         place = Place(caller, image_id, asyncio.get_running_loop().create_future())
         try:
             return await in_reader(_answer, place, user, image_id)
-        except PASSING as problem:
+        except OUTAGES as problem:
             return _refused(away(problem) or UNAVAILABLE, HEADERS)
 
     return LaterResponse(make)
