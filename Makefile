@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
+.PHONY: help up setup setup-dev engine-root engine engine-check format lint lint-static coverage test test-sdk test-distros test-all bench pictures lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,15 +63,24 @@ format: setup-dev ## put the code into its form
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-lint: setup-dev
+lint: setup-dev lint-static
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts api builds common config dashboard database helper images observability operators registry_gateway startup storage webhooks webserver bench manage.py
+	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/codespell
 	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run
 	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
+
+lint-static: tests/node/node_modules/.package-lock.json ## ESLint, types and unit tests of static/
+	tests/node/node_modules/.bin/eslint --config tests/node/eslint.config.js static tests/node
+	tests/node/node_modules/.bin/tsc --project tests/node/tsconfig.json
+	node --test tests/node/static/*.test.js
+
+coverage: setup-dev ## what the fast tests cover, with a floor
+	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile --cov --cov-report term --cov-fail-under 80
 
 test: lint ## every check, within fifteen minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
@@ -87,7 +96,7 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 	@deploy/machine.sh engine
 	tests/distros/run.sh
 
-test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
+test-all: test coverage test-sdk test-distros ## the long runs too
 	@deploy/machine.sh monitor
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"

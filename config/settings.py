@@ -1,5 +1,6 @@
 """Django's settings, made from the environment (config/env.py) and from nothing else."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,9 +15,8 @@ from config.env import ENGINE_ROOT, environment, private_folder, secret_key
 
 django_stubs_ext.monkeypatch()
 ENV = environment()
-VERSION = "0.1.0"
-
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 DATA_DIR = private_folder(ENV.data_dir)
 DEBUG = ENV.debug
 SECRET_KEY = ENV.secret_key or secret_key(DATA_DIR / "secret_key")

@@ -43,7 +43,14 @@ def running_s3(folder: Path) -> Iterator[S3]:
     bucket = folder / BUCKET
     bucket.mkdir(parents=True)
     port = free_port()
-    command = [Path(sys.executable).with_name("rclone"), "serve", "s3", folder, "--config", ""]
+    command = [
+        str(Path(sys.executable).with_name("rclone")),
+        "serve",
+        "s3",
+        str(folder),
+        "--config",
+        "",
+    ]
     command += ["--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

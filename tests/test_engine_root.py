@@ -7,6 +7,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_former_one_stays_while_a_sandbox_shows_it(bench: dict[str, str]) -> N
     make(bench)
     [former] = trees(bench)
     shown = roots(bench) / former / "usr"
-    command = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", shown, "/mnt", "sleep", "60"]
+    command = ["bwrap", "--dev-bind", "/", "/", "--ro-bind", str(shown), "/mnt", "sleep", "60"]
     sandbox = subprocess.Popen(command)
     try:
         while not _shows(sandbox.pid, former):
@@ -230,7 +231,7 @@ def test_a_program_sees_the_folders_it_is_given_and_nothing_else_of_the_host(
         folder.mkdir()
         (folder / "file").write_text("content")
 
-    def said(*command: str, **folders: list[Path]) -> tuple[int, bytes]:
+    def said(*command: str, **folders: Any) -> tuple[int, bytes]:
         done = run(ENGINE_ROOT.command(*command, **folders), deadline=20, check=False)
         return done.exit_code, done.stdout
 

@@ -38,7 +38,9 @@ class Hotkey(AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         body = request.body or b""
-        content = hashlib.sha256(body.encode() if isinstance(body, str) else body).hexdigest()
+        sent = body.encode() if isinstance(body, str) else body
+        assert isinstance(sent, bytes)
+        content = hashlib.sha256(sent).hexdigest()
         if request.method in BODILESS:
             first = request.path_url.split("/")[1]
             content = "me" if first == "users" else first

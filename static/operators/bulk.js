@@ -3,8 +3,8 @@
 const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function ask(options) {
-  const answer = await fetch(location, options);
-  if (!answer.ok) throw new Error(answer.status);
+  const answer = await fetch(location.href, options);
+  if (!answer.ok) throw new Error(answer.statusText);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   document.getElementById("bulk").replaceWith(page.getElementById("bulk"));
   document.title = page.title;

@@ -9,7 +9,7 @@ async function refresh() {
   const old = document.getElementById("live");
   if (document.hidden || old.matches(":hover") || old.contains(document.activeElement)) return;
   try {
-    const answer = await fetch(location);
+    const answer = await fetch(location.href);
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");

@@ -11,7 +11,8 @@ const filters = document.querySelector("[data-filters]");
 filters.addEventListener("change", (event) => event.target.matches("select") && filters.requestSubmit());
 filters.addEventListener("submit", (event) => {
   event.preventDefault();
-  const asked = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
+  const given = [...new FormData(filters)].filter(([, value]) => value);
+  const asked = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
   location.assign(asked.size ? `?${asked}` : location.pathname);
 });
 
@@ -72,12 +73,15 @@ function update(old, row) {
   }
 }
 
-function quick(message) {
-  const row = list.querySelector(`[data-image="${CSS.escape(message.image_id)}"]`);
+function quick(told) {
+  const row = list.querySelector(`[data-image="${CSS.escape(told.image_id)}"]`);
   const doing = row?.querySelector(".doing");
-  if (!row || row.dataset.word !== message.state || message.state !== "building" || !message.steps) return refresh();
+  if (!row || row.dataset.word !== told.state || told.state !== "building" || !told.steps) {
+    refresh();
+    return;
+  }
   const [, clock] = [doing.firstChild, doing.querySelector(".clock")];
-  doing.replaceChildren(`step ${message.step} of ${message.steps}${clock ? ", " : ""}`, ...(clock ? [clock] : []));
+  doing.replaceChildren(`step ${told.step} of ${told.steps}${clock ? ", " : ""}`, ...(clock ? [clock] : []));
 }
 
 function message(told, ready) {

@@ -28,8 +28,8 @@ function prepare() {
     told.onclick = () => (window.focus(), told.close());
   }
   before = word;
-  const share = document.getElementById("share");
-  if (share) share.hidden = false;
+  const button = document.getElementById("share");
+  if (button) button.hidden = false;
 }
 
 async function toggle() {

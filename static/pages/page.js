@@ -23,7 +23,7 @@ addEventListener("keydown", (event) => {
   open.querySelector("summary").focus();
 });
 addEventListener("pointerdown", (event) => {
-  for (const each of document.querySelectorAll(POPOVERS)) if (!each.contains(event.target)) each.open = false;
+  for (const each of document.querySelectorAll(POPOVERS)) if (!event.composedPath().includes(each)) each.open = false;
 });
 
 addEventListener("click", async (event) => {

@@ -68,7 +68,7 @@ def test_a_wrapped_signature_opens_too(client: Client, signer: User) -> None:
 def test_a_signature_is_for_its_own_content(client: Client, signer: User) -> None:
     text = f"Invalid request signature for hotkey {KEY.hotkey}"
     body = form(context=b"zip")
-    send = {"content_type": FORM}
+    send: dict[str, Any] = {"content_type": FORM}
     for answer in (
         client.get("/things/", **KEY.headers("me")),
         client.get("/things/", **KEY.headers(b"")),
@@ -164,7 +164,7 @@ def test_half_a_signature_is_refused_unless_there_is_a_key(client: Client, signe
 
 
 def test_a_signature_goes_before_a_key(client: Client, signer: User, stranger: User) -> None:
-    key = {"HTTP_AUTHORIZATION": ApiKey.objects.issue(stranger)[1]}
+    key: dict[str, Any] = {"HTTP_AUTHORIZATION": ApiKey.objects.issue(stranger)[1]}
     assert client.get("/things/", **KEY.headers(), **key).json()["user"] == "owner"
     assert client.get("/things/", **KEY.headers("me"), **key).status_code == 401
 

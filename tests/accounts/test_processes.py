@@ -48,7 +48,7 @@ def askers(owner: User) -> Iterator[list["subprocess.Popen[str]"]]:
 
 def said(asker: "subprocess.Popen[str]") -> str:
     assert asker.stdout is not None
-    return asker.stdout.readline().strip()
+    return str(asker.stdout.readline().strip())
 
 
 def test_exactly_one_of_them_accepts_it(askers: list["subprocess.Popen[str]"]) -> None:

@@ -254,7 +254,7 @@ def test_selected_builds_are_confirmed_and_each_refusal_is_told(
 def test_builds_moved_to_the_front_together_keep_their_order(counter: Client, order: Order) -> None:
     for number in range(4):
         order(name=f"build-{number}")
-    chosen = {"action": "front", "index": "0"}
+    chosen: dict[str, Any] = {"action": "front", "index": "0"}
     ids = Build.objects.filter(label__in=["owner/build-2:1", "owner/build-3:1"])
     chosen |= {"_selected_action": [str(pk) for pk in ids.values_list("pk", flat=True)]}
     asked = counter.post(LIST, chosen, follow=True)

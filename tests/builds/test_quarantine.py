@@ -4,6 +4,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -147,7 +148,7 @@ def test_checks_that_passed_are_not_made_again_at_each_claim_but_the_disks_is(
 ) -> None:
     asked: list[str] = []
     for name in worker_checks.CHECKS:
-        monkeypatch.setitem(worker_checks.CHECKS, name, lambda name=name: asked.append(name))
+        monkeypatch.setitem(worker_checks.CHECKS, name, partial(asked.append, name))
     assert WORKER_CHECKS.fit()
     assert asked == ["disk", "clock", "engine", "storage", "registry"]
     assert WORKER_CHECKS.fit()

@@ -339,7 +339,8 @@ def test_a_worker_that_lost_its_build_writes_nothing_more(order: Order) -> None:
 def test_a_database_that_goes_away_as_it_writes_down_the_push_costs_nothing(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    move, failed = BuildQuerySet.move, []
+    move = BuildQuerySet.move
+    failed: list[Any] = []
 
     def moves_and_goes(self: BuildQuerySet, to: Status, **values: Any) -> int:
         moved = move(self, to, **values)

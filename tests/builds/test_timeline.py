@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.utils import timezone
 
@@ -10,7 +10,7 @@ from builds.timeline import timeline
 def test_the_times_of_an_attempt_are_told_in_order_with_what_lay_between() -> None:
     start = timezone.now()
 
-    def after(seconds: int) -> object:
+    def after(seconds: int) -> datetime:
         return start + timedelta(seconds=seconds)
 
     build = Build(

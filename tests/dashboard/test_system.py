@@ -1,7 +1,6 @@
 """The system page: what it shows to whom, and the switches on it."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -38,11 +37,10 @@ def turner(desk: Client, stranger: User) -> Client:
 
 
 @pytest.fixture(autouse=True)
-def well(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every dependency, and at once."""
     monkeypatch.setattr(health, "CHECKS", {"database": lambda: None})
     monkeypatch.setattr("dashboard.system.CHECKUP", Checkup())
-    return
 
 
 def read(client: Client, path: str = PAGE) -> str:

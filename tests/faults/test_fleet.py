@@ -66,7 +66,7 @@ class Fleet:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database) as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
     def until(self, statement: str, found: Callable[[list[tuple[Any, ...]]], bool]) -> Any:
         end = time.monotonic() + 60

@@ -271,9 +271,9 @@ def test_each_verb_says_what_it_does_does_it_and_is_written_down(
         assert Image.objects.filter(pk=image.pk, **expected).exists(), (verb, said(answer))
         entry = LogEntry.objects.latest("id")
         assert (entry.user_id, entry.object_id) == (keeper.pk, str(image.pk))
-    asked = counter.get(f"{page}/delete/").content.decode()
-    assert "the tag owner/my-app:1.0 in the registry" in asked
-    assert "2 attempts with their logs" in asked
+    shown = counter.get(f"{page}/delete/").content.decode()
+    assert "the tag owner/my-app:1.0 in the registry" in shown
+    assert "2 attempts with their logs" in shown
     assert "contexts" in asked
     answer = counter.post(f"{page}/delete/", follow=True)
     assert answer.redirect_chain[-1][0] == LIST

@@ -77,7 +77,9 @@ def test_pages_of_equals_show_each_once(api: APIClient, send: Send, ordering: st
     for n in range(4):
         send(tag=f"t{n}")
     Image.objects.update(created_at=NOON)
-    pages = [api.get("/images/", {"ordering": ordering, "limit": 1, "page": n}) for n in range(4)]
+    pages = [
+        api.get("/images/", {"ordering": ordering, "limit": "1", "page": str(n)}) for n in range(4)
+    ]
     assert len({tuple(names(page)) for page in pages}) == 4
 
 

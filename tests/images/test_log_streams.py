@@ -228,7 +228,7 @@ def test_a_reader_who_may_not_read_any_more_is_cut_off(
         api.get(f"/images/{image.pk}/logs/{address}") for address in ("text?tail=9", "jsonl")
     ]
     denied = api.get(f"/images/{image.pk}/logs/events")
-    image.owner.api_keys.all().revoke()  # type: ignore[attr-defined]
+    image.owner.api_keys.all().revoke()
     for answer in answers:
         with pytest.raises(Exception, match="may not read image"):
             body(answer)

@@ -165,7 +165,7 @@ def test_an_action_after_the_session_ended_leads_to_sign_in_and_back_to_the_page
     assert client.post("/sign-in", values)["Location"] == f"/i/{image_id}"
 
 
-BROWSER = {"HTTP_ACCEPT": "text/html,application/xhtml+xml,*/*;q=0.8"}
+BROWSER: dict[str, Any] = {"HTTP_ACCEPT": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 def test_errors_are_pages_for_browsers_and_json_for_other_clients(mine: Client, send: Send) -> None:

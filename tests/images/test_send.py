@@ -131,6 +131,6 @@ def test_only_who_is_signed_in_sends_images(mine: Client, owner: User) -> None:
     checked.force_login(owner)
     assert checked.post("/new", filled()).status_code == 403
     assert not Image.objects.exists()
-    assert limit_of("POST", "/new") > 1024**3
+    assert (limit_of("POST", "/new") or 0) > 1024**3
     assert limit_of("GET", "/new") is None
     assert limit_of("POST", "/account/password") is None

@@ -152,7 +152,7 @@ async def test_a_viewer_is_counted_while_it_watches(order: Order) -> None:
     assert await measure("slipway_viewers", transport="events") == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     assert await measure("slipway_viewers", transport="events") == 0
 
 

@@ -117,9 +117,10 @@ def opened(browser: Browser, seats: dict[str, Any]) -> Open:
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on(
                 "console",
-                lambda message: (
-                    "Content Security Policy" in message.text
-                    and complaints.append(f"{page.url}: {message.text}")
+                lambda message: complaints.extend(
+                    [f"{page.url}: {message.text}"]
+                    if "Content Security Policy" in message.text
+                    else []
                 ),
             )
             page.on("dialog", lambda dialog: complaints.append(dialog.message))

@@ -50,11 +50,12 @@ def test_a_viewer_opened_before_during_and_after_a_real_build_has_its_archive(
         before.goto(address)
         expect(before.locator("#rows")).to_contain_text("of many", timeout=60_000)
         during.goto(address)
-        done = {"name": "data-word", "value": "succeeded"}
-        expect(before.locator("#head")).to_have_attribute(**done, timeout=90_000)
+        expect(before.locator("#head")).to_have_attribute("data-word", "succeeded", timeout=90_000)
         after.goto(address)
         for page in (before, during, after):
-            expect(page.locator("#head")).to_have_attribute(**done, timeout=30_000)
+            expect(page.locator("#head")).to_have_attribute(
+                "data-word", "succeeded", timeout=30_000
+            )
             page.bring_to_front()
             assert len(check_whole(page, client, image_id)) > 1_500
         expect(after.get_by_role("button", name="Step 5", exact=True)).to_be_attached()

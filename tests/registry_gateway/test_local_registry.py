@@ -13,7 +13,7 @@ from builds.registry.tokens import Signer
 from builds.status import Status
 from builds.worker import WORKER
 from registry_gateway.local_registry import LocalRegistry
-from tests.builds.registry.test_registry import OCI, make_layout
+from tests.builds.registry.test_registry import make_layout
 from tests.conftest import Order
 from tests.engine_root import ENGINE_ROOT
 from tests.registry import free_port
@@ -37,11 +37,9 @@ def local(tmp_path: Path) -> Iterator[LocalRegistry]:
 
 def push(registry: Registry, repository: str, layout: Path, digest: str) -> None:
     """Without skopeo, which would ask Slipway for a token."""
-    for file in (layout / "blobs/sha256").iterdir():
-        if f"sha256:{file.name}" != digest:
-            registry._put_blob(repository, f"sha256:{file.name}", file.read_bytes())
-    manifest = layout / "blobs/sha256" / digest.removeprefix("sha256:")
-    registry._put_manifest(repository, "1", manifest.read_bytes(), f"{OCI}.manifest.v1+json")
+    for _ in registry.push(layout, repository=repository, tag="1"):
+        pass
+    assert registry.digest_of(repository, "1") == digest
 
 
 def blobs(local: LocalRegistry) -> set[str]:

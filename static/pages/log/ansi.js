@@ -54,7 +54,9 @@ class Look {
   }
 
   reset() {
-    Object.assign(this, { on: new Set(), front: null, back: null });
+    this.on = new Set();
+    this.front = null;
+    this.back = null;
   }
 
   /** Classes and colours. What is concealed is shown. */

@@ -4,6 +4,7 @@
 // last lines are looked at, and of the errors there the last group counts: its first line names the
 // cause (a compiler's error), and those after it follow from it (make's).
 
+import { query } from "./query.js";
 import { plain } from "./ansi.js";
 
 const LOOKED_AT = 500; // lines at the end of the step
@@ -68,7 +69,7 @@ export async function firstError(lines, attempt, step, spans) {
 async function span(lines, attempt, from, to) {
   const found = [];
   for (let at = from; at < to; ) {
-    const asked = new URLSearchParams({ attempt, from: at, count: to - at });
+    const asked = query({ attempt, from: at, count: to - at });
     const answer = await lines.ask(`lines?${asked}`);
     if (!answer.lines.length) break;
     answer.lines.forEach(([, text, , step], index) => found.push([answer.first + index, text, step]));

@@ -16,7 +16,9 @@ export class Feed {
 
   /** `on` has lines(attempt, first, lines, headings), status(message), done(message) and state(text). */
   constructor(image, cursor, on) {
-    Object.assign(this, { image, cursor, on });
+    this.image = image;
+    this.cursor = cursor;
+    this.on = on;
     this.#connect();
     addEventListener("online", () => this.#soon?.());
   }

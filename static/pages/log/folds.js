@@ -4,7 +4,6 @@
 export class Folds {
   steps = []; // { attempt, step, first, text, folded, continued }, by first
   #starts = []; // runs of lines without a row: the line before, how many, and how many before that
-  #total = 0;
 
   /** A heading at a line. Known ones change nothing. */
   add(first, attempt, step, text) {
@@ -16,7 +15,6 @@ export class Folds {
 
   /** `gaps` are further lines that have no row: [from, to) pairs. */
   layOut(total, gaps = []) {
-    this.#total = total;
     const without = gaps.map((each) => [...each]);
     this.steps.forEach((each, index) => {
       if (each.folded) without.push([each.first + 1, this.steps[index + 1]?.first ?? total]);

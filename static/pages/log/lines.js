@@ -3,6 +3,8 @@
 // A line is [stream, text, microseconds, step]. An attempt whose worker died is followed by the
 // next one: to the reader both are one log, whose lines are numbered on.
 
+import { query } from "./query.js";
+
 const PAGE = 500;
 const KEPT = 40;
 const KEPT_CHARACTERS = 12_000_000; // 40 pages of the longest lines would be 300 MB
@@ -126,7 +128,7 @@ export class Lines {
     let first;
     // Very long lines come in several answers.
     for (let from = start; from < start + PAGE; ) {
-      const asked = new URLSearchParams({ attempt, from, count: start + PAGE - from, ...more });
+      const asked = query({ attempt, from, count: start + PAGE - from, ...more });
       const found = await this.ask(`lines?${asked}`);
       first ??= found;
       const part = this.parts.find((each) => each.attempt === attempt);
@@ -145,7 +147,7 @@ export class Lines {
     for (let at = from; at < Math.min(to, this.total); ) {
       const part = this.parts.findLast((each) => each.start <= at);
       const count = Math.min(MOST_AT_ONCE, to - at, part.start + part.total - at);
-      const asked = new URLSearchParams({ attempt: part.attempt, from: at - part.start, count });
+      const asked = query({ attempt: part.attempt, from: at - part.start, count });
       const { lines, next } = await this.ask(`lines?${asked}`);
       if (!lines.length) break;
       for (const [, text] of lines) found.push(text);

@@ -81,7 +81,10 @@ function write(into, parts, search) {
 }
 
 function append(into, name, text, classes, colours) {
-  if (name === "span" && !classes && !colours) return into.append(text);
+  if (name === "span" && !classes && !colours) {
+    into.append(text);
+    return;
+  }
   const made = element(name, classes, text);
   // The policy forbids style attributes, and not this.
   for (const [property, value] of Object.entries(colours ?? {})) made.style.setProperty(property, value);

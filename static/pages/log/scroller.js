@@ -26,7 +26,12 @@ export class Scroller {
    * whenever other rows may be on top.
    */
   constructor(frame, canvas, box, { draw, moved, placed }) {
-    Object.assign(this, { frame, canvas, box, draw, moved, placed });
+    this.frame = frame;
+    this.canvas = canvas;
+    this.box = box;
+    this.draw = draw;
+    this.moved = moved;
+    this.placed = placed;
     frame.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => {
       if (this.#width !== frame.clientWidth) this.#heights.clear();

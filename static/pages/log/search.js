@@ -1,5 +1,7 @@
 // All lines that hold a text, found by the server, and the way from one to the next.
 
+import { query } from "./query.js";
+
 const COUNT = 10_000;
 
 export class Search {
@@ -9,7 +11,8 @@ export class Search {
   text = "";
 
   constructor(lines, show) {
-    Object.assign(this, { lines, show });
+    this.lines = lines;
+    this.show = show;
   }
 
   /** Nothing but the last search asked for comes out of it. */
@@ -35,7 +38,7 @@ export class Search {
   }
 
   #ask(text, attempt, from) {
-    const asked = new URLSearchParams({ q: text, attempt, from, count: COUNT, ignore_case: true });
+    const asked = query({ q: text, attempt, from, count: COUNT, ignore_case: true });
     return this.lines.ask(`search?${asked}`);
   }
 

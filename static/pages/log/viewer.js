@@ -199,7 +199,7 @@ export class Viewer {
       search: this.search?.text,
       times: this.times,
       began: this.#began,
-      on: { toggle: (step) => this.toggle(step) },
+      on: { toggle: (chosen) => this.toggle(chosen) },
     });
   }
 

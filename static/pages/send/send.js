@@ -9,7 +9,7 @@ const SHOWN = 200;
 const LONG_DOCKERFILE = 1024 * 1024;
 
 /** @type {Map<string, File>} */
-let files = new Map();
+const files = new Map();
 let typed = false;
 /** @type {XMLHttpRequest | null} */
 let request = null;

@@ -354,7 +354,7 @@ def test_a_process_that_is_killed_in_mid_build_interrupts_it_and_the_cache_stays
     workshop: Workshop, settings: EngineSettings, victim: str
 ) -> None:
     owner = uuid4()
-    workshop.engine.close()
+    workshop.engine.close()  # type: ignore[attr-defined]
     lines = f"FROM BASE\nRUN : {owner}\n"
     spec = workshop.spec(lines + "RUN ONCE; echo started; sleep 60\n", owner=owner)
     build = workshop.engine.build(spec)

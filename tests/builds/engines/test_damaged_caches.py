@@ -96,7 +96,7 @@ def test_a_cache_that_was_damaged_at_rest_gives_the_right_image_or_a_fault_of_ou
     owner = uuid4()
     right = content(damaged.run(STEPS + LATER))
     damaged.run(STEPS, owner=owner)
-    damaged.engine.close()
+    damaged.engine.close()  # type: ignore[attr-defined]
     for at, size in AREAS[area]:
         overwrite(image_of(settings, owner), at, size, noise=noise)
     ran = Ran()
@@ -120,5 +120,5 @@ def test_a_cache_that_is_damaged_in_mid_build_gives_the_right_image_or_a_fault_o
         overwrite(image_of(settings, owner), at, size, noise=noise)
     with suppress(EngineBroken):  # of our side: a BuildFailed is not expected
         assert content(drive(build)) == right
-    damaged.engine.close()
+    damaged.engine.close()  # type: ignore[attr-defined]
     assert content(damaged.run(waits, owner=owner)) == right

@@ -26,7 +26,7 @@ SLOTS = 2
 def two_slots(workshop: Workshop, tuned: Callable[..., BuildKitEngine]) -> Workshop:
     """An engine for two builds at once, with no builders of other tests beside it."""
     with suppress(AttributeError):
-        workshop.engine.close()
+        workshop.engine.close()  # type: ignore[attr-defined]
     workshop.engine = tuned(slots=SLOTS, cache_bytes=512 << 20)
     return workshop
 

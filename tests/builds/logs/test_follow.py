@@ -241,7 +241,7 @@ def test_a_reader_behind_who_finds_nothing_in_what_others_asked_for_asks_again(
         with hub().join(build.image_id, 1) as feed:
             # As if somebody had asked before the line was there.
             empty = asyncio.get_running_loop().create_future()
-            feed.reading[0] = empty
+            feed.reading[0] = empty  # type: ignore[assignment]
             asyncio.get_running_loop().call_later(0.1, feed.reading.pop, 0)
             asyncio.get_running_loop().call_later(0.1, empty.set_result, ([], None, False))
             async with asyncio.timeout(5):

@@ -292,7 +292,7 @@ def test_a_push_ticks_while_nothing_moves(layout: tuple[Path, str], repository: 
 
 def pushing_to(
     host: str, layout: Path, repository: str
-) -> "closing[Generator[Output, None, None]]":
+) -> "closing[Generator[Output, None, Manifest]]":
     registry = make(host)
     return closing(registry.push(layout, repository=repository, tag="1"))
 

@@ -113,7 +113,7 @@ async def test_a_stream_ends_when_its_key_is_revoked_and_not_before(
     assert ended == [True]
     await asyncio.sleep(0.1)
     assert await anext(control) == b"line"
-    await control.aclose()
+    await control.aclose()  # type: ignore[attr-defined]
 
 
 async def test_a_text_of_known_length_is_cut_when_its_image_is_hidden(

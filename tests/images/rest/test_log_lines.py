@@ -46,7 +46,7 @@ def test_any_lines_are_given_by_their_numbers(api: APIClient, image: Image) -> N
 
 def test_steps_are_told_with_their_first_lines(api: APIClient, image: Image) -> None:
     path = f"/images/{image.pk}/logs/lines"
-    answer = api.get(path, {"count": 2000, "steps": "true"})
+    answer = api.get(path, {"count": "2000", "steps": "true"})
     steps = answer.json()["steps"]
     assert steps
     for step, line, text, at in steps:
@@ -56,7 +56,7 @@ def test_steps_are_told_with_their_first_lines(api: APIClient, image: Image) -> 
 
 def test_steps_are_told_with_their_states_and_times(api: APIClient, image: Image) -> None:
     path = f"/images/{image.pk}/logs/lines"
-    answer = api.get(path, {"count": 2000, "steps": "true"}).json()
+    answer = api.get(path, {"count": "2000", "steps": "true"}).json()
     told = answer["step_list"]
     assert [each["number"] for each in told] == [1, 2, 3]
     assert {each["state"] for each in told} == {"succeeded"}
@@ -138,17 +138,19 @@ def test_a_finished_log_goes_out_as_it_is_stored_to_who_takes_zstd(
     size = int(answer.headers["Content-Length"])
 
     async def stored() -> bytes:
-        return b"".join([part async for part in answer.streaming_content])
+        parts: Any = answer.streaming_content  # type: ignore[attr-defined]
+        return b"".join([part async for part in parts])
 
     data = asyncio.run(stored())
     assert len(data) == size
     text = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
     assert text.decode() == body(plain)
-    for headers in (
+    others: list[dict[str, Any]] = [
         {"HTTP_ACCEPT_ENCODING": "zstd", "HTTP_RANGE": "bytes=0-9"},
         {"HTTP_ACCEPT_ENCODING": "zstd;q=0"},
         {"HTTP_ACCEPT_ENCODING": "gzip"},
-    ):
+    ]
+    for headers in others:
         assert "Content-Encoding" not in api.get(path, **headers).headers
     assert (
         "Content-Encoding" not in api.get(f"{path}?offset=1:1", HTTP_ACCEPT_ENCODING="zstd").headers
