@@ -1,4 +1,4 @@
-"""The queue: in this process without Redis, in Redis with it. It carries ids, never the work."""
+"""The queue: in this process without Redis, in Redis with it. A message wakes a worker; only a removal names its image."""
 
 from collections.abc import Sequence
 

@@ -4,7 +4,7 @@
   tiny build would spend a third of its time in fsync.
 * Sockets only of the families that builds need, which keeps AF_VSOCK, AF_PACKET, AF_ALG and the
   kernel's less tested protocols out of reach. io_uring is refused because it makes sockets past
-  the filter, and i386's socketcall because its arguments are behind a pointer.
+  the filter, and the socketcall of 32-bit programs because its arguments are behind a pointer.
 """
 
 import errno

@@ -1,6 +1,7 @@
 """Modules stay small, and tests use nothing private of other tests."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
@@ -80,3 +81,13 @@ def test_tests_import_nothing_private_of_other_tests() -> None:
         if alias.name.startswith("_")
     ]
     assert found == []
+
+
+def test_the_architecture_page_names_every_package() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    page = (CHECKOUT / "docs/architecture.md").read_text()
+    table = page.partition("| package |")[2].partition("\n\n")[0]
+    named = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert named == set(project["tool"]["importlinter"]["root_packages"])
+    packages = {path.parent.name for path in CHECKOUT.glob("[a-z]*/__init__.py")}
+    assert packages - named == {"bench", "tests"}

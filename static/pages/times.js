@@ -1,4 +1,4 @@
-// Times and durations as people read them. images/templatetags/people.py says the same.
+// Times and durations as people read them. common/humanize.py words them alike.
 
 /** Below a second with tenths: most steps of a build take less. */
 export function duration(seconds) {
