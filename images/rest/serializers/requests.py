@@ -22,6 +22,7 @@ from builds.build_options import (
     check_labels,
     check_target,
 )
+from builds.resource_classes import ClassRefused, choose
 from images import naming
 from images.catalog import Wanted
 from images.models import Logo
@@ -75,6 +76,11 @@ class TextOrFile(Text):
         return super().run_validation(data)
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([a-z0-9]+(-[a-z0-9]+)*)?$"})
+class ResourceClassField(Text):
+    pass
+
+
 class OrderSerializer(serializers.Serializer[Any]):
     """The form of `POST /images/`, in its order of declaration."""
 
@@ -112,6 +118,12 @@ class OrderSerializer(serializers.Serializer[Any]):
     no_cache = FormBool(required=False, help_text="Whether every step runs again.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
     labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
+    resource_class = ResourceClassField(
+        required=False,
+        allow_blank=True,
+        max_length=40,
+        help_text="How much the build may use: a name that operators give; the default without it.",
+    )
     dockerfile_path = Text(
         required=False,
         max_length=PATH_CHARACTERS,
@@ -185,6 +197,12 @@ class OrderSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(text, code="json_type")
         return _checked(check_labels, found)
 
+    def validate_resource_class(self, value: str) -> str:
+        try:
+            return choose(self.context["owner"].pk, value)
+        except ClassRefused as problem:
+            raise serializers.ValidationError(str(problem), code="value_error") from problem
+
     def wanted(self, chutes_version: str) -> Wanted:
         data = self.validated_data
         described = {name: data[name] for name in ("readme", "public") if name in data}
@@ -192,7 +210,10 @@ class OrderSerializer(serializers.Serializer[Any]):
             described["logo"] = data["logo_id"]
         if chutes_version:
             described["chutes_version"] = chutes_version[:40]
-        options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+        options = (
+            *("build_args", "target", "no_cache", "pull", "labels", "replace"),
+            "resource_class",
+        )
         return Wanted(
             name=data["name"],
             tag=data["tag"],
