@@ -96,9 +96,10 @@ class QueueView:
             text = f"No worker takes builds of the class “{build.resource_class}” now."
             yield Reason(code="no-worker-for-class", text=text)
         left = (build.not_before - self.slots.now).total_seconds() if build.not_before else 0.0
-        if build.waiting_for:
+        if build.waiting_for or left > 0:
+            why = build.waiting_for or "waiting for the next attempt"
             again = f"; it is tried again in {left:.0f} s" if left > 0 else ""
-            text = f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}{again}."
+            text = f"{why[:1].upper()}{why[1:]}{again}."
             yield Reason(code="retry", text=text)
         most = self.forecast.full.get(build.owner_id)
         if most is not None and build.front >= 0:
