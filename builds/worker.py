@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic, sleep
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -24,6 +24,7 @@ from builds.models.workers import Worker
 from builds.quarantine import FAILURES, Quarantine
 from builds.queue.turns import next_build, pay
 from builds.status import Status
+from common.outages import DATABASE_OUTAGES
 
 LOOK_SECONDS = 0.2
 HAND_ON_SECONDS = 5.0
@@ -209,7 +210,7 @@ class ThisWorker:
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
         try:
             held.update(lease_until=self._lease())
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             self._away_at = monotonic()
             raise
 
@@ -231,7 +232,7 @@ def _try_to_say_drained(name: str) -> None:
     try:
         own = Worker.objects.filter(pk=name, drain_requested_at=None)
         own.update(drain_requested_at=timezone.now())
-    except (OperationalError, InterfaceError):
+    except DATABASE_OUTAGES:
         logger.warning("the database is away; nobody is told that this worker leaves")
 
 

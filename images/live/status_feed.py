@@ -6,13 +6,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import getLogger
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from builds.logs.pubsub import BELL, SAFETY_SECONDS
 from builds.logs.reader_threads import in_reader
 from builds.queue.status import QueueView
 from builds.status import FINAL, Status, state_word
-from common.outages import PASSING
+from common.outages import OUTAGES
+from common.per_loop import PerLoop
 from images.live.messages import GoneMessage, ImageMessage
 from images.models import Image
 
@@ -155,7 +155,7 @@ class Moves:
                 try:
                     self._tell(asked, await in_reader(look, asked))
                     self._looked.set()
-                except PASSING:
+                except OUTAGES:
                     self._rung |= rung
                     logger.warning("the database is away; nobody is told what moves")
                     await asyncio.sleep(SAFETY_SECONDS)
@@ -175,12 +175,5 @@ class Moves:
                     inbox.put(now, then)
 
 
-_MOVES: WeakKeyDictionary[asyncio.AbstractEventLoop, Moves] = WeakKeyDictionary()
-
-
-def moves() -> Moves:
-    """The running loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _MOVES:
-        _MOVES[loop] = Moves()
-    return _MOVES[loop]
+moves = PerLoop(Moves)
+"""Returns the running event loop's."""
