@@ -79,6 +79,8 @@ def _require_all(component: str, schema: Json) -> None:
 
 def _complete_component(component: str, schema: Json) -> None:
     answers = not component.endswith("Request")
+    if not answers:
+        schema["additionalProperties"] = False
     schema.setdefault("description", f"{component}.")
     for name, each in schema.get("properties", {}).items():
         _complete_property(component, name, each, answers=answers)
