@@ -147,6 +147,12 @@ class Environment:
         "",
         "host[:port] of registries and token servers that may have private addresses",
     )
+    webhook_hosts: tuple[str, ...] = variable(
+        "SLIPWAY_WEBHOOK_HOSTS",
+        words,
+        "",
+        "host[:port] that webhooks may be sent to although they have private addresses",
+    )
     insecure_registries: tuple[str, ...] = variable(
         "SLIPWAY_INSECURE_REGISTRIES",
         words,

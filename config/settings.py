@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "operators",
     "builds",
     "images",
+    "webhooks",
     "config.apps.ConfigApp",
     "dashboard.apps.DashboardConfig",
 ]
@@ -253,6 +254,7 @@ BUILDS = BuildSettings(
     ),
 )
 
+WEBHOOK_HOSTS = ENV.webhook_hosts
 METRICS_TOKEN = ENV.metrics_token
 METRICS_PORT = ENV.metrics_port
 SENTRY_DSN = ENV.sentry_dsn

@@ -52,10 +52,13 @@ from observability import metrics
 from observability.logs import keep_errors
 from operators import bulk
 from startup import bootstrap
+from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
 """Of each turn, for what operators asked for and no page carries on."""
+WEBHOOK_SECONDS = 1.0
+"""Between two looks for what is to be posted."""
 STRAYS_SECONDS = 3_600.0
 """Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
@@ -86,6 +89,7 @@ class Housekeeping(Middleware):
             "leases": partial(_every, turn, beat),
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
             "housekeeping": partial(_every, turn, tick),
+            "webhooks": partial(_every, WEBHOOK_SECONDS, Sender().send_due, begin=True),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
             "measuring": keep_measuring,
@@ -181,7 +185,7 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
-    _in_turn(reaper.drop_strays, logos.drop_unused)
+    _in_turn(reaper.drop_strays, logos.drop_unused, drop_old)
 
 
 def make_room() -> None:

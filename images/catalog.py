@@ -30,6 +30,7 @@ from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
+from images.signals import image_event
 
 QUOTA_WINDOW = timedelta(hours=24)
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
@@ -148,9 +149,12 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
                     context_bytes=size,
                 )
             )
-            if not made:
-                return Image.objects.with_build().get(pk=image.pk)
-            image.current, image.state = build, state_word(build.state)
+            if made:
+                image.current, image.state = build, state_word(build.state)
+            else:
+                image = Image.objects.with_build().get(pk=image.pk)
+            if made or wanted.described:
+                _tell("image_created" if made else "image_updated", image)
             return image
     except IntegrityError as problem:
         default_storage.delete(key)
@@ -193,9 +197,14 @@ def change(image: Image, *, by: User, **described: Any) -> Image:
     """Describes it again: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
     if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
-    if described:
-        Image.objects.filter(pk=image.pk).update(**described)
-    return Image.objects.with_build().get(pk=image.pk)
+    with transaction.atomic():
+        changes = any(getattr(image, name) != value for name, value in described.items())
+        if changes:
+            Image.objects.filter(pk=image.pk).update(**described)
+        image = Image.objects.with_build().get(pk=image.pk)
+        if changes:
+            _tell("image_updated", image)
+    return image
 
 
 def delete(image: Image) -> None:
@@ -207,6 +216,7 @@ def delete(image: Image) -> None:
         held = Image.objects.select_for_update().get(pk=image.pk)
         if held.protected:
             raise Protected
+        _tell("image_deleted", Image.objects.with_build().get(pk=image.pk))
         request_removal(image.pk)
 
 
@@ -245,6 +255,10 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
         **wanted.described,
     )
     return made, True
+
+
+def _tell(event: str, image: Image) -> None:
+    image_event.send(sender=Image, event=event, image=image)
 
 
 def _digest(context: "File[bytes]") -> tuple[str, int]:

@@ -19,7 +19,7 @@ _PART = COMPONENT.replace("a-z0-9", "A-Za-z0-9").replace("(?:", "(")
 NAMES = f"^{_PART}(/{_PART})*$"
 TAGS = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """The same for JSON Schema, which knows neither lower-casing nor reserved words."""
-RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search"})
+RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search", "badge.svg"})
 """Last parts of addresses under an image: no name may end in one."""
 
 

@@ -165,6 +165,11 @@ def accepted(image: Image) -> dict[str, Any]:
     return {**told, "user_id": owner.pk}
 
 
+def standing(row: Row) -> tuple[int, str]:
+    """The number and the status of the current attempt, from the values of COLUMNS."""
+    return row[COLUMNS.index("current__number")], row[COLUMNS.index("current__status")]
+
+
 class SumOf(Subquery):
     """The sum of the counts that a query finds."""
 
