@@ -11,14 +11,15 @@ from rest_framework.response import Response
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, ApiKeyQuerySet, User
 from accounts.serializers import (
+    CreatedKeySerializer,
     EndedKeySerializer,
     KeyOrderSerializer,
     KeySerializer,
     MeSerializer,
-    NewKeySerializer,
 )
 from api.filters import PageLimit, PageNumber, TextFilter
 from api.media_types import JsonParser
+from api.schema import refusals
 from api.views import ApiView
 from common.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 
@@ -77,7 +78,7 @@ class KeyView(AccountView):
     @extend_schema(
         operation_id="create_api_key",
         request=KeyOrderSerializer,
-        responses={200: NewKeySerializer, 409: "A key of that name exists."},
+        responses={200: CreatedKeySerializer, **refusals(KEY_NAME_TAKEN)},
     )
     def create(self, request: Request) -> Response:
         """Makes a key, and tells its secret this once. It lives no longer than the key used."""

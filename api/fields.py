@@ -20,9 +20,8 @@ YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
 BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
-SPELLINGS = ["true", "false", *sorted((YES | NO) - {"true", "false"})]
-WORDS = {"type": "string", "enum": SPELLINGS}
-"""In JSON Schema. Any case will do, which it cannot say."""
+BOOLEAN = {"type": "boolean"}
+"""In JSON Schema, which cannot say that other words will do."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
 
 
@@ -32,7 +31,7 @@ def parse_bool(value: object) -> bool | None:
     return True if word in YES else False if word in NO else None
 
 
-@extend_schema_field(WORDS)
+@extend_schema_field(BOOLEAN)
 class FormBool(serializers.Field[bool, Any, Any, Any]):
     """A boolean of a form, which knows only words."""
 
@@ -109,7 +108,7 @@ def faults(errors: Any) -> dict[str, list[ErrorDetail]]:
 class QueryBool(forms.Field):
     """None when absent."""
 
-    schema = WORDS
+    schema = BOOLEAN
 
     def clean(self, value: Any) -> bool | None:
         if value is None:

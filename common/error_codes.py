@@ -255,6 +255,20 @@ LOGOS_EXCEEDED = _define(
     "logos_exceeded", 429, "You may only send {limit} logos per 24 hours.", WAIT
 )
 
+# Webhooks.
+WEBHOOK_NOT_FOUND = _define(
+    "webhook_not_found",
+    404,
+    "Webhook not found, or does not belong to you",
+    "List them with `GET /webhooks/`.",
+)
+TOO_MANY_WEBHOOKS = _define(
+    "too_many_webhooks", 409, "You have {limit} webhooks: delete one first", "Delete one."
+)
+TEST_WAITING = _define(
+    "test_waiting", 409, "A test is waiting to be sent already", "See the webhook's deliveries."
+)
+
 # Outages that pass.
 DATABASE_AWAY = _define(
     "database_away", 503, "The database does not answer just now; try again in a moment.", WAIT

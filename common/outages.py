@@ -9,12 +9,13 @@ class StorageAway(OSError):
     """The storage of files does not answer, or refuses the credentials."""
 
 
+DATABASE_OUTAGES = (OperationalError, InterfaceError)
+"""Exceptions of a database that does not answer."""
 AWAY: dict[type[Exception], ErrorCode] = {
-    OperationalError: DATABASE_AWAY,
-    InterfaceError: DATABASE_AWAY,
+    **dict.fromkeys(DATABASE_OUTAGES, DATABASE_AWAY),
     StorageAway: STORAGE_AWAY,
 }
-PASSING = tuple(AWAY)
+OUTAGES = tuple(AWAY)
 """Exceptions after which callers may retry."""
 HEADERS = {"Retry-After": "2"}
 """Of the 503 that says so."""

@@ -33,6 +33,7 @@ from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
+from images.signals import image_event
 
 QUOTA_WINDOW = timedelta(hours=24)
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
@@ -158,10 +159,40 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         context_bytes=context.size,
     )
     try:
+<<<<<<< HEAD
         if status is None:
             return _ordered_first(owner, wanted, request, (number or 0) + 1)
         return _ordered_again(wanted, request)
     except (IntegrityError, Image.DoesNotExist) as problem:
+=======
+        with transaction.atomic():
+            image, made = _described(identity, owner, wanted)
+            build = request_build(
+                BuildRequest(
+                    image_id=image.pk,
+                    owner_id=owner.pk,
+                    label=str(image),
+                    dockerfile=wanted.dockerfile,
+                    dockerfile_path=wanted.dockerfile_path,
+                    build_args=dict(wanted.build_args),
+                    target=wanted.target,
+                    no_cache=wanted.no_cache,
+                    pull=wanted.pull,
+                    labels=dict(wanted.labels),
+                    context_key=key,
+                    context_sha256=digest,
+                    context_bytes=size,
+                )
+            )
+            if made:
+                image.current, image.state = build, state_word(build.state)
+            else:
+                image = Image.objects.with_build().get(pk=image.pk)
+            if made or wanted.described:
+                _tell("image_created" if made else "image_updated", image)
+            return image
+    except IntegrityError as problem:
+>>>>>>> main
         default_storage.delete(key)
         raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
@@ -201,9 +232,14 @@ def change(image: Image, *, by: User, **described: Any) -> Image:
     """Describes it again: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
     if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
-    if described:
-        Image.objects.filter(pk=image.pk).update(**described)
-    return Image.objects.with_build().get(pk=image.pk)
+    with transaction.atomic():
+        changes = any(getattr(image, name) != value for name, value in described.items())
+        if changes:
+            Image.objects.filter(pk=image.pk).update(**described)
+        image = Image.objects.with_build().get(pk=image.pk)
+        if changes:
+            _tell("image_updated", image)
+    return image
 
 
 def delete(image: Image) -> None:
@@ -215,6 +251,7 @@ def delete(image: Image) -> None:
         held = Image.objects.select_for_update().get(pk=image.pk)
         if held.protected:
             raise Protected
+        _tell("image_deleted", Image.objects.with_build().get(pk=image.pk))
         request_removal(image.pk)
 
 
@@ -255,6 +292,7 @@ def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: i
     return image
 
 
+<<<<<<< HEAD
 @transaction.atomic
 def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
     """Describes an image again by what was sent; it keeps the spelling of its name and tag.
@@ -268,3 +306,17 @@ def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
         Image.objects.filter(pk=image.pk).update(**wanted.described)
     request_build(replace(request, label=str(image)))
     return Image.objects.with_build().get(pk=image.pk)
+=======
+def _tell(event: str, image: Image) -> None:
+    image_event.send(sender=Image, event=event, image=image)
+
+
+def _digest(context: "File[bytes]") -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in context.chunks():
+        digest.update(chunk)
+        size += len(chunk)
+    context.seek(0)
+    return digest.hexdigest(), size
+>>>>>>> main

@@ -6,6 +6,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from images.pages import account, actions, image_detail, image_list, raw_log
 from images.pages.send import send
+from images.rest.badge import BadgeView
 from images.rest.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.rest.images import ManyView, OneView
 from images.rest.log_lines import LinesView, SearchView
@@ -46,6 +47,7 @@ urlpatterns = [
     re_path(r"^images/(?P<ref>.+)/logs/text$", TextView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs/jsonl$", JsonLinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/badge\.svg$", BadgeView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
     re_path(
         r"^images/(?P<ref>.+)/builds/(?P<number>[0-9]+)$", BuildView.as_view({"get": "retrieve"})

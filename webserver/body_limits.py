@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers, known_caller
 from accounts.models import User
 from common.error_codes import DATABASE_AWAY, CodedError
-from common.outages import HEADERS
+from common.outages import DATABASE_OUTAGES, HEADERS
 from webserver.connection import Refusal, refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads
 
@@ -63,7 +63,7 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
         return refused or Allowed(limit, caller)
     except BadCredentials as problem:
         return refusal(problem.error_code, str(problem), [("WWW-Authenticate", CHALLENGE)])
-    except (OperationalError, InterfaceError):
+    except DATABASE_OUTAGES:
         return refusal(DATABASE_AWAY, headers=[*HEADERS.items()])
     finally:
         close_old_connections()

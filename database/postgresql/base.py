@@ -6,6 +6,9 @@ from typing import Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from psycopg import OperationalError
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 from psycopg_pool import ConnectionPool
 
 # The stubs leave out how Django pools connections.
@@ -16,7 +19,21 @@ FRESH_SECONDS = 1.0
 before each use would cost as much as a query. PostgreSQL says why it ends a connection."""
 
 
+class JsonbText(Loader):
+    """JSON as text, which Django's fields decode; Django itself does so where it is sent as text."""
+
+    format = Format.BINARY
+
+    def load(self, data: Any) -> str:
+        return bytes(data)[1:].decode()  # after the version of the format
+
+
 class DatabaseWrapper(Wrapper):
+    def get_connection_params(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_connection_params()
+        found["context"].register_loader("jsonb", JsonbText)
+        return found
+
     @property
     def pool(self) -> Any:
         options = self.settings_dict["OPTIONS"].get("pool")
@@ -41,10 +58,19 @@ class DatabaseWrapper(Wrapper):
 
 
 def check(connection: Any) -> None:
-    """Raises OperationalError where a connection of the pool is dead."""
+    """Raises OperationalError where a connection of the pool is dead.
+
+    Then the pool has dropped the others that are dead, too: it waits longer and longer between the
+    dead ones that it comes upon, and gives up at the fourth.
+    """
     fresh = monotonic() - getattr(connection, "used_at", 0.0) <= FRESH_SECONDS
-    if not fresh or _has_news(connection.fileno()):
+    if fresh and not _has_news(connection.fileno()):
+        return
+    try:
         ConnectionPool.check_connection(connection)
+    except OperationalError:
+        connection._pool.check()  # noqa: SLF001  (the pool that it came from)
+        raise
 
 
 def _has_news(fd: int) -> bool:

@@ -19,41 +19,14 @@ from images.live.sse import timestamp
 
 JSON_LINES = "application/x-ndjson"
 LINE_SCHEMA = {
-    "type": "object",
-    "description": "One line of the answer. `type` tells which of the other properties are there: "
-    "`line` has those of a log line, `done` is the last and has `state`, `status` and `attempt`, "
-    "`keepalive` has nothing else.",
-    "properties": {
-        "type": {
-            "type": "string",
-            "enum": ["line", "done", "keepalive"],
-            "description": "What this line is.",
-        },
-        "attempt": {"type": "integer", "description": "The number of the build."},
-        "line": {"type": "integer", "description": "The number of the log line, from 0."},
-        "stream": {
-            "type": "string",
-            "enum": ["stdout", "stderr"],
-            "description": "Where the program wrote it.",
-        },
-        "text": {"type": "string", "description": "The line, without its newline."},
-        "ts": {"type": "string", "format": "date-time", "description": "When it was read."},
-        "step": {
-            "type": ["integer", "null"],
-            "description": "The number of the build step; null where it belongs to none.",
-        },
-        "heading": {
-            "type": "boolean",
-            "description": "Whether Slipway wrote it to say that a step begins or goes on.",
-        },
-        "state": {
-            "type": "string",
-            "enum": ["queued", "building", "succeeded", "failed", "cancelled"],
-            "description": "How the build ended.",
-        },
-        "status": {"type": "string", "description": "The image's status, with the reason."},
-    },
-    "required": ["type"],
+    "type": "string",
+    "description": (
+        "A JSON object on each line; `type` tells what it is. `line`: a line of the log, with "
+        "`attempt`, `line`, `stream` (`stdout` or `stderr`), `text`, `ts`, `step` (or null) and "
+        "`heading` (whether Slipway wrote it to say that a step begins or goes on). `done`: the "
+        "last one where the build has ended, with `attempt`, `state` (`succeeded`, `failed` or "
+        "`cancelled`) and `status`. `keepalive`: nothing came for a while."
+    ),
 }
 
 
@@ -86,7 +59,7 @@ async def text_lines(
 
 
 async def json_lines(image_id: UUID, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    """A JSON object on each line, as LINE_SCHEMA has it. `done` is the last where it has ended."""
+    """A JSON object on each line, as LINE_SCHEMA says. `done` is the last where it has ended."""
 
     def rows_of(lines: Lines) -> bytes:
         return b"".join(

@@ -13,20 +13,15 @@ from builds.metrics import VIEWERS
 
 SSE = "text/event-stream"
 EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "The cursor of what follows."},
-        "event": {"type": "string", "enum": ["message", "done"]},
-        "data": {
-            "type": "string",
-            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`, and "
-            "`heading`, true, where a step begins or goes on) and `offset`, which is the id "
-            "again. Of `done`, the image's status as a JSON string.",
-        },
-    },
-    "required": ["id", "data"],
+    "type": "string",
+    "description": (
+        "Server-sent events. `data` of each is a JSON object of `log` (`log_type`, `log`, `line`,"
+        " `ts`, `step`, and `heading`, true, where a step begins or goes on) and `offset`. `id` "
+        "is the cursor of what follows, and `offset` the same. The last event is named `done`: "
+        "its `data` is the image's status as a JSON string."
+    ),
 }
-"""Each event in OpenAPI."""
+"""The stream in OpenAPI, which cannot describe each event."""
 KEEPALIVE = b": keepalive\n\n"
 _DENIED = b'event: done\ndata: "error: this log may not be read any more"\n'
 DENIED = _DENIED + b"DONE\n\n"

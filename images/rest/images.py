@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from api.fields import QueryInt
 from api.filters import DEFAULT_LIMIT
 from api.media_types import JSON_BYTES, JsonParser
 from api.multipart_forms import MultipartParser
@@ -16,6 +17,7 @@ from api.pagination import envelope
 from api.schema import refusals
 from api.views import narrowed
 from builds.logs.cursor import Cursor
+from builds.status import FINAL
 from common.error_codes import (
     BUILD_UNDER_WAY,
     IMAGE_NOT_FOUND,
@@ -42,6 +44,7 @@ from images.rest.serializers import (
     checked_order,
     wanted,
 )
+from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 
 class ManyView(ImageView):
@@ -104,17 +107,36 @@ class ManyView(ImageView):
         return accepted(rows.accepted(image))
 
 
+WAIT = {
+    "wait": QueryInt(
+        default=0,
+        least=0,
+        most=MOST_SECONDS,
+        help_text="Seconds to wait for the status of its build to change.",
+    )
+}
+
+
 class OneView(ImageView):
     parser_classes = (JsonParser,)
     body_limits = {"PATCH": JSON_BYTES}
+    queries = {"retrieve": WAIT}
 
     @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
-    def retrieve(self, request: Request, ref: str) -> Response:
-        """One image."""
+    def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
+        """One image; with `wait` as soon as the status of its build changes, or after that time.
+
+        Of a build that has ended the answer comes at once, as nothing changes any more.
+        """
+        seconds: int = self.query()["wait"]
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
             raise CodedError(IMAGE_NOT_FOUND)
-        self.check_object_permissions(request, rows.Named(found[0]))
+        image_id = found[0]
+        self.check_object_permissions(request, rows.Named(image_id))
+        number, status = rows.standing(found)
+        if seconds and status not in FINAL and request.method == "GET":
+            return wait_for_change(self.caller, self.user, image_id, number, status, seconds)
         return Response(rows.detail(found))
 
     @extend_schema(

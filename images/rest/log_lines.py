@@ -42,7 +42,6 @@ SEARCH = {
 NUMBER = {"type": "integer", "minimum": 0}
 OR_NULL = {"type": ["integer", "null"], "minimum": 0}
 TEXT = {"type": "string"}
-ANYTHING: dict[str, Any] = {}
 
 
 def body(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def body(**properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(text: str) -> dict[str, Any]:
-    cells = {"type": "array", "items": ANYTHING}
+    cells = {"type": "array", "items": {"type": ["string", "integer", "null"]}}
     return {"type": "array", "items": cells, "description": text}
 
 
@@ -99,6 +98,9 @@ HITS = body(
     hits=rows_of("`[line, text]` of each."),
     next={**OR_NULL, "description": "The `from` of what was left."},
 )
+
+
+PAGE["title"], HITS["title"] = "LogPage", "LogHits"
 
 
 class LinesView(ImageView):

@@ -101,9 +101,9 @@ def test_logs_are_described_as_events_and_as_text() -> None:
 
 def test_every_form_of_credentials_is_described() -> None:
     schemes = description()["components"]["securitySchemes"]
-    assert set(schemes) == {"Hotkey", "Nonce", "Signature", "ApiKey", "cookieAuth"}
+    assert set(schemes) == {"Bearer", "Hotkey", "Nonce", "Signature", "Session"}
     signed = {"Hotkey": [], "Nonce": [], "Signature": []}
-    assert operations()["get /images/"]["security"] == [signed, {"ApiKey": []}, {"cookieAuth": []}]
+    assert operations()["get /images/"]["security"] == [{"Bearer": []}, signed, {"Session": []}]
     assert {} in operations()["get /images/{ref}/logs"]["security"]
 
 

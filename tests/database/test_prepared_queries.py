@@ -68,6 +68,12 @@ def test_queries_are_counted_as_others_are(
         BY_ID.rows(users[0].pk)
 
 
+def test_json_is_decoded(users: list[User]) -> None:
+    key, _ = ApiKey.objects.issue(users[0], scopes=["images:read"])
+    scopes = Prepared(lambda pk: ApiKey.objects.filter(pk=pk).values_list("scopes"), UUID)
+    assert scopes.rows(key.pk) == [(["images:read"],)]
+
+
 def test_times_are_bound(users: list[User]) -> None:
     since = Prepared(
         lambda at: User.objects.filter(created_at__gt=at).values_list("username"), datetime

@@ -80,8 +80,8 @@ def test_a_list_costs_the_same_for_one_image_and_for_many(
     monkeypatch.setattr("database.bounded_counts.FEW", few)
     for number in range(4):
         send(name=f"app-{number}")
-    with django_assert_max_num_queries(8):
-        assert text(mine.get("/")).count("in the queue</span>") == 4
+    with django_assert_max_num_queries(13):
+        assert text(mine.get("/")).count("in the queue. ") == 4
 
 
 def test_the_queue_is_told_by_place(mine: Client, send: Send) -> None:

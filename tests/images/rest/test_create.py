@@ -36,7 +36,7 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "exit_code": None,
         "ended_at": None,
         "duration_ms": None,
-        "position": 0,
+        "position": 1,
     }
     assert sent == [Build.objects.get().pk]
 
