@@ -159,40 +159,10 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         context_bytes=context.size,
     )
     try:
-<<<<<<< HEAD
         if status is None:
             return _ordered_first(owner, wanted, request, (number or 0) + 1)
         return _ordered_again(wanted, request)
     except (IntegrityError, Image.DoesNotExist) as problem:
-=======
-        with transaction.atomic():
-            image, made = _described(identity, owner, wanted)
-            build = request_build(
-                BuildRequest(
-                    image_id=image.pk,
-                    owner_id=owner.pk,
-                    label=str(image),
-                    dockerfile=wanted.dockerfile,
-                    dockerfile_path=wanted.dockerfile_path,
-                    build_args=dict(wanted.build_args),
-                    target=wanted.target,
-                    no_cache=wanted.no_cache,
-                    pull=wanted.pull,
-                    labels=dict(wanted.labels),
-                    context_key=key,
-                    context_sha256=digest,
-                    context_bytes=size,
-                )
-            )
-            if made:
-                image.current, image.state = build, state_word(build.state)
-            else:
-                image = Image.objects.with_build().get(pk=image.pk)
-            if made or wanted.described:
-                _tell("image_created" if made else "image_updated", image)
-            return image
-    except IntegrityError as problem:
->>>>>>> main
         default_storage.delete(key)
         raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
@@ -278,6 +248,7 @@ def _check_free(status: str, wanted: Wanted) -> None:
         raise NameTaken(name=wanted.name, tag=wanted.tag)
 
 
+@transaction.atomic
 def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: int) -> Image:
     """Raises IntegrityError where somebody else was first."""
     image = Image(
@@ -289,10 +260,10 @@ def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: i
         **wanted.described,
     )
     request_first_build(image, request, number=number)
+    _tell("image_created", image)
     return image
 
 
-<<<<<<< HEAD
 @transaction.atomic
 def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
     """Describes an image again by what was sent; it keeps the spelling of its name and tag.
@@ -305,18 +276,11 @@ def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
     if wanted.described:
         Image.objects.filter(pk=image.pk).update(**wanted.described)
     request_build(replace(request, label=str(image)))
-    return Image.objects.with_build().get(pk=image.pk)
-=======
+    image = Image.objects.with_build().get(pk=image.pk)
+    if wanted.described:
+        _tell("image_updated", image)
+    return image
+
+
 def _tell(event: str, image: Image) -> None:
     image_event.send(sender=Image, event=event, image=image)
-
-
-def _digest(context: "File[bytes]") -> tuple[str, int]:
-    digest = hashlib.sha256()
-    size = 0
-    for chunk in context.chunks():
-        digest.update(chunk)
-        size += len(chunk)
-    context.seek(0)
-    return digest.hexdigest(), size
->>>>>>> main

@@ -20,7 +20,7 @@ before each use would cost as much as a query. PostgreSQL says why it ends a con
 
 
 class JsonbText(Loader):
-    """JSON as text, which Django's fields decode; Django itself does so where it is sent as text."""
+    """JSON as text, for Django's fields to decode, as Django has it where it is not sent as binary."""
 
     format = Format.BINARY
 
