@@ -20,7 +20,7 @@ before each use would cost as much as a query. PostgreSQL says why it ends a con
 
 
 class JsonbText(Loader):
-    """JSON as text, for Django's fields to decode, as Django has it where it is not sent as binary."""
+    """JSON as text, which Django decodes in its fields, also where it is sent in binary form."""
 
     format = Format.BINARY
 
