@@ -15,7 +15,6 @@ from django.db.models import BigIntegerField, Q, Subquery
 from accounts.models import User
 from builds.conf import build_settings
 from builds.models import milliseconds, step_facts
-from builds.queue.status import QueueView
 from builds.status import Status, api_word
 from database import bounded_counts
 from database.prepared_queries import Prepared, Row
@@ -23,6 +22,7 @@ from database.substring_lookups import LowerIs
 from images import naming
 from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
 from images.naming import Reference, readings
+from images.rest.queued import queue_facts
 
 COLUMNS = (
     "id",
@@ -53,8 +53,8 @@ COLUMNS = (
     "good_bytes",
     "good_ms",
 )
-STEPS = ("current__step_list", "current__step_times")
-"""Long, so that lists leave them out."""
+DETAIL = ("current_id", "current__step_list", "current__step_times")
+"""Of single images: lists would take longer."""
 
 
 def body(row: Row) -> dict[str, Any]:
@@ -138,10 +138,14 @@ def body(row: Row) -> dict[str, Any]:
 
 
 def detail(row: Row) -> dict[str, Any]:
-    """The body of an answer about a single image, from the values of COLUMNS and STEPS."""
+    """The body of an answer about a single image, from the values of COLUMNS and DETAIL."""
     told = body(row)
-    step_list, step_times = row[len(COLUMNS) : len(COLUMNS) + len(STEPS)]
-    told["build"]["step_list"] = step_facts(step_list, step_times)
+    build_id, step_list, step_times = row[len(COLUMNS) : len(COLUMNS) + len(DETAIL)]
+    build = told["build"]
+    build |= {
+        "step_list": step_facts(step_list, step_times),
+        **queue_facts(build_id, build["status"]),
+    }
     return told
 
 
@@ -160,8 +164,7 @@ def accepted(image: Image) -> dict[str, Any]:
             *(image.good_bytes, image.good_ms),
         )
     )
-    view = QueueView.now() if build.state is Status.QUEUED else None
-    told["build"]["position"] = view.position(build.pk) if view else None
+    told["build"] |= queue_facts(build.pk, build.status)
     return {**told, "user_id": owner.pk}
 
 
@@ -216,7 +219,7 @@ PRIVATE_KEYS = Prepared(
     limited=True,
 )
 BY_KEYS = Prepared(lambda keys: Image.objects.filter(pk__in=keys).values_list(*COLUMNS), list)
-SINGLE = (*COLUMNS, *STEPS)
+SINGLE = (*COLUMNS, *DETAIL)
 BY_ID = Prepared(
     lambda identity, viewer: Image.objects.filter(
         Q(public=True) | Q(owner_id=viewer), pk=identity
@@ -317,7 +320,7 @@ def _of(keys: list[UUID]) -> list[Row]:
 def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
     """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it.
 
-    With the values of COLUMNS and STEPS.
+    With the values of COLUMNS and DETAIL.
     """
     identity, references = readings(text)
     if identity is not None:
