@@ -16,7 +16,6 @@ from accounts.models import User
 from builds.conf import build_settings
 from builds.models import milliseconds, step_facts
 from builds.status import Status, api_word
-from database import bounded_counts
 from database.prepared_queries import Prepared, Row
 from database.substring_lookups import LowerIs
 from images import naming
@@ -52,6 +51,7 @@ COLUMNS = (
     "good__ended_at",
     "good_bytes",
     "good_ms",
+    "ended_at",
 )
 DETAIL = ("current_id", "current__step_list", "current__step_times")
 """Of single images: lists would take longer."""
@@ -87,6 +87,7 @@ def body(row: Row) -> dict[str, Any]:
         good_ended_at,
         good_bytes,
         good_ms,
+        _,
     ) = row[: len(COLUMNS)]
     registry = build_settings().registry
     repository = f"{registry}/{naming.repository(username, name)}"
@@ -161,7 +162,7 @@ def accepted(image: Image) -> dict[str, Any]:
             *(build.started_at, build.ended_at, build.digest, build.failure_text),
             *(build.waiting_for, build.exit_code),
             *((good.digest, good.number, good.ended_at) if good else (None, None, None)),
-            *(image.good_bytes, image.good_ms),
+            *(image.good_bytes, image.good_ms, image.ended_at),
         )
     )
     told["build"] |= queue_facts(build.pk, build.status)
@@ -277,7 +278,7 @@ def own_page(owner: User, start: int, size: int) -> Page:
     if start >= total:
         return Page([], total)
     keys = [key for (key,) in OWN_KEYS.rows(owner.pk, size, start)]
-    return Page(_of(keys), total)
+    return Page(of_keys(keys), total)
 
 
 def visible_page(viewer: User, start: int, size: int) -> Page:
@@ -288,30 +289,12 @@ def visible_page(viewer: User, start: int, size: int) -> Page:
     if start == 0:
         newest = PUBLIC_KEYS.rows(size, 0) + PRIVATE_KEYS.rows(viewer.pk, size, 0)
         newest.sort(key=itemgetter(1, 0), reverse=True)
-        return Page(_of([key for key, _ in newest[:size]]), total)
+        return Page(of_keys([key for key, _ in newest[:size]]), total)
     keys = Image.objects.visible_to(viewer).newest_first().values_list("pk", flat=True)
-    return Page(_of(list(keys[start : start + size])), total)
+    return Page(of_keys(list(keys[start : start + size])), total)
 
 
-def page(images: ImageQuerySet, total: int, start: int, size: int) -> Page:
-    """Of a set in its order, which has so many."""
-    if start >= total:
-        return Page([], total)
-    if total > bounded_counts.FEW:
-        # In the index of the order: rows before the page are passed over without being joined.
-        return Page(_of(list(images.values_list("pk", flat=True)[start : start + size])), total)
-    # To come upon a few in that index, a database may pass by all the others.
-    if images.query.order_by[0] in ("created_at", "-created_at"):
-        found = list(images.order_by().values_list("pk", "created_at"))
-        found.sort(key=itemgetter(1, 0), reverse=images.query.order_by[0].startswith("-"))
-        keys = [key for key, _ in found]
-    else:  # only the database knows in which order names come
-        few = list(images.order_by().values_list("pk", flat=True))
-        keys = list(images.filter(pk__in=few).values_list("pk", flat=True))
-    return Page(_of(keys[start : start + size]), total)
-
-
-def _of(keys: list[UUID]) -> list[Row]:
+def of_keys(keys: list[UUID]) -> list[Row]:
     """The rows of these images, in that order. One that was deleted meanwhile is left out."""
     found = {row[0]: row for row in BY_KEYS.rows(keys)} if keys else {}
     return [found[key] for key in keys if key in found]
