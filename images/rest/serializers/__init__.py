@@ -5,6 +5,8 @@ from images.rest.serializers.requests import (
     LogoUploadSerializer,
     OrderSerializer,
     RebuildSerializer,
+    checked_order,
+    wanted,
 )
 from images.rest.serializers.responses import (
     AcceptedSerializer,
@@ -26,4 +28,6 @@ __all__ = [
     "LogoUploadSerializer",
     "OrderSerializer",
     "RebuildSerializer",
+    "checked_order",
+    "wanted",
 ]
