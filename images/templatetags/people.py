@@ -2,8 +2,17 @@
 
 from django import template
 
-from common.humanize import ago, badge, difference, duration, megabytes, roughly, took
+from common.humanize import (
+    abs_megabytes,
+    ago,
+    badge,
+    difference,
+    duration,
+    megabytes,
+    roughly,
+    took,
+)
 
 register = template.Library()
-for each in (ago, badge, difference, duration, megabytes, roughly, took):
+for each in (abs_megabytes, ago, badge, difference, duration, megabytes, roughly, took):
     register.filter(each.__name__, each)

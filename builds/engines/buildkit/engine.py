@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -198,7 +199,7 @@ class BuildKitEngine:
                     raise EngineBroken(text, code="export") from error
             else:
                 lease.keep = True
-                return outcome
+                return replace(outcome, bases=_names_of(fetched))
         yield from progress.finish(success=False)
         failure = failure_of(spec, builder, run)
         lease.keep = isinstance(failure, BuildFailed)
@@ -268,6 +269,10 @@ class BuildKitEngine:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._settings.root).free
+
+
+def _names_of(fetched: Sequence[FetchedBase]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.base.reference, each.digest) for each in fetched)
 
 
 def _update(steps: Sequence[int], state: StepState) -> Iterator[StepUpdate]:
