@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID
 
+from common.outages import DATABASE_OUTAGES
 from config.env import BadEnvironment
 from startup.privileges import enter
 from startup.service_user import StartError
@@ -33,7 +34,7 @@ if not apps.ready:
     django.setup()
 
 import dramatiq
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import close_old_connections, connections
 from dramatiq.middleware import Middleware
 
 from builds import actors, lifecycle, reaper
@@ -51,10 +52,13 @@ from observability import metrics
 from observability.logs import keep_errors
 from operators import bulk
 from startup import bootstrap
+from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
 """Of each turn, for what operators asked for and no page carries on."""
+WEBHOOK_SECONDS = 1.0
+"""Between two looks for what is to be posted."""
 STRAYS_SECONDS = 3_600.0
 """Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
@@ -85,6 +89,7 @@ class Housekeeping(Middleware):
             "leases": partial(_every, turn, beat),
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
             "housekeeping": partial(_every, turn, tick),
+            "webhooks": partial(_every, WEBHOOK_SECONDS, Sender().send_due, begin=True),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
             "measuring": keep_measuring,
@@ -180,7 +185,7 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
-    _in_turn(reaper.drop_strays, logos.drop_unused)
+    _in_turn(reaper.drop_strays, logos.drop_unused, drop_old)
 
 
 def make_room() -> None:
@@ -191,7 +196,7 @@ def _try(duty: Callable[[], object]) -> bool:
     """False where the database is away."""
     try:
         duty()
-    except (OperationalError, InterfaceError) as problem:
+    except DATABASE_OUTAGES as problem:
         logger.warning("housekeeping waits for the database: %s", problem)
         return False
     except Exception:
@@ -207,7 +212,7 @@ def _alive() -> frozenset[UUID]:
         try:
             bootstrap.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
-        except (OperationalError, InterfaceError) as problem:
+        except DATABASE_OUTAGES as problem:
             connections.close_all()
             if monotonic() > until:
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")

@@ -2,16 +2,20 @@
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
+from django.views.decorators.csrf import csrf_exempt
 
 from images.pages import account, actions, image_detail, image_list, raw_log
 from images.pages.send import send
+from images.rest.badge import BadgeView
 from images.rest.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.rest.images import ManyView, OneView
 from images.rest.log_lines import LinesView, SearchView
+from images.rest.log_streams import EventsView, JsonLinesView, TextView
 from images.rest.logos import LogosView, LogoView
 from images.rest.logs import LogsView
 
 
+@csrf_exempt
 def redirect(request: HttpRequest) -> HttpResponse:
     """`/images` without its slash, for any method, before any authentication."""
     response = HttpResponse(status=307)
@@ -39,7 +43,11 @@ urlpatterns = [
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/events$", EventsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/text$", TextView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/logs/jsonl$", JsonLinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
+    re_path(r"^images/(?P<ref>.+)/badge\.svg$", BadgeView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
     re_path(
         r"^images/(?P<ref>.+)/builds/(?P<number>[0-9]+)$", BuildView.as_view({"get": "retrieve"})

@@ -23,6 +23,7 @@ from builds.admin.filters import (
     WorkerFilter,
 )
 from builds.models import Build, BuildQuerySet
+from builds.queue.status import QueueView
 from builds.status import RUNNING, Status, state_word
 from common.humanize import ago, badge, duration, took
 from database.substring_lookups import indexed
@@ -31,21 +32,18 @@ from operators.changelists import BoundedChangeList
 
 LETTER = re.compile(r"\w")
 BREAK = mark_safe(":<wbr>")
-PLACES = 1_000
-"""Places in the queue that the list tells."""
 
 
 class BuildList(BoundedChangeList):
-    """Knows the places in the queue of what it shows, in one query and only where some wait."""
+    """Knows how the queue stands for what it shows, where some of it waits."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        places: dict[UUID, int] = {}
-        if any(build.state is Status.QUEUED for build in self.result_list):
-            waiting = Build.objects.waiting().values_list("pk", flat=True)[:PLACES]
-            places = {pk: number for number, pk in enumerate(waiting, start=1)}
+        waits = any(build.state is Status.QUEUED for build in self.result_list)
+        view = QueueView.now() if waits else None
         for build in self.result_list:
-            build.place = places.get(build.pk)
+            queued = view is not None and build.state is Status.QUEUED
+            build.queue = view.of(build) if view is not None and queued else None
 
 
 @admin.register(Build)
@@ -131,7 +129,7 @@ class BuildAdmin(OperatedAdmin):
     @admin.display(description="what it does")
     def doing(self, build: Any) -> str:
         if build.state is Status.QUEUED:
-            return f"position {build.place:,}" if build.place else "in the queue"
+            return str(build.queue.place) if build.queue else "in the queue"
         if build.state in (Status.PUSHING, Status.CANCELLING, Status.LOST):
             return str(build.status)
         if build.state in RUNNING:

@@ -58,15 +58,13 @@ class ImageMessage(TypedDict):
     step: int
     steps: int
     position: int | None
+    """In the queue, from 1; None where it does not wait or nobody knows."""
+    waiting_for: str
 
 
 class GoneMessage(TypedDict):
     type: Literal["gone"]
     image_id: str
-
-
-class BareMessage(TypedDict):
-    type: Literal["ping", "ready"]
 
 
 def row(line: LogLine) -> LineRow:

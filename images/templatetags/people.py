@@ -2,17 +2,8 @@
 
 from django import template
 
-from common.humanize import (
-    abs_megabytes,
-    ago,
-    badge,
-    difference,
-    duration,
-    megabytes,
-    roughly,
-    took,
-)
+from common.humanize import abs_megabytes, ago, badge, difference, duration, megabytes, took
 
 register = template.Library()
-for each in (abs_megabytes, ago, badge, difference, duration, megabytes, roughly, took):
+for each in (abs_megabytes, ago, badge, difference, duration, megabytes, took):
     register.filter(each.__name__, each)

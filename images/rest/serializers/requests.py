@@ -64,6 +64,17 @@ class LabelsField(Text):
     pass
 
 
+class TextOrFile(Text):
+    """A text that may come as a file, as `curl -F readme=@README.md` sends it."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if isinstance(data, File):
+            # At least one character more than is accepted, where there are so many.
+            most = 4 * ((self.max_length or TEXT_CHARACTERS) + 1)
+            data = data.read(most).decode(errors="surrogateescape")
+        return super().run_validation(data)
+
+
 class OrderSerializer(serializers.Serializer[Any]):
     """The form of `POST /images/`, in its order of declaration."""
 
@@ -75,12 +86,12 @@ class OrderSerializer(serializers.Serializer[Any]):
     )
     username = Text(required=False, help_text="The caller's own.")
     name = NameField(min_length=3, max_length=65)
-    readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
+    readme = TextOrFile(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
     logo_id = LogoField(
         required=False, allow_blank=True, help_text="From `POST /logos/`; or `__none__`."
     )
     tag = TagField(max_length=128)
-    dockerfile = Text(
+    dockerfile = TextOrFile(
         required=False,
         max_length=TEXT_CHARACTERS,
         help_text="The text. Required unless `dockerfile_path` is sent.",
