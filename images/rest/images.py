@@ -1,7 +1,6 @@
 """Images themselves: listed, made, looked at, described again, deleted."""
 
 import sys
-from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -10,11 +9,9 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from api.fields import QueryInt
-from api.filters import DEFAULT_LIMIT
 from api.media_types import JSON_BYTES, FormParser, JsonParser
 from api.pagination import envelope
 from api.schema import refusals
-from api.views import narrowed
 from builds.logs.cursor import Cursor
 from builds.status import FINAL
 from common.error_codes import (
@@ -28,10 +25,10 @@ from common.error_codes import (
 )
 from images import catalog
 from images.filters import ImageFilter
-from images.list_totals import total_of
 from images.live.sse import EVENT, SSE
 from images.rest import rows
 from images.rest.base import ImageView, accepted
+from images.rest.listing import link_to_next, listing
 from images.rest.logs import stream
 from images.rest.serializers import (
     AcceptedSerializer,
@@ -61,23 +58,17 @@ class ManyView(ImageView):
         responses=ImageSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """The caller's images, and others' public ones where asked for."""
+        """The caller's images, and others' public ones where asked for.
+
+        `Link` in the answer leads to the next page by a cursor: while rows come and go, no row is
+        left out or told twice, unless its own place in the order changes.
+        """
         asked = self.query()
-        size = asked["limit"] or DEFAULT_LIMIT
-        start = asked["page"] * size
-        found: rows.Page
-        if not ImageFilter.narrows(asked):
-            page = rows.visible_page if asked["include_public"] else rows.own_page
-            found = page(self.user, start, size)
-        else:
-            images = self.get_queryset() if asked["include_public"] else self.owned_images()
-            narrow = partial(narrowed, ImageFilter, asked=asked)
-            listed = narrow(images.newest_first())
-            total = total_of(self.user.pk, asked, narrow, listed)
-            found = rows.page(listed, total, start, size)
+        found = listing(self.user, asked)
         items = [rows.body(row) for row in found.rows]
         told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
-        return Response(envelope(items, **told))
+        links = {"Link": link_to_next(request, found.following)} if found.following else {}
+        return Response(envelope(items, **told), headers=links)
 
     @extend_schema(
         operation_id="create_image",
