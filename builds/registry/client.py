@@ -1,13 +1,8 @@
 """One registry over the distribution API: its tags, its digests, its images."""
 
 import hashlib
-<<<<<<< HEAD
-import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-=======
-from collections.abc import Generator, Mapping
->>>>>>> main
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -21,11 +16,7 @@ from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
 from builds.registry.push import Manifest, push_layout
 
 RETRY_SECONDS = (0.2, 1.0)
-<<<<<<< HEAD
 _REDIRECTS = {301, 302, 303, 307, 308}
-_EMPTY_CONFIG = b"{}"
-=======
->>>>>>> main
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _DOCKER = "application/vnd.docker.distribution.manifest"
