@@ -9,7 +9,8 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from api.fields import QueryInt
-from api.media_types import JSON_BYTES, FormParser, JsonParser
+from api.media_types import JSON_BYTES, JsonParser
+from api.multipart_forms import MultipartParser
 from api.pagination import envelope
 from api.schema import refusals
 from builds.logs.cursor import Cursor
@@ -37,12 +38,14 @@ from images.rest.serializers import (
     ImageDetailSerializer,
     ImageSerializer,
     OrderSerializer,
+    checked_order,
+    wanted,
 )
 from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 
 class ManyView(ImageView):
-    parser_classes = (FormParser,)
+    parser_classes = (MultipartParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
     queries = {"list": ImageFilter}
@@ -84,13 +87,12 @@ class ManyView(ImageView):
 
         With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
         """
-        form = OrderSerializer(data=request.data, context={"owner": self.user})
-        form.is_valid(raise_exception=True)
-        if form.validated_data.get("username", self.user.username) != self.user.username:
+        values = checked_order(request.data, self.user)
+        if values.get("username", self.user.username) != self.user.username:
             raise CodedError(NOT_YOUR_NAME)
-        wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
-        image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        if form.validated_data.get("wait"):
+        asked = wanted(values, request.headers.get("X-Chutes-Version", ""))
+        image = catalog.order(owner=self.user, wanted=asked, context=values.get("build_context"))
+        if values.get("wait"):
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
         return accepted(rows.accepted(image))
