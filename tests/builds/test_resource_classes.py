@@ -104,6 +104,9 @@ class Sandbox:
     def set_limits(self, limits: Limits) -> None:
         self.limits.append(limits)
 
+    def trim(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
 
