@@ -352,9 +352,12 @@ class Build(models.Model):
         target.current, target.state = self, state_word(self.state)
         target.save(update_fields=["current", "state"])
 
-    def again(self, *, restarts: int, free: bool) -> "Build":
-        """A fresh attempt at the same thing, numbered next, not saved."""
-        return Build(
+    def again(self, *, restarts: int, free: bool, **options: Any) -> "Build":
+        """A fresh attempt at the same thing, numbered next, not saved.
+
+        `options` are fields that are to differ: build_args, target, no_cache, pull.
+        """
+        found = Build(
             image_id=self.image_id,
             owner_id=self.owner_id,
             label=self.label,
@@ -373,3 +376,6 @@ class Build(models.Model):
             restarts=restarts,
             free=free,
         )
+        for name, value in options.items():
+            setattr(found, name, value)
+        return found
