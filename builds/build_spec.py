@@ -121,6 +121,8 @@ class Limits:
     pids: int
     cpus: float
     disk_bytes: int
+    cache_bytes: int = 0
+    """Of the owner's cache where it is made new; 0 leaves it to the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,3 +164,5 @@ class BuildOutcome:
     """`sha256:<64 hex>` of the manifest: what a registry will answer as Docker-Content-Digest."""
     size_bytes: int
     """Compressed layers and config together: what a pull transfers."""
+    bases: tuple[tuple[str, str], ...] = ()
+    """Reference and digest of each image that it was built from."""

@@ -133,6 +133,7 @@ def fleet(tmp_path: Path, registry: str) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("skew", ["90", "-90"])
 def test_a_worker_with_a_wrong_clock_takes_nothing_and_costs_no_attempt(
     fleet: Fleet, skew: str
@@ -150,6 +151,7 @@ def test_a_worker_with_a_wrong_clock_takes_nothing_and_costs_no_attempt(
     assert skewed not in {worker for worker, _ in builds}
 
 
+@pytest.mark.long
 def test_a_worker_with_a_full_disk_eats_no_build(fleet: Fleet) -> None:
     fleet.add_worker(SLIPWAY_MIN_DISK_MB=str(10**9))
     workers = "SELECT name, quarantine_reason FROM builds_worker"
@@ -173,6 +175,7 @@ def test_builds_go_on_without_a_web_process(fleet: Fleet) -> None:
     fleet.until(status, lambda rows: rows == [("succeeded",)])
 
 
+@pytest.mark.long
 def test_a_stopped_worker_ends_its_build_within_the_grace(fleet: Fleet) -> None:
     worker = fleet.add_worker(SLIPWAY_GRACE="60")
     image = fleet.send("graceful", "echo begun", "sleep 6")
@@ -204,6 +207,7 @@ def test_a_build_longer_than_the_grace_is_handed_on(fleet: Fleet) -> None:
     assert found == [(1, "lost", 0, 0, True), (2, "succeeded", 1, 0, False)]
 
 
+@pytest.mark.long
 def test_a_drained_worker_is_waited_for_by_the_command(fleet: Fleet) -> None:
     fleet.add_worker()
     fleet.send("drained", "echo begun", "sleep 5")
@@ -220,6 +224,7 @@ def test_a_drained_worker_is_waited_for_by_the_command(fleet: Fleet) -> None:
         fleet.cluster.manage("drain", "nobody")
 
 
+@pytest.mark.long
 def test_an_outage_of_the_registry_fails_no_build(tmp_path: Path) -> None:
     """It goes away under builds that run, and comes back with what it had."""
     own = StoppableRegistry(tmp_path)
