@@ -1,4 +1,7 @@
-"""The queue: in this process without Redis, in Redis with it. A message wakes a worker; only a removal names its image."""
+"""The queue: in this process without Redis, in Redis with it.
+
+A message wakes a worker. Only the message of a removal names its image.
+"""
 
 from collections.abc import Sequence
 
