@@ -163,7 +163,9 @@ def test_the_page_tells_layers_config_and_how_to_pull(
     assert "as attempt 1" in page
     first = text(theirs.get(f"/i/{image.pk}?tab=image&attempt=1"))
     assert f"owner/my-app@{Build.objects.get(image_id=image.pk, number=1).digest}" in first
-    (digest, *_), *_ = Build.objects.get(image_id=image.pk, number=2).contents["layers"]
+    stored = Build.objects.get(image_id=image.pk, number=2).contents
+    assert stored is not None
+    (digest, *_), *_ = stored["layers"]
     files = text(theirs.get(f"/i/{image.pk}?tab=image&layer={digest}"))
     assert "<code>/Dockerfile</code>" in files
     assert "1 entry." in files
@@ -186,6 +188,7 @@ def test_the_contents_of_older_images_are_read_from_the_registry_once(
     monkeypatch.setattr(contents._looks, "acquire", lambda **_: False)
     assert "cannot be told now" in text(mine.get(f"/i/{image.pk}?tab=image"))
     Build.objects.update(contents=before)
+    assert before is not None
     layer = before["layers"][0][0]
     contents._known.clear()
     assert "Another layer is being read" in text(mine.get(f"/i/{image.pk}?tab=image&layer={layer}"))

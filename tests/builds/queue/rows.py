@@ -40,6 +40,7 @@ def queue(owner: UUID, count: int = 1, **values: Any) -> list[Build]:
 def took(owner: UUID, *seconds: float, image_id: UUID | None = None) -> None:
     """Builds that ended lately, after so many seconds each."""
     end = timezone.now()
+    of_image: dict[str, Any] = {"image_id": image_id} if image_id else {}
     for each in seconds:
         queue(
             owner,
@@ -47,7 +48,7 @@ def took(owner: UUID, *seconds: float, image_id: UUID | None = None) -> None:
             started_at=end - timedelta(seconds=each),
             ended_at=end,
             number=Build.objects.next_number(image_id) if image_id else 1,
-            **({"image_id": image_id} if image_id else {}),
+            **of_image,
         )
 
 

@@ -1,6 +1,7 @@
 """The turns played through in Python: fairness whatever is queued, and the order that SQL has."""
 
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -113,7 +114,8 @@ def test_builds_start_in_the_order_that_was_told(deployment: BuildSettings, slot
     worker_row(worker.name, threads=slots)
     told = list(QueueView.now().forecast.places)
     assert len(told) == 18
-    running, started = [], []
+    running: list[Any] = []
+    started: list[Any] = []
     while (build := take(worker)) is not None or running:
         if build is not None:
             running.append(build)
