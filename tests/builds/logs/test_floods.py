@@ -99,7 +99,6 @@ def test_others_have_their_turn_between_any_two_batches(monkeypatch: pytest.Monk
 async def _turns() -> Sequence[int]:
     """How often others had had their turn when each batch came."""
     count = 0
-    turns: list[int] = []
 
     async def others() -> None:
         nonlocal count
@@ -108,8 +107,7 @@ async def _turns() -> Sequence[int]:
             await asyncio.sleep(0)
 
     other = asyncio.create_task(others())
-    async for told in module.follow(uuid4(), Cursor(1, 0)):
-        if isinstance(told, Lines):
-            turns.append(count)
+    reading = module.follow(uuid4(), Cursor(1, 0))
+    turns = [count async for told in reading if isinstance(told, Lines)]
     other.cancel()
     return turns
