@@ -139,6 +139,7 @@ CHANNEL_LAYERS = (
 
 AUTH_USER_MODEL = "accounts.User"
 BUILDS_TARGET = "images.Image"
+BUILDS_PULL_RIGHTS = "images.access.owner_may_pull"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "images"
 AUTH_PASSWORD_VALIDATORS = [

@@ -135,7 +135,7 @@ class Instance:
         return Registry(
             self.registry,
             insecure=True,
-            identity=Identity(self.signer(), WORKER, seconds=60),
+            identity=Identity(self.signer(), WORKER),
         )
 
     def manage(self, *command: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -12,9 +12,10 @@ from uuid import uuid4
 import httpx
 
 from builds.build_spec import Output
-from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
+from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError
 from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
 from builds.registry.push import Manifest, push_layout
+from builds.registry.tokens import PULL
 
 RETRY_SECONDS = (0.2, 1.0)
 _EMPTY_CONFIG = b"{}"
@@ -135,13 +136,11 @@ class Registry:
             path = httpx.URL(path).join(following).raw_path.decode() if following else None
         return sorted(found)
 
-    def write_auth_file(self, file: Path) -> Path | None:
-        """A file of credentials for a puller, for this user alone; none where none would help."""
+    def token_to_pull(self, repositories: Iterable[str], *, seconds: int) -> str:
+        """One for those of the repositories that may be pulled; empty where none would help."""
         if self._identity is None or not self.wants_our_tokens():
-            return None
-        file.touch(mode=0o600)
-        file.write_text(auth_file(self.host, self._identity.credentials))
-        return file
+            return ""
+        return self._identity.token({each: [PULL] for each in repositories}, seconds=seconds)
 
     def _auth_to_push(self, repository: str) -> RegistryAuth:
         """The same for all that is pushed to it, so that a registry challenges once."""
