@@ -77,9 +77,7 @@ class Fetcher:
         )
         return found
 
-    def private(
-        self, reference: str, digest: str, *, owner: UUID, token: str = ""
-    ) -> FetchedBase:
+    def private(self, reference: str, digest: str, *, owner: UUID, token: str = "") -> FetchedBase:
         (found,), self.said = finish(
             self.images.fetch_private(
                 [(base(reference), digest)], self.hold, owner_id=owner, token=token
