@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
+.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures backup restore lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,14 @@ bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line;
 
 pictures: setup-dev ## retake the pictures in docs/
 	$(PY) -m tests.pages.pictures
+
+backup: ## write a backup while Slipway runs: make backup TO=slipway.tar
+	@test -n "$(TO)" || { echo "make backup TO=slipway.tar"; exit 2; }
+	@umask 077 && $(PY) manage.py backup >"$(TO).part" && mv "$(TO).part" "$(TO)"
+
+restore: setup ## restore one into an empty data directory, database and storage: make restore FROM=slipway.tar
+	@test -n "$(FROM)" || { echo "make restore FROM=slipway.tar"; exit 2; }
+	@$(PY) manage.py restore <"$(FROM)"
 
 lock: setup-dev ## recompile the requirements
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in

@@ -49,6 +49,8 @@ class BuildSettings:
     token_realm: str
     """The address where registries send clients for tokens."""
     token_secret: str = field(repr=False)
+    keep_files_days: int = 7
+    """For which stored files stay that no row names: longer than a backup may be old."""
     lease_seconds: int = 20
     tick_seconds: int = 5
     """How often the housekeeping looks; well below the lease."""

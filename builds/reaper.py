@@ -5,10 +5,8 @@ returned as ids, for the caller to send.
 """
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
-from itertools import islice
 from logging import getLogger
 from time import monotonic
 from uuid import UUID
@@ -19,16 +17,12 @@ from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.failures import CANCELLED, WORKER_LOST
-from builds.files import files
-from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
 from builds.registry import RegistryError, make_registry
 from builds.settle import settle_failed
 from builds.status import FINAL, Status
 from builds.worker import WORKER
 
-CONTEXTS = "contexts"
-STRAY_AFTER = timedelta(hours=1)
 PURGE_SECONDS = 5.0
 """Of one turn, however long registry and storage take to answer."""
 BATCH = 100
@@ -125,34 +119,11 @@ def drop_work_folders() -> None:
         shutil.rmtree(folders[name], ignore_errors=True)
 
 
-def drop_strays() -> None:
-    """Removes contexts and logs that no build names: whoever stored them died before saying so."""
-    before = timezone.now() - STRAY_AFTER
-    for folder, named in ((CONTEXTS, _named_contexts), (FOLDER, _named_logs)):
-        old = files().old(folder, before=before)
-        while keys := set(islice(old, BATCH)):
-            for key in keys - named(keys):
-                default_storage.delete(key)
-
-
-def _named_contexts(keys: Collection[str]) -> set[str]:
-    named = Build.objects.filter(context_key__in=keys)
-    return set(named.values_list("context_key", flat=True))
-
-
-def _named_logs(keys: Collection[str]) -> set[str]:
-    """By the builds whose ids their names begin with."""
-    ids = []
-    for key in keys:
-        with suppress(ValueError):
-            ids.append(UUID(key.removeprefix(f"{FOLDER}/").partition("-")[0]))
-    return set(Build.objects.filter(pk__in=ids).values_list("archive_key", flat=True))
-
-
 def drop_superseded_contexts() -> None:
-    """Removes contexts that only ended attempts name, none of them its target's current one.
+    """Forgets contexts that only ended attempts name, none of them its target's current one.
 
-    Looks only at builds that `Build.become_current` has marked.
+    Looks only at builds that `Build.become_current` has marked. The files go later:
+    `builds.unreferenced_files`.
     """
     marked = Build.objects.filter(context_superseded=True, status__in=FINAL)
     keys = set(marked.values_list("context_key", flat=True)[:BATCH])
@@ -160,7 +131,6 @@ def drop_superseded_contexts() -> None:
     current = Exists(targets().filter(current=OuterRef("pk")))
     needed = set(named.filter(current).values_list("context_key", flat=True))
     needed |= set(named.exclude(status__in=FINAL).values_list("context_key", flat=True))
-    for key in keys - needed - {""}:
-        default_storage.delete(key)
-        named.filter(context_key=key).update(context_key="", context_superseded=False)
+    superseded = named.filter(context_key__in=keys - needed - {""})
+    superseded.update(context_key="", context_superseded=False)
     Build.objects.filter(context_superseded=True, context_key="").update(context_superseded=False)

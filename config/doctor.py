@@ -25,7 +25,7 @@ from builds.engines.sandbox.networks import TUN
 from builds.machine import programs
 from builds.own_engine import engine
 from builds.trial_build import TrialFailed, try_build
-from config import health, setup, updates
+from config import data_directory, health, setup, updates
 
 GIB = 1024**3
 OLD_DAYS = 30
@@ -217,7 +217,7 @@ def _place() -> str:
 
 def _is_up() -> bool:
     try:
-        setup.lock(settings.DATA_DIR).close()
-    except setup.InUse:
+        data_directory.lock(settings.DATA_DIR).close()
+    except data_directory.InUse:
         return True
     return False

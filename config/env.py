@@ -189,6 +189,12 @@ class Environment:
         "",
         "Seconds that builds go on after SIGTERM; without it 600 with REDIS_URL, else 10",
     )
+    stop_delay: int = variable(
+        "SLIPWAY_STOP_DELAY",
+        number,
+        "10",
+        "Seconds that `web` serves on after SIGTERM, while /readyz answers 503",
+    )
     daily_builds: int = variable(
         "SLIPWAY_DAILY_BUILDS", number, "24", "Builds per owner in 24 hours"
     )
@@ -212,6 +218,12 @@ class Environment:
     )
     min_disk_mb: int = variable(
         "SLIPWAY_MIN_DISK_MB", number, "1024", "A worker with less free disk takes no build"
+    )
+    keep_files_days: int = variable(
+        "SLIPWAY_KEEP_FILES_DAYS",
+        number,
+        "7",
+        "Days that stored files stay which nothing names: longer than a backup may be old",
     )
     base_refresh: int = variable(
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"

@@ -25,6 +25,8 @@ public = urlsplit(ENV.public_url)
 CSRF_TRUSTED_ORIGINS = [f"{public.scheme}://{public.netloc}"] if public.netloc else []
 # Whoever listens everywhere is found on loopback, by what runs on the same machine.
 here = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(ENV.host, ENV.host)  # noqa: S104
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Addresses that answer by any host name, and without a redirect."""
 PUBLIC_URL = ENV.public_url.rstrip("/") or f"http://{here}:{ENV.port}"
 ALLOWED_HOSTS = [*ENV.hosts, public.hostname or here]
 SECURE_COOKIES = public.scheme == "https"
@@ -33,6 +35,7 @@ SESSION_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 SECURE_SSL_REDIRECT = SECURE_COOKIES and ENV.trusted_proxy
+SECURE_REDIRECT_EXEMPT = [rf"^{path.removeprefix('/')}$" for path in PROBES]
 TRUSTED_PROXY = ENV.trusted_proxy
 if TRUSTED_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -58,6 +61,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.requests.observe",
+    "config.requests.accept_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -228,6 +232,7 @@ BUILDS = BuildSettings(
     grace_seconds=ENV.grace if ENV.grace is not None else 600 if ENV.redis_url else 10,
     daily_builds=ENV.daily_builds,
     base_refresh_seconds=ENV.base_refresh,
+    keep_files_days=ENV.keep_files_days,
     workers=ENV.workers,
     redis_url=ENV.redis_url,
     registry=ENV.registry or f"127.0.0.1:{registry_port}",

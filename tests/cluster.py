@@ -28,6 +28,7 @@ class Cluster(Instance):
             **environment,
         )
         self.workers: list[subprocess.Popen[bytes]] = []
+        self._folders: dict[Path, subprocess.Popen[bytes]] = {}
 
     def start(self, *, example: bool = False) -> float:
         self.manage("migrate", "--verbosity", "0")
@@ -46,7 +47,18 @@ class Cluster(Instance):
         return worker
 
     def run_worker(self) -> subprocess.Popen[bytes]:
-        return self.run("manage.py", "worker")
+        """On the cluster's folder, or on one of its own while another worker has that."""
+        folder, number = self.data_dir, 1
+        while (before := self._folders.get(folder)) is not None and before.poll() is None:
+            number += 1
+            folder = self.data_dir.with_name(f"{self.data_dir.name}-worker-{number}")
+        if folder != self.data_dir and not folder.exists():
+            folder.mkdir(mode=0o700)
+            for name in ("files", "secret_key"):
+                (folder / name).symlink_to(self.data_dir / name)
+        here = {**self.environment, "SLIPWAY_DATA_DIR": str(folder)}
+        self._folders[folder] = started = self.run("manage.py", "worker", environment=here)
+        return started
 
     def stop(self, sign: signal.Signals = signal.SIGINT) -> float:
         for worker in self.workers:

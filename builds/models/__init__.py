@@ -5,6 +5,7 @@ from builds.models.chunks import LogChunk
 from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
 from builds.models.targets import Target, targets
+from builds.models.unreferenced import UnreferencedFile
 
 __all__ = [
     "LONG",
@@ -15,6 +16,7 @@ __all__ = [
     "LogChunk",
     "Pause",
     "Target",
+    "UnreferencedFile",
     "Worker",
     "targets",
 ]

@@ -88,6 +88,11 @@ class Registry:
         """Lets `tag` name an image that was pushed, whatever it named before."""
         self._put_manifest(repository, tag, manifest.content, manifest.media_type)
 
+    def tag_digest(self, repository: str, digest: str, *, tag: str) -> None:
+        """The same for an image that is there under a digest."""
+        found = self._manifest(repository, digest)
+        self._put_manifest(repository, tag, found.content, found.headers["content-type"])
+
     def delete(self, repository: str, digest: str) -> None:
         """Removes an image and with it every tag that names it. Fine when it is gone already."""
         self._call(

@@ -189,18 +189,42 @@ def test_private_bases_are_pulled_without_a_web_process(tmp_path: Path) -> None:
     certificate.write_text(signer.certificate)
     own = {"SLIPWAY_SECRET_KEY": secret, "SLIPWAY_PUBLIC_URL": "http://127.0.0.1:1"}
     trust = TRUST.format(realm=signer.realm, certificate=certificate)
-    with running_registry(tmp_path, more=trust) as registry:
-        with running_fleet(tmp_path, registry, **own) as fleet:
-            worker = fleet.add_worker()
-            assert fleet.end_of(fleet.send("base", "echo base")) == "built and pushed"
-            kill(worker)
-            fleet.send("webless", "echo on it", base=f"{registry}/owner/base:1")
-            assert fleet.cluster.process is not None
-            kill(fleet.cluster.process)
-            fleet.add_worker()
-            status = "SELECT status, failure_text FROM builds_build WHERE label LIKE '%webless%'"
-            rows = fleet.until(status, lambda rows: rows[0][0] in {"succeeded", "failed"})
-            assert rows == [("succeeded", "")]
+    with (
+        running_registry(tmp_path, more=trust) as registry,
+        running_fleet(tmp_path, registry, **own) as fleet,
+    ):
+        worker = fleet.add_worker()
+        assert fleet.end_of(fleet.send("base", "echo base")) == "built and pushed"
+        kill(worker)
+        fleet.send("webless", "echo on it", base=f"{registry}/owner/base:1")
+        assert fleet.cluster.process is not None
+        kill(fleet.cluster.process)
+        fleet.add_worker()
+        status = "SELECT status, failure_text FROM builds_build WHERE label LIKE '%webless%'"
+        rows = fleet.until(status, lambda rows: rows[0][0] in {"succeeded", "failed"})
+        assert rows == [("succeeded", "")]
+
+
+def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next_alone(fleet: Fleet) -> None:
+    worker = fleet.add_worker()
+    fleet.send("killed", "echo begun", "sleep 3")
+    fleet.until("SELECT status FROM builds_build", lambda rows: rows == [("building",)])
+    [(child,)] = fleet.query("SELECT pid FROM builds_worker")
+    second = fleet.cluster.run("manage.py", "worker")
+    assert second.wait(60) != 0
+    assert "is in use by another Slipway" in fleet.cluster.output()
+    worker.kill()
+    worker.wait()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    fleet.add_worker()
+    ended = "SELECT status FROM builds_build ORDER BY number"
+    fleet.until(ended, lambda rows: rows == [("lost",), ("succeeded",)])
+    # The one before was not waited for: it was known to be dead.
+    lost = "SELECT extract(epoch FROM lease_until - ended_at) FROM builds_build"
+    assert fleet.query(f"{lost} WHERE status = 'lost' AND lease_until < ended_at") == []
 
 
 def test_a_stopped_worker_ends_its_build_within_the_grace(fleet: Fleet) -> None:

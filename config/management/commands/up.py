@@ -13,7 +13,7 @@ from builds.own_engine import engine
 from builds.process import ProcessError
 from builds.registry import make_signer
 from builds.worker import WORKER
-from config import setup, worker
+from config import data_directory, setup, worker
 from config.env import environment
 from config.registry.local import LocalRegistry
 from config.server import bodies
@@ -29,9 +29,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         data_dir: Path = settings.DATA_DIR
         try:
-            with setup.lock(data_dir):
+            with data_directory.lock(data_dir):
                 self.serve(data_dir, example=not options["no_example"])
-        except (setup.InUse, ProcessError, OSError) as problem:
+        except (data_directory.InUse, ProcessError, OSError) as problem:
             raise CommandError(str(problem)) from problem
 
     def serve(self, data_dir: Path, *, example: bool) -> None:

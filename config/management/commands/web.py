@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 from django.utils.module_loading import import_string
 
-from config import setup
+from builds.conf import build_settings
+from config import health, setup
 from config.env import environment
 from config.logs import keep_errors
 from config.server import bodies
@@ -18,7 +19,7 @@ from config.server.serve import serve
 
 
 class Command(BaseCommand):
-    help = "Serves over HTTP. Builds are run by `dramatiq config.worker` processes."
+    help = "Serves over HTTP. Builds are run by `manage.py worker`."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not environment().redis_url:
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         spool_dir = Path(settings.FILE_UPLOAD_TEMP_DIR)
         setup.clear_spool(spool_dir, untouched=timedelta(hours=1))
         keep_errors()
+        health.PROCESS.parts = health.WEB
         try:
             serve(
                 # Only now: it looks at the static files as they are when it is made.
@@ -41,6 +43,9 @@ class Command(BaseCommand):
                 uploads=bodies.uploads(),
                 max_body=settings.MAX_BODY_BYTES,
                 check=bodies.check,
+                grace_seconds=build_settings().grace_seconds,
+                leave_seconds=environment().stop_delay,
+                on_leave=health.PROCESS.leaving.set,
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

@@ -1,0 +1,1 @@
+"""Backups: written while Slipway runs, restored into an empty place."""
