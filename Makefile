@@ -88,7 +88,7 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 	tests/distros/run.sh
 
 test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
-	@deploy/machine.sh monitor
+	@deploy/machine.sh monitor deploy
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
 

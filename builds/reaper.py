@@ -87,7 +87,9 @@ def _purge_one(build: Build) -> None:
     registry = make_registry(build_settings())
     # An attempt that failed or was cancelled late may have pushed already: its own tag knows.
     digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
-    if digest:
+    if digest and _is_shared(build, digest):
+        registry.delete_tag(build.repository, build.attempt_tag)
+    elif digest:
         registry.delete(build.repository, digest)
     kept = Build.objects.filter(context_key=build.context_key, discarded_at=None)
     if build.context_key and not kept.exists():
@@ -104,6 +106,12 @@ def _purge_one(build: Build) -> None:
         step_list=[],
         step_times=[],
     )
+
+
+def _is_shared(build: Build, digest: str) -> bool:
+    """Whether another attempt that stays has the same image in the same repository."""
+    others = Build.objects.filter(digest=digest, discarded_at=None).exclude(pk=build.pk)
+    return any(each.repository == build.repository for each in others.only("label"))
 
 
 def drop_work_folders() -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
+IN_FILE = "_FILE"
 ENGINE_ROOT = Path("engine-root", "current")
 """In the data directory."""
 
@@ -225,6 +226,36 @@ class Environment:
         "7",
         "Days that stored files stay which nothing names: longer than a backup may be old",
     )
+    keep_attempts_days: int = variable(
+        "SLIPWAY_KEEP_ATTEMPTS_DAYS",
+        number,
+        "0",
+        "Days that superseded attempts stay, with tags, logs and contexts; 0 is for ever",
+    )
+    keep_logs_days: int = variable(
+        "SLIPWAY_KEEP_LOGS_DAYS",
+        number,
+        "0",
+        "Days that logs of ended attempts stay; 0 is for ever",
+    )
+    keep_contexts_days: int = variable(
+        "SLIPWAY_KEEP_CONTEXTS_DAYS",
+        number,
+        "0",
+        "Days that contexts of ended attempts stay for building again; 0 is for ever",
+    )
+    keep_audit_days: int = variable(
+        "SLIPWAY_KEEP_AUDIT_DAYS",
+        number,
+        "0",
+        "Days that the audit log reaches back; 0 is for ever",
+    )
+    keep_keys_days: int = variable(
+        "SLIPWAY_KEEP_KEYS_DAYS",
+        number,
+        "0",
+        "Days that revoked and expired API keys are listed; 0 is for ever",
+    )
     base_refresh: int = variable(
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"
     )
@@ -272,8 +303,31 @@ class Environment:
     )
 
 
+def read_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that stand in files: `NAME_FILE` names the one with the value of `NAME`.
+
+    Raises BadEnvironment where it cannot be read, or both are given.
+    """
+    found = {}
+    for each in fields(Environment):
+        name: str = each.metadata["name"]
+        path = environ.get(f"{name}{IN_FILE}", "")
+        if not path:
+            continue
+        if environ.get(name):
+            raise BadEnvironment(f"{name} and {name}{IN_FILE} are both set: use one")
+        try:
+            found[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise BadEnvironment(
+                f"{name}{IN_FILE}={path!r}: cannot be read: {problem}"
+            ) from problem
+    return found
+
+
 def load(environ: Mapping[str, str]) -> Environment:
     """Raises BadEnvironment naming every variable that cannot be used, all at once."""
+    environ = {**environ, **read_files(environ)}
     values: dict[str, Any] = {}
     problems = []
     for each in fields(Environment):

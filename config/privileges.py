@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from config.env import ENGINE_ROOT, Environment, load, private_folder
+from config.env import ENGINE_ROOT, IN_FILE, Environment, load, private_folder, read_files
 from config.private_mounts import make_reachable
 from config.service_user import ServiceUser, StartError, acting_as, become, find_user
 from helper.start import MAIN, HelperError, ensure_helper
@@ -75,6 +75,10 @@ def enter(*, building: bool) -> None:
         return
     user = find_user(environment.user)
     data_dir = environment.data_dir
+    # Files with secrets may be root's alone.
+    for name, value in read_files(os.environ).items():  # noqa: TID251
+        os.environ[name] = value  # noqa: TID251
+        del os.environ[f"{name}{IN_FILE}"]  # noqa: TID251
     prepare(data_dir, user)
     _show_folders(environment, user)
     if building:

@@ -100,9 +100,7 @@ if ENV.database_url:
     DATABASES = {"default": {**parsed}}
     if parsed["ENGINE"] == "django.db.backends.postgresql":
         DATABASES["default"]["ENGINE"] = "config.database"
-    # Compiling a query costs more than all of what our queries do.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
-    DATABASES["default"]["OPTIONS"]["pool"] = {
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.

@@ -39,6 +39,7 @@ from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
 from config import data_directory, health, setup, worker_probes
 from config.logs import keep_errors
+from config.maintenance.prune import prune_all
 from images import logos
 from operators import bulk
 
@@ -204,7 +205,7 @@ def tick() -> None:
 
 def drop_strays() -> None:
     folders = {**OF_BUILDS, logos.FOLDER: logos.named}
-    _in_turn(logos.drop_unused, partial(drop_unreferenced, folders))
+    _in_turn(prune_all, logos.drop_unused, partial(drop_unreferenced, folders))
 
 
 def make_room() -> None:

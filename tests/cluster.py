@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+from itertools import takewhile
 from pathlib import Path
+from tempfile import gettempdir
 
 from tests.instance import Instance
 
@@ -54,6 +56,9 @@ class Cluster(Instance):
             folder = self.data_dir.with_name(f"{self.data_dir.name}-worker-{number}")
         if folder != self.data_dir and not folder.exists():
             folder.mkdir(mode=0o700)
+            # Below closed folders a process would see its own data directory alone.
+            for parent in takewhile(lambda each: each != Path(gettempdir()), folder.parents):
+                parent.chmod(parent.stat().st_mode | 0o111)
             for name in ("files", "secret_key"):
                 (folder / name).symlink_to(self.data_dir / name)
         here = {**self.environment, "SLIPWAY_DATA_DIR": str(folder)}

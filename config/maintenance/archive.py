@@ -48,7 +48,9 @@ class Writer:
     """Adds members to a stream, which need not be seekable."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT)
+        self._tar = tarfile.open(  # noqa: SIM115  (`finish` closes it)
+            fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT
+        )
         self.members: dict[str, Member] = {}
 
     def add(self, name: str, content: IO[bytes], size: int) -> None:
@@ -124,7 +126,10 @@ def members(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _measure(content: IO[bytes]) -> Member:
     digest, size = hashlib.sha256(), 0
-    while piece := content.read(PIECE_BYTES):
-        digest.update(piece)
-        size += len(piece)
+    try:
+        while piece := content.read(PIECE_BYTES):
+            digest.update(piece)
+            size += len(piece)
+    except tarfile.TarError as problem:
+        raise BadBackup(f"it cannot be read: {problem}") from problem
     return Member(size, digest.hexdigest())
