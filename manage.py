@@ -5,8 +5,8 @@ import os
 import sys
 
 from config.env import BadEnvironment
-from config.privileges import drop_privileges
-from config.service_user import StartError
+from startup.privileges import drop_privileges
+from startup.service_user import StartError
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.forms import AuthenticationForm
 
-from accounts.addresses import client_address
+from accounts.client_address import client_address
 from accounts.models import SignInAttempt, TooManyAttempts
 
 

@@ -18,10 +18,10 @@ from accounts.serializers import (
     MeSerializer,
     NewKeySerializer,
 )
+from api.exceptions import Conflict
 from api.filters import PageLimit, PageNumber, TextFilter
-from api.refusals import Conflict
+from api.media_types import JsonParser
 from api.schema import query_parameters
-from api.speech import JsonParser
 from api.views import ApiView
 
 NO_KEY = "API key not found, or does not belong to you"

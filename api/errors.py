@@ -18,8 +18,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from api.away import HEADERS, away
-from api.refusals import Invalid
+from api.exceptions import Invalid
+from common.outages import HEADERS, away
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "required": ("missing", "Field required"),

@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import QuerySet
 
 from api.fields import QueryBool, QueryChoice, QueryInt, QueryMoment, QueryText
-from api.lookups import part
+from database.substring_lookups import part
 
 DEFAULT_LIMIT = 25
 MOST = 100

@@ -28,8 +28,8 @@ from accounts.rights import make_operator  # noqa: E402
 from bench import million  # noqa: E402
 from bench.processes import processor_seconds  # noqa: E402
 from builds.models import Build  # noqa: E402
-from config.setup import static  # noqa: E402
 from images.models import Image  # noqa: E402
+from startup.bootstrap import static  # noqa: E402
 
 IMAGES = 1_000_000
 TIMES = 5

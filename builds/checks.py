@@ -8,8 +8,8 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base_images.addresses import endpoints
 from builds.engines.base_images.registries import is_pattern
-from builds.files import files
 from builds.registry.auth import AuthFileError, read_credentials
+from storage.interface import files
 
 
 @register(Tags.compatibility)

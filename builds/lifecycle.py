@@ -9,12 +9,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from builds import actors
+from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED
-from builds.logs.bell import ring
+from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
-from builds.models.fleet import Pause, Worker
-from builds.settle import settle_failed
+from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status
 
 

@@ -1,4 +1,4 @@
-"""What this process counts of builds, for Prometheus. `config.metrics` gives it out."""
+"""What this process counts of builds, for Prometheus. `observability.metrics` gives it out."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

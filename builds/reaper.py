@@ -15,11 +15,11 @@ from django.core.files.storage import default_storage
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED, WORKER_LOST
 from builds.models import Build, LogChunk, targets
 from builds.registry import RegistryError, make_registry
-from builds.settle import settle_failed
 from builds.status import FINAL, Status
 from builds.worker import WORKER
 

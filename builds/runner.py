@@ -17,24 +17,24 @@ from django.core.files.storage import default_storage
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from api.away import StorageAway
 from builds import context, dockerfile
 from builds.build_options import OptionRefused, check_build_args
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec, Output, StepOutput, StepUpdate
+from builds.completion import settle_failed, settle_succeeded
 from builds.conf import BuildSettings, build_settings
+from builds.engine_factory import engine
 from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
 from builds.failures import BUILDER_LOST, CANCELLED, INTERRUPTED, Failure
+from builds.log_context import working_on
 from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
-from builds.own_engine import engine
 from builds.registry import Manifest, Registry, RegistryError, make_registry
-from builds.registry.own_bases import BaseRefused, find_own_bases
-from builds.settle import settle_failed, settle_succeeded
+from builds.registry.private_bases import BaseRefused, find_own_bases
 from builds.status import Status
-from builds.tracing import working_on
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
+from common.outages import StorageAway
 
 LOOK_SECONDS = 1.0
 logger = getLogger(__name__)

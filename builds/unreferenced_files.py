@@ -16,9 +16,9 @@ from django.core.files.storage import default_storage
 from django.utils import timezone
 
 from builds.conf import build_settings
-from builds.files import files
 from builds.logs.archive import FOLDER as LOGS
 from builds.models import Build, UnreferencedFile
+from storage.interface import files
 
 CONTEXTS = "contexts"
 UNDER_WAY = timedelta(hours=1)

@@ -19,7 +19,7 @@ from builds.conf import build_settings
 from builds.metrics import WAITED
 from builds.models import Build
 from builds.models.clock import Now, from_now
-from builds.models.fleet import Worker
+from builds.models.workers import Worker
 from builds.quarantine import FAILURES, Quarantine
 from builds.status import Status
 

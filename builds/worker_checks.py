@@ -10,11 +10,11 @@ from time import monotonic
 from django.db import InterfaceError, OperationalError
 
 from builds.conf import build_settings
-from builds.files import files
+from builds.engine_factory import engine
 from builds.models.clock import check_clock
-from builds.own_engine import engine
 from builds.registry import make_registry
 from builds.worker import WORKER
+from storage.interface import files
 
 MIN_INODES = 10_000
 MIB = 1024 * 1024

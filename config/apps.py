@@ -19,14 +19,14 @@ class ConfigApp(AppConfig):
     name = "config"
 
     def ready(self) -> None:
-        from config import metrics, reports  # noqa: PLC0415  (apps must be there first)
+        from observability import metrics, telemetry  # noqa: PLC0415  (apps must be there first)
 
         metrics.watch_queries()
         connection_created.connect(_make_private, dispatch_uid="private database")
-        reports.start()
+        telemetry.start()
 
 
 class OperatorsAdmin(AdminConfig):
     """Django's admin with a page about the system."""
 
-    default_site = "config.site.OperatorsSite"
+    default_site = "dashboard.site.OperatorsSite"

@@ -13,7 +13,7 @@ django.setup(set_prefix=False)
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 
 from config.routing import websockets  # noqa: E402
-from config.server.handler import Handler  # noqa: E402
+from webserver.handler import Handler  # noqa: E402
 
 # Of whitenoise's static files, which are small: each is read whole.
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")

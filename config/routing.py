@@ -6,7 +6,7 @@ from typing import Any
 from channels.routing import URLRouter
 from django.urls import path
 
-from images.consumers import ImagesSocket, LogSocket
+from images.live.consumers import ImagesSocket, LogSocket
 
 ROUTER = URLRouter(
     [

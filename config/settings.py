@@ -60,8 +60,8 @@ INSTALLED_APPS = [
     "config.apps.ConfigApp",
 ]
 MIDDLEWARE = [
-    "config.requests.observe",
-    "config.requests.accept_probes",
+    "webserver.middleware.observe",
+    "webserver.middleware.accept_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -70,7 +70,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.policy.content_security_policy",
+    "webserver.csp.content_security_policy",
     "images.pages.errors.method_errors",
 ]
 CSRF_FAILURE_VIEW = "images.pages.errors.csrf_failed"
@@ -99,7 +99,7 @@ if ENV.database_url:
     parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0)
     DATABASES = {"default": {**parsed}}
     if parsed["ENGINE"] == "django.db.backends.postgresql":
-        DATABASES["default"]["ENGINE"] = "config.database"
+        DATABASES["default"]["ENGINE"] = "database.postgresql"
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
@@ -141,7 +141,7 @@ CHANNEL_LAYERS = (
 
 AUTH_USER_MODEL = "accounts.User"
 BUILDS_TARGET = "images.Image"
-BUILDS_PULL_RIGHTS = "images.access.owner_may_pull"
+BUILDS_PULL_RIGHTS = "registry_gateway.pull_access.owner_may_pull"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "images"
 AUTH_PASSWORD_VALIDATORS = [
@@ -158,7 +158,7 @@ STATIC_ROOT = private_folder(DATA_DIR / "static")
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "config.storage.bucket.Bucket",
+        "BACKEND": "storage.bucket.Bucket",
         "OPTIONS": {
             "bucket_name": ENV.storage.name,
             "location": ENV.storage.prefix,
@@ -168,10 +168,10 @@ STORAGES: dict[str, dict[str, Any]] = {
     }
     if ENV.storage
     else {
-        "BACKEND": "config.storage.folder.Folder",
+        "BACKEND": "storage.folder.Folder",
         "OPTIONS": {"location": DATA_DIR / "files"},
     },
-    "staticfiles": {"BACKEND": "config.files.StaticStorage"},
+    "staticfiles": {"BACKEND": "webserver.static_files.StaticStorage"},
 }
 # Beside the storage, so that a context is moved into place and not copied.
 FILE_UPLOAD_TEMP_DIR = private_folder(DATA_DIR / "spool")
@@ -187,13 +187,13 @@ UPLOAD_BYTES = max(ENV.uploads_mb * 1024 * 1024, MAX_BODY_BYTES)
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["api.speech.JsonRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.speech.JsonAlways",
-    "DEFAULT_PARSER_CLASSES": ["api.speech.JsonParser"],
+    "DEFAULT_RENDERER_CLASSES": ["api.media_types.JsonRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "api.media_types.JsonAlways",
+    "DEFAULT_PARSER_CLASSES": ["api.media_types.JsonParser"],
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
     "EXCEPTION_HANDLER": "api.errors.answer_exception",
-    "DEFAULT_PAGINATION_CLASS": "api.paging.Pages",
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.Pages",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 
@@ -258,9 +258,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "text": {"format": "{asctime} {levelname} {name} {message}{ids}", "style": "{"},
-        "json": {"()": "config.logs.JsonFormatter"},
+        "json": {"()": "observability.logs.JsonFormatter"},
     },
-    "filters": {"ids": {"()": "config.logs.Ids"}},
+    "filters": {"ids": {"()": "observability.logs.Ids"}},
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",

@@ -6,8 +6,9 @@ from django.urls import include, path
 from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
-from config import health, metrics, openapi
-from images.registry import RegistryToken
+from api import openapi
+from observability import health, metrics
+from registry_gateway.token_endpoint import RegistryToken
 
 urlpatterns = [
     path("admin/", admin.site.urls),

@@ -29,19 +29,21 @@ from dramatiq.middleware import Middleware
 from builds import actors, lifecycle, reaper
 from builds.broker import broker
 from builds.conf import build_settings
+from builds.engine_factory import engine, own_helper
 from builds.engines.sandbox.helper import Helper, HelperError
+from builds.host_stats import keep_measuring
 from builds.logs import archive
-from builds.machine import keep_measuring
 from builds.models import Build, Worker
-from builds.own_engine import engine, own_helper
 from builds.unreferenced_files import OF_BUILDS, drop_unreferenced
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from config import data_directory, health, setup, worker_probes
-from config.logs import keep_errors
+from config import data_directory, worker_probes
 from config.maintenance.prune import prune_all
 from images import logos
+from observability import health
+from observability.logs import keep_errors
 from operators import bulk
+from startup import bootstrap
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
@@ -230,7 +232,7 @@ def _alive() -> frozenset[UUID]:
     until = monotonic() + BOOT_SECONDS
     while True:
         try:
-            setup.check_migrated()
+            bootstrap.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
         except (OperationalError, InterfaceError) as problem:
             connections.close_all()
@@ -238,7 +240,7 @@ def _alive() -> frozenset[UUID]:
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")
             logger.warning("the database is away; this worker waits: %s", problem)
             sleep(1)
-        except setup.Unmigrated as problem:
+        except bootstrap.Unmigrated as problem:
             sys.exit(str(problem))
 
 

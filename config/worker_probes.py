@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import connections
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from config import health
 from config.env import environment
-from config.metrics import may_read
+from observability import health
+from observability.metrics import may_read
 
 LOOPBACK = "127.0.0.1"
 JSON = ("Content-Type", "application/json")

@@ -13,7 +13,6 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from api.prepared import Prepared
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
@@ -24,6 +23,7 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, Logo, may_change_all
 

@@ -13,8 +13,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import User
-from api.lookups import LowerIs
 from builds.models import LONG, Build, BuildQuerySet, Target
+from database.substring_lookups import LowerIs
 from images.naming import Reference, readings
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.failures import MANIFEST_GONE
-from builds.files import files
 from builds.models import Build, LogChunk
 from builds.registry import Registry, make_registry
 from builds.status import Status, state_word
 from builds.unreferenced_files import OF_BUILDS
 from images import logos
 from images.models import Image, Logo
+from storage.interface import files
 
 THREADS = 8
 BATCH = 200

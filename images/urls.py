@@ -3,12 +3,12 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
-from images.pages import actions, many, one, raw_log
-from images.views.builds import BuildsView, CancelView, RebuildView
-from images.views.images import ManyView, OneView
-from images.views.lines import LinesView, SearchView
-from images.views.logos import LogosView, LogoView
-from images.views.logs import LogsView
+from images.pages import actions, image_detail, image_list, raw_log
+from images.rest.builds import BuildsView, CancelView, RebuildView
+from images.rest.images import ManyView, OneView
+from images.rest.log_lines import LinesView, SearchView
+from images.rest.logos import LogosView, LogoView
+from images.rest.logs import LogsView
 
 
 def redirect(request: HttpRequest) -> HttpResponse:
@@ -21,13 +21,13 @@ def redirect(request: HttpRequest) -> HttpResponse:
 ONE = OneView.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"})
 
 urlpatterns = [
-    path("", many.show, name="images"),
-    path("i/<uuid:image_id>", one.show, name="image"),
+    path("", image_list.show, name="images"),
+    path("i/<uuid:image_id>", image_detail.show, name="image"),
     path("i/<uuid:image_id>/log", raw_log.download, name="image-log"),
     path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),
     path("i/<uuid:image_id>/rebuild", actions.rebuild, name="image-rebuild"),
     path("i/<uuid:image_id>/delete", actions.delete, name="image-delete"),
-    path("i/<path:ref>", one.find),
+    path("i/<path:ref>", image_detail.find),
     path("images", redirect),
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),

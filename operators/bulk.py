@@ -20,8 +20,8 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
+from operators.action_definitions import SUBJECTS, Refused, Subject, Verb
 from operators.models import BulkAction, BulkItem
-from operators.subjects import SUBJECTS, Refused, Subject, Verb
 
 MOST = 10_000
 """Things in one action."""

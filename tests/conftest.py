@@ -19,10 +19,10 @@ from pytest_django import DjangoDbBlocker
 from accounts.models import User
 from builds import actors
 from builds.conf import BuildSettings
+from builds.engine_factory import engine
 from builds.lifecycle import BuildRequest, request_build
-from builds.logs.pages import page
+from builds.logs.reader import page
 from builds.models import Build, BuildQuerySet
-from builds.own_engine import engine
 from builds.quarantine import Quarantine
 from builds.status import Status, state_word
 from builds.worker import WORKER

@@ -26,11 +26,11 @@ def stored(
 def write(lines: int, name: str, gap: tuple[int, int]) -> UUID:
     """In the instance's own environment, through what its workers call."""
     from accounts.models import User  # noqa: PLC0415 - Django is not set up where `stored` is
+    from builds.completion import settle_failed  # noqa: PLC0415
     from builds.failures import CANCELLED  # noqa: PLC0415
     from builds.logs.lines import LogLine  # noqa: PLC0415
     from builds.logs.store import append  # noqa: PLC0415
     from builds.models import Build  # noqa: PLC0415
-    from builds.settle import settle_failed  # noqa: PLC0415
     from builds.status import Status  # noqa: PLC0415
     from images.models import Image  # noqa: PLC0415
 

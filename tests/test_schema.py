@@ -20,7 +20,7 @@ import schemathesis
 from requests.auth import AuthBase
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from config.openapi import description
+from api.openapi import description
 from tests.accounts.keypair import Keypair
 from tests.conftest import script, zipped
 from tests.instance import Instance, send, watch

@@ -11,10 +11,10 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 
 from accounts import rights
-from accounts.admin.issuing import IssueForm, KeyForm
-from accounts.admin.verbs import KEYS
+from accounts.admin.actions import KEYS
+from accounts.admin.key_forms import IssueForm, KeyForm
 from accounts.models import ApiKey, User
-from operators.operated import Operated
+from operators.admin_mixins import Operated
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -1,7 +1,7 @@
 """Who uses Slipway, with which keys, which signatures are used up, and who tries to sign in."""
 
-from accounts.models.attempts import SignInAttempt, TooManyAttempts
 from accounts.models.keys import LABEL_CHARACTERS, ApiKey, ApiKeyQuerySet, digest, validate_scopes
+from accounts.models.sign_in_attempts import SignInAttempt, TooManyAttempts
 from accounts.models.signatures import SpentSignature
 from accounts.models.users import User, UsersStay, validate_hotkey
 

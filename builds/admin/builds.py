@@ -11,10 +11,8 @@ from django.urls import path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
-from api.changelists import BoundedChangeList
-from api.lookups import indexed
-from api.people import ago, badge, duration, took
 from builds.admin import views
+from builds.admin.actions import BUILDS
 from builds.admin.detail import detail
 from builds.admin.filters import (
     CodeFilter,
@@ -24,10 +22,12 @@ from builds.admin.filters import (
     StatusFilter,
     WorkerFilter,
 )
-from builds.admin.verbs import BUILDS
 from builds.models import Build, BuildQuerySet
 from builds.status import RUNNING, Status, state_word
-from operators.operated import OperatedAdmin
+from common.humanize import ago, badge, duration, took
+from database.substring_lookups import indexed
+from operators.admin_mixins import OperatedAdmin
+from operators.changelists import BoundedChangeList
 
 LETTER = re.compile(r"\w")
 BREAK = mark_safe(":<wbr>")

@@ -5,13 +5,13 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
-from api.people import took
-from builds.admin.hints import HINTS
-from builds.admin.verbs import BUILDS
+from builds.admin.actions import BUILDS
+from builds.admin.failure_hints import HINTS
 from builds.models import Build, Worker, targets
+from builds.queue_status import Hands, place, position
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
-from builds.waiting import Hands, place, position
+from common.humanize import took
 
 ATTEMPTS = 25
 

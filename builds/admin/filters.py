@@ -7,9 +7,9 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
-from api.changelists import TextFilter, since
 from builds.models import BuildQuerySet
 from builds.status import WORDS
+from operators.changelists import TextFilter, since
 
 SPANS = {
     "hour": ("The last hour", timedelta(hours=1)),

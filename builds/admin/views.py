@@ -7,14 +7,14 @@ from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from api.changelists import since
-from api.counts import bounded_count
+from builds.admin.actions import BUILDS
+from builds.admin.failure_hints import HINTS
 from builds.admin.filters import SPANS
-from builds.admin.hints import HINTS
-from builds.admin.verbs import BUILDS
 from builds.models import Build
+from builds.queue_status import Hands
 from builds.status import Status
-from builds.waiting import Hands
+from database.bounded_counts import bounded_count
+from operators.changelists import since
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin

@@ -18,13 +18,13 @@ from django.core.files.storage import default_storage
 from django.db.models import Q
 from django.utils import timezone
 
-from api.away import StorageAway
 from builds.conf import build_settings
-from builds.logs.frames import BadArchive, FrameWriter, Index
+from builds.logs.archive_format import BadArchive, FrameWriter, Index
 from builds.logs.lines import LogLine
-from builds.logs.pages import chunks_from, left_out
+from builds.logs.reader import chunks_from, left_out
 from builds.logs.store import decode
 from builds.models import Build, LogChunk
+from common.outages import StorageAway
 
 FOLDER = "logs"
 TURN_SECONDS = 3.0

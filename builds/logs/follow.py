@@ -9,12 +9,12 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from api.away import PASSING
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.hub import Feed, hub
-from builds.logs.pages import Head, Page, page
-from builds.logs.reading import in_reader
+from builds.logs.reader import Head, Page, page
+from builds.logs.reader_threads import in_reader
 from builds.status import Status
+from common.outages import PASSING
 
 KEEPALIVE_SECONDS = 15.0
 AWAY_SECONDS = 60.0

@@ -14,11 +14,11 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from api.away import PASSING
-from builds.logs.bell import BELL, SAFETY_SECONDS
 from builds.logs.cursor import Cursor, Lines
-from builds.logs.pages import Asked, Head, Seen, look
-from builds.logs.reading import in_reader
+from builds.logs.pubsub import BELL, SAFETY_SECONDS
+from builds.logs.reader import Asked, Head, Seen, look
+from builds.logs.reader_threads import in_reader
+from common.outages import PASSING
 
 GAP_SECONDS = 0.05
 """Between two looks at many attempts, however often the bell rings."""

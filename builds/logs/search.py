@@ -7,7 +7,7 @@ import orjson
 import zstandard
 from django.core.files.storage import default_storage
 
-from builds.logs.pages import chunks_from, index_of
+from builds.logs.reader import chunks_from, index_of
 from builds.models import Build
 
 HITS_BYTES = 2 * 1024 * 1024

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from builds.build_spec import Stream
-from builds.logs.colours import Colours
+from builds.logs.ansi_state import Colours
 from builds.logs.lines import LineSplitter, LogLine
 from builds.logs.masking import Masker
 

@@ -14,10 +14,10 @@ import zstandard
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, UUIDField
 
+from builds.logs.group_commit import Together
 from builds.logs.lines import LogLine, kind, moment, since_1970
 from builds.logs.segments import SEGMENTS
 from builds.logs.steps import STEP_CHARACTERS
-from builds.logs.together import Together
 from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, BuildQuerySet, LogChunk
 from builds.status import RUNNING

@@ -11,15 +11,15 @@ from django.utils import timezone
 
 from builds.build_spec import Step, StepOutput, StepUpdate, Stream
 from builds.conf import build_settings
-from builds.logs.bell import ring
-from builds.logs.kept import Kept
+from builds.logs.line_buffer import Spool
 from builds.logs.lines import LogLine
 from builds.logs.masking import Masker
+from builds.logs.pubsub import ring
 from builds.logs.segments import Segments
-from builds.logs.spool import Spool
 from builds.logs.step_lines import StepLines
 from builds.logs.steps import CONTINUED, StepStates
 from builds.logs.store import CHUNK_LINES, append, size_of, store_steps
+from builds.logs.truncation import Kept
 from builds.models import Build
 
 FLUSH_SECONDS = 0.1

@@ -2,10 +2,10 @@
 
 from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet
 from builds.models.chunks import LogChunk
-from builds.models.fleet import Pause, Worker
 from builds.models.incidents import Incident
 from builds.models.targets import Target, targets
 from builds.models.unreferenced import UnreferencedFile
+from builds.models.workers import Pause, Worker
 
 __all__ = [
     "LONG",

@@ -8,10 +8,10 @@ from django.db import models, transaction
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
-from builds.listing import LISTED_BY
+from builds.list_indexes import LISTED_BY
 from builds.models.clock import Now, from_now
-from builds.models.fleet import Pause, Worker
 from builds.models.targets import Target, targets
+from builds.models.workers import Pause, Worker
 from builds.status import FINAL, Status, api_word, sources, state_word
 
 # In the order in which the conditions of indexes name them.

@@ -12,12 +12,12 @@ from django.core.files.storage import default_storage
 from django.db import connection
 
 from builds.conf import build_settings
-from builds.files import files
 from builds.registry import make_signer
 from builds.unreferenced_files import OF_BUILDS
 from config.maintenance import databases
 from config.maintenance.archive import DATABASE, FILES, REGISTRY, SETTINGS, Manifest, Writer
 from images import logos
+from storage.interface import files
 
 FOLDERS = (*OF_BUILDS, logos.FOLDER)
 FIRST_USER = ("admin.key", "admin.password")

@@ -15,7 +15,6 @@ from django.core.management import call_command
 from django.db import connection
 
 from builds.conf import build_settings
-from builds.files import files
 from config.env import environment
 from config.maintenance import databases
 from config.maintenance.archive import (
@@ -30,6 +29,7 @@ from config.maintenance.archive import (
     verify,
 )
 from config.maintenance.backup import FIRST_USER, FOLDERS
+from storage.interface import files
 
 
 class NotEmpty(Exception):

@@ -6,10 +6,10 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet, Sum
 from django.template.defaultfilters import pluralize
 
-from api.people import megabytes
 from builds.models import Build
+from common.humanize import megabytes
 from images.models import Image
-from operators.subjects import Verb
+from operators.action_definitions import Verb
 
 
 def consequences(verb: Verb[Image], images: "QuerySet[Image]") -> list[str]:

@@ -8,9 +8,9 @@ from builds.conf import build_settings
 from builds.models import Build
 from builds.status import Status, state_word
 from builds.timeline import timeline
-from images.admin.verbs import IMAGES
+from images.admin.actions import IMAGES
 from images.models import Image
-from images.standing import standing
+from images.progress import standing
 
 ATTEMPTS = 25
 """The newest, which are listed; the list of builds has all."""

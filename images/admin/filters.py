@@ -8,9 +8,9 @@ from django.db.models import Q
 from django.http import HttpRequest
 
 from accounts.models import User
-from api.changelists import TextFilter, since
 from builds.status import WORDS
 from images.models import ImageQuerySet
+from operators.changelists import TextFilter, since
 
 AGES = {
     "hour": ("The last hour", timedelta(hours=1)),

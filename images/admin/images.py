@@ -8,14 +8,14 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 
-from api.people import ago, badge, duration, megabytes, took
 from builds.status import state_word
+from common.humanize import ago, badge, duration, megabytes, took
+from images.admin.actions import IMAGES
 from images.admin.detail import detail
 from images.admin.filters import AgeFilter, OwnerFilter, SizeFilter, StatusFilter
-from images.admin.searching import meant, words
-from images.admin.verbs import IMAGES
+from images.admin.search import meant, words
 from images.models import Image, ImageQuerySet
-from operators.operated import OperatedAdmin
+from operators.admin_mixins import OperatedAdmin
 
 
 @admin.register(Image)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from builds.lifecycle import ContextGone, UnderWay
 from images import catalog
 from images.models import Image
-from images.pages.one import missing
+from images.pages.image_detail import missing
 
 REFUSALS: dict[type[Exception], str] = {
     catalog.NothingUnderWay: "There is no build to cancel: the last one has ended.",

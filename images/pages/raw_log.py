@@ -9,11 +9,11 @@ from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
-from builds.logs.pages import page
-from builds.logs.reading import in_reader
+from builds.logs.reader import page
+from builds.logs.reader_threads import in_reader
 from builds.status import Status
 from images.models import Image
-from images.pages.one import attempt_named, missing
+from images.pages.image_detail import attempt_named, missing
 
 TEXT = "text/plain; charset=utf-8"
 RETRIES = 50
@@ -41,7 +41,7 @@ def download(request: HttpRequest, image_id: UUID) -> HttpResponseBase:
 
 
 async def _lines(image_id: UUID, attempt: int) -> AsyncIterator[bytes]:
-    """Parts of about builds.logs.pages.PAGE_BYTES. Lines written after the first look at an
+    """Parts of about builds.logs.reader.PAGE_BYTES. Lines written after the first look at an
     attempt are left out, so that the download of a running build ends."""
     lost = True
     while lost:

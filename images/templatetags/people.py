@@ -2,7 +2,7 @@
 
 from django import template
 
-from api.people import ago, badge, duration, megabytes, roughly, took
+from common.humanize import ago, badge, duration, megabytes, roughly, took
 
 register = template.Library()
 for each in (ago, badge, duration, megabytes, roughly, took):

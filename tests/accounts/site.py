@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
-from api.speech import FormParser
+from api.media_types import FormParser
 
 
 class Thing:

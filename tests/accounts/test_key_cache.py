@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import ApiKey, User, key_cache
 from accounts.models.key_cache import KEPT_SECONDS, KEYS
 from accounts.models.keys import digest
-from images.gate import ASK_SECONDS
+from images.live.access_watch import ASK_SECONDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, SignInAttempt, TooManyAttempts, User
-from accounts.models.attempts import BY_ADDRESS, BY_NAME, WINDOW
+from accounts.models.sign_in_attempts import BY_ADDRESS, BY_NAME, WINDOW
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "operates-everything"

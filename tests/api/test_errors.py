@@ -16,7 +16,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from accounts.models import ApiKey, ApiKeyQuerySet, User
-from api.speech import JSON_BYTES
+from api.media_types import JSON_BYTES
 from images.models import ImageQuerySet
 from tests.conftest import script, zipped
 from tests.instance import Instance

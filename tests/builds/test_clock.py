@@ -13,7 +13,7 @@ from builds.models import Build, Worker
 from builds.models.clock import ClockWrong, Now, check_clock, clock_offset, from_now
 from builds.status import Status
 from builds.worker import WORKER, ThisWorker
-from config import health
+from observability import health
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)

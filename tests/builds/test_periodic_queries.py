@@ -16,7 +16,7 @@ from builds.models import Build
 from builds.status import FINAL
 from builds.worker import WORKER
 from config import worker
-from images import moves
+from images.live import status_feed
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +35,7 @@ PERIODIC: dict[str, Callable[[], object]] = {
     "chunks": archive.drop_due_chunks,
     "purge": reaper.purge,
     "contexts": reaper.drop_superseded_contexts,
-    "feed": lambda: moves.look(set()),
+    "feed": lambda: status_feed.look(set()),
 }
 
 

@@ -18,11 +18,11 @@ from builds.engines.base import Problem
 from builds.engines.scripted import ScriptedEngine
 from builds.models import Build, Worker
 from builds.quarantine import BACK_OFF, FAILURES, Quarantine
+from builds.queue_status import Hands
 from builds.status import Status
-from builds.waiting import Hands
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from config import system
+from dashboard import system
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)

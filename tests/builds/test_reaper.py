@@ -14,7 +14,7 @@ from builds.conf import BuildSettings, build_settings
 from builds.lifecycle import request_drain, request_pause, request_removal, request_resume
 from builds.models import Build, BuildQuerySet, LogChunk
 from builds.registry import make_registry
-from builds.retries import MAX_RESTARTS
+from builds.retry_policy import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
 from images.models import Image

@@ -13,7 +13,6 @@ from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from api.away import StorageAway
 from builds import reaper, runner
 from builds.build_spec import BuildOutcome, BuildSpec
 from builds.conf import BuildSettings
@@ -22,9 +21,10 @@ from builds.failures import BUILDER_LOST
 from builds.lifecycle import request_cancel, request_removal
 from builds.models import Build, BuildQuerySet
 from builds.registry import Manifest, make_registry
-from builds.retries import MAX_RESTARTS
+from builds.retry_policy import MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER
+from common.outages import StorageAway
 from images.models import Image
 from tests.conftest import Order, log_of, zipped
 

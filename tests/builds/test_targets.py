@@ -2,9 +2,9 @@
 
 import pytest
 
+from builds.completion import settle_failed
 from builds.failures import CANCELLED, WORKER_LOST
 from builds.models import Build, targets
-from builds.settle import settle_failed
 from builds.status import MOVES, Status, state_word
 from tests.conftest import Order, stand
 from tests.together import at_once

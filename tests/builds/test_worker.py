@@ -15,7 +15,7 @@ from builds.lifecycle import (
     request_undrain,
 )
 from builds.models import Build
-from builds.models.fleet import Worker
+from builds.models.workers import Worker
 from builds.status import Status
 from builds.worker import WORKER, ThisWorker
 from tests.conftest import Order

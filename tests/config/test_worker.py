@@ -16,7 +16,7 @@ from dramatiq.brokers.stub import StubBroker
 from builds import actors
 from builds.lifecycle import request_drain, request_pause, request_resume, request_undrain
 from builds.models import Build, BuildQuerySet
-from builds.models.fleet import Worker
+from builds.models.workers import Worker
 from builds.status import Status
 from builds.worker import WORKER
 from config import data_directory, worker

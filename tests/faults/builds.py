@@ -12,7 +12,7 @@ from uuid import UUID
 
 import httpx
 
-from builds.logs.frames import Index
+from builds.logs.archive_format import Index
 from builds.logs.store import decode
 from tests.conftest import script
 from tests.faults.readers import Reader

@@ -162,7 +162,7 @@ def test_the_list_takes_as_many_queries_for_many_rows_as_for_few(
     count: int,
     few: int,
 ) -> None:
-    monkeypatch.setattr("api.counts.FEW", few)
+    monkeypatch.setattr("database.bounded_counts.FEW", few)
     made(owner, count)
     counter.get(LIST)
     with django_assert_max_num_queries(11):

@@ -7,7 +7,7 @@ from rest_framework.test import APIClient
 
 from tests.conftest import script
 from tests.images.conftest import Send, built
-from tests.images.test_logs import body
+from tests.images.rest.test_logs import body
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

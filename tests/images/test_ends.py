@@ -15,7 +15,7 @@ from builds.conf import BuildSettings
 from builds.models import Build
 from tests.conftest import script
 from tests.images.conftest import Send, built
-from tests.images.test_logs import body, events, logs_of
+from tests.images.rest.test_logs import body, events, logs_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,7 +50,9 @@ def test_whatever_ends_a_build_its_log_ends_with_the_reason(
     reason: str,
 ) -> None:
     monkeypatch.setattr("builds.registry.push.RETRY_SECONDS", (0.1,))
-    monkeypatch.setattr("builds.retries.TRY_FOR", timedelta())  # the service's faults end it, too
+    monkeypatch.setattr(
+        "builds.retry_policy.TRY_FOR", timedelta()
+    )  # the service's faults end it, too
     if change:
         settings.BUILDS = change(deployment)
     answer = send(**order)

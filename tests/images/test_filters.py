@@ -10,7 +10,7 @@ from images.filters import ORDERS, WORDS
 from images.models import Image
 from tests.conftest import stand
 from tests.images.conftest import Send
-from tests.images.test_read import names
+from tests.images.rest.test_read import names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,10 +8,10 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from api.people import duration
 from builds.lifecycle import request_cancel
 from builds.models import Build
 from builds.status import Status
+from common.humanize import duration
 from images import catalog
 from images.models import Image
 from tests.images.conftest import Send, built
@@ -104,7 +104,7 @@ def test_a_list_costs_the_same_for_one_image_and_for_many(
     monkeypatch: pytest.MonkeyPatch,
     few: int,
 ) -> None:
-    monkeypatch.setattr("api.counts.FEW", few)
+    monkeypatch.setattr("database.bounded_counts.FEW", few)
     for number in range(4):
         send(name=f"app-{number}")
     with django_assert_max_num_queries(8):
@@ -230,7 +230,7 @@ def test_a_crash_is_a_page_with_the_id_of_the_log_entry(
     def crash(*_: object, **__: object) -> None:
         raise ValueError("planted")
 
-    monkeypatch.setattr("images.pages.many._filtered", crash)
+    monkeypatch.setattr("images.pages.image_list._filtered", crash)
     mine.raise_request_exception = False
     page = mine.get("/", **BROWSER)
     assert page.status_code == 500

@@ -7,10 +7,10 @@ import pytest
 from rest_framework.test import APIClient
 
 from builds import runner
+from builds.completion import settle_failed
 from builds.conf import BuildSettings
 from builds.failures import INTERRUPTED
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from tests.images.conftest import Send, built
 

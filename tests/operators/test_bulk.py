@@ -14,9 +14,9 @@ from builds.models import Build
 from builds.status import Status
 from config.worker import tick
 from images import catalog
-from images.admin.verbs import IMAGES
+from images.admin.actions import IMAGES
 from images.models import Image
-from operators import acting, bulk
+from operators import bulk, views
 from operators.models import BulkAction, BulkItem
 from tests.images.conftest import Send, built
 from tests.images.test_admin import LIST, made, said
@@ -52,7 +52,7 @@ def whole(image_id: Any) -> bool:
 def test_a_thousand_selected_images_are_deleted_each_with_its_entry(
     counter: Client, owner: User, sent: list[Any], monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(acting, "AT_ONCE", 0.1 if count < 1_000 else acting.AT_ONCE)
+    monkeypatch.setattr(views, "AT_ONCE", 0.1 if count < 1_000 else views.AT_ONCE)
     made(owner, count, Status.FAILED)
     ids = [str(pk) for pk in Image.objects.values_list("pk", flat=True)]
     # As many as were on the page when it was opened; some are gone since.

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from config.doctor import look
+from observability.doctor import look
 
 
 class Command(BaseCommand):

@@ -9,15 +9,16 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import import_string
 
 from builds.conf import build_settings
-from builds.own_engine import engine
+from builds.engine_factory import engine
 from builds.process import ProcessError
 from builds.registry import make_signer
 from builds.worker import WORKER
-from config import data_directory, setup, worker
+from config import data_directory, worker
 from config.env import environment
-from config.registry.local import LocalRegistry
-from config.server import bodies
-from config.server.serve import serve
+from registry_gateway.local_registry import LocalRegistry
+from startup import bootstrap
+from webserver import body_limits
+from webserver.server import serve
 
 
 class Command(BaseCommand):
@@ -36,15 +37,15 @@ class Command(BaseCommand):
 
     def serve(self, data_dir: Path, *, example: bool) -> None:
         env = environment()
-        setup.check_port(env.host, env.port, "SLIPWAY_PORT")
+        bootstrap.check_port(env.host, env.port, "SLIPWAY_PORT")
         if not env.registry:
             host, _, port = build_settings().registry.rpartition(":")
-            setup.check_port(host, int(port), "SLIPWAY_REGISTRY_PORT")
-        if setup.migrate():
+            bootstrap.check_port(host, int(port), "SLIPWAY_REGISTRY_PORT")
+        if bootstrap.migrate():
             self.stdout.write(f"Database set up in {data_dir}")
-        setup.clear_spool(Path(settings.FILE_UPLOAD_TEMP_DIR))
-        setup.static()
-        setup.first_user(data_dir)
+        bootstrap.clear_spool(Path(settings.FILE_UPLOAD_TEMP_DIR))
+        bootstrap.static()
+        bootstrap.first_user(data_dir)
         self.look_at_the_engine()
         registry = None
         if not env.registry:
@@ -63,15 +64,15 @@ class Command(BaseCommand):
                 registry.stop()
 
         if example:
-            setup.first_build(data_dir)
+            bootstrap.first_build(data_dir)
         serve(
             # Only now: it looks at the static files as they are when it is made.
             import_string("config.asgi.application"),
             host=env.host,
             port=env.port,
-            uploads=bodies.uploads(),
+            uploads=body_limits.uploads(),
             max_body=settings.MAX_BODY_BYTES,
-            check=bodies.check,
+            check=body_limits.check,
             ready=self.greet,
             on_stop=stop,
         )

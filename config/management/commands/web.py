@@ -11,11 +11,12 @@ from django.db import OperationalError
 from django.utils.module_loading import import_string
 
 from builds.conf import build_settings
-from config import health, setup
 from config.env import environment
-from config.logs import keep_errors
-from config.server import bodies
-from config.server.serve import serve
+from observability import health
+from observability.logs import keep_errors
+from startup import bootstrap
+from webserver import body_limits
+from webserver.server import serve
 
 
 class Command(BaseCommand):
@@ -26,12 +27,12 @@ class Command(BaseCommand):
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
         with suppress(OperationalError):  # away: it answers 503 until it is there
             try:
-                setup.check_migrated()
-            except setup.Unmigrated as problem:
+                bootstrap.check_migrated()
+            except bootstrap.Unmigrated as problem:
                 raise CommandError(str(problem)) from problem
-        setup.static()
+        bootstrap.static()
         spool_dir = Path(settings.FILE_UPLOAD_TEMP_DIR)
-        setup.clear_spool(spool_dir, untouched=timedelta(hours=1))
+        bootstrap.clear_spool(spool_dir, untouched=timedelta(hours=1))
         keep_errors()
         health.PROCESS.parts = health.WEB
         try:
@@ -40,9 +41,9 @@ class Command(BaseCommand):
                 import_string("config.asgi.application"),
                 host=environment().host,
                 port=environment().port,
-                uploads=bodies.uploads(),
+                uploads=body_limits.uploads(),
                 max_body=settings.MAX_BODY_BYTES,
-                check=bodies.check,
+                check=body_limits.check,
                 grace_seconds=build_settings().grace_seconds,
                 leave_seconds=environment().stop_delay,
                 on_leave=health.PROCESS.leaving.set,

@@ -16,10 +16,11 @@ from builds import reaper, runner
 from builds.build_spec import StepOutput
 from builds.conf import BuildSettings
 from builds.logs import archive as archive_module
-from builds.logs import frames, kept, pages
+from builds.logs import archive_format, truncation
+from builds.logs import reader as pages
 from builds.logs import writer as writer_module
 from builds.logs.archive import archive, archive_ended, drop_due_chunks
-from builds.logs.frames import BadArchive, FrameWriter, Index
+from builds.logs.archive_format import BadArchive, FrameWriter, Index
 from builds.logs.lines import LogLine
 from builds.logs.search import search
 from builds.models import Build, LogChunk
@@ -46,7 +47,7 @@ def told(build: Build, start: int) -> list[LogLine]:
 def test_an_archived_log_is_the_same_from_any_line_without_its_chunks(
     finished: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "FRAME_BYTES", 2_000)
+    monkeypatch.setattr(archive_format, "FRAME_BYTES", 2_000)
     before = log_of(finished)
     samples = {line: told(finished, line)[0] for line in range(0, finished.log_lines, 97)}
     assert archive(finished)
@@ -149,8 +150,8 @@ def test_a_deleted_image_takes_its_archive_along(finished: Build, registry: Regi
 def test_a_log_with_a_gap_is_archived_with_its_numbers(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "HEAD_LINES", 100)
-    monkeypatch.setattr(kept, "TAIL_LINES", 200)
+    monkeypatch.setattr(truncation, "HEAD_LINES", 100)
+    monkeypatch.setattr(truncation, "TAIL_LINES", 200)
     monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
     build = order("echo hello")
     log = pen(build)
@@ -173,7 +174,7 @@ def test_a_log_with_a_gap_is_archived_with_its_numbers(
 
 
 def test_any_lines_come_back_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "FRAME_BYTES", 500)
+    monkeypatch.setattr(archive_format, "FRAME_BYTES", 500)
     chance = random.Random(7)
     lines = [
         LogLine(

@@ -10,16 +10,16 @@ import pytest
 from django.db import connection
 
 from builds import runner
+from builds.completion import settle_failed
 from builds.failures import INTERRUPTED, Failure
 from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, follow
 from builds.logs.hub import hub
 from builds.logs.lines import LogLine
-from builds.logs.pages import PAGE_CHUNKS, Page, page
-from builds.logs.reading import in_reader
+from builds.logs.reader import PAGE_CHUNKS, Page, page
+from builds.logs.reader_threads import in_reader
 from builds.logs.store import CHUNK_LINES, FenceLost, append
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from tests.conftest import Order, stand
 

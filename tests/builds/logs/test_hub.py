@@ -9,8 +9,8 @@ import pytest
 
 from builds import runner
 from builds.logs import hub as module
-from builds.logs.bell import ring
 from builds.logs.hub import hub
+from builds.logs.pubsub import ring
 from builds.models import Build
 from tests.conftest import Order
 

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builds.build_spec import Step, StepOutput, StepState, StepUpdate, Stream
+from builds.completion import settle_failed
 from builds.failures import CANCELLED, WORKER_LOST, Failure
 from builds.logs import segments as segments_module
 from builds.logs import writer as writer_module
 from builds.logs.archive import archive
 from builds.logs.lines import LogLine
-from builds.logs.pages import page
+from builds.logs.reader import page
 from builds.logs.segments import Segments
 from builds.logs.steps import StepStates, settled_times
 from builds.logs.store import FenceLost, store_steps
 from builds.logs.writer import LogWriter
 from builds.models import Build
-from builds.settle import settle_failed
 from builds.status import Status
 from tests.conftest import Order, stand
 

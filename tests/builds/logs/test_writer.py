@@ -6,9 +6,9 @@ import pytest
 from django.db import OperationalError
 
 from builds.build_spec import StepOutput, Stream
-from builds.logs import kept, spool
+from builds.logs import line_buffer, truncation
 from builds.logs import writer as writer_module
-from builds.logs.pages import page
+from builds.logs.reader import page
 from builds.logs.store import FenceLost, append
 from builds.logs.writer import LogWriter
 from builds.models import Build
@@ -98,8 +98,8 @@ def test_a_database_that_is_away_for_a_moment_costs_no_line(
 def test_a_log_that_is_too_long_keeps_both_ends_and_counts_what_went(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "HEAD_BYTES", 1_000)
-    monkeypatch.setattr(kept, "TAIL_BYTES", 2_000)
+    monkeypatch.setattr(truncation, "HEAD_BYTES", 1_000)
+    monkeypatch.setattr(truncation, "TAIL_BYTES", 2_000)
     monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
     build = order("echo hello")
     log = pen(build)
@@ -119,8 +119,8 @@ def test_a_log_that_is_too_long_keeps_both_ends_and_counts_what_went(
 def test_lines_keep_the_numbers_that_they_had_before_others_went(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "HEAD_LINES", 100)
-    monkeypatch.setattr(kept, "TAIL_LINES", 200)
+    monkeypatch.setattr(truncation, "HEAD_LINES", 100)
+    monkeypatch.setattr(truncation, "TAIL_LINES", 200)
     monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
     build = order("echo hello")
     log = pen(build)
@@ -141,8 +141,8 @@ def test_lines_keep_the_numbers_that_they_had_before_others_went(
 def test_what_waits_for_the_database_goes_to_disk_and_comes_back_in_order(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool, "MEMORY_BYTES", 1_000)
-    monkeypatch.setattr(spool, "DISK_BYTES", 2_000)
+    monkeypatch.setattr(line_buffer, "MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(line_buffer, "DISK_BYTES", 2_000)
     monkeypatch.setattr(writer_module, "FLUSH_BYTES", 100)
     monkeypatch.setattr(writer_module, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr("django.db.connection.close", lambda: None)

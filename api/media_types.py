@@ -1,0 +1,89 @@
+"""How bodies are read and written: JSON by the letter, forms without loss, whatever Accept says."""
+
+from typing import Any
+
+import orjson
+from django.core.exceptions import RequestDataTooBig
+from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from api.exceptions import Invalid
+
+JSON_BYTES = 1024 * 1024
+"""Bodies in JSON are read into memory, and none of ours is long."""
+
+
+class JsonRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Any = None,
+    ) -> bytes:
+        return b"" if data is None else orjson.dumps(data, option=orjson.OPT_UTC_Z, default=str)
+
+
+class JsonParser(BaseParser):
+    """An object in JSON. Raises Invalid, or RequestDataTooBig."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: Any, media_type: str | None = None, parser_context: Any = None
+    ) -> dict[str, Any]:
+        body = stream.read(JSON_BYTES + 1)
+        if len(body) > JSON_BYTES:
+            raise RequestDataTooBig(f"A body in JSON takes at most {JSON_BYTES} bytes")
+        try:
+            found = orjson.loads(body)
+        except orjson.JSONDecodeError as problem:
+            raise Invalid("json_invalid", f"JSON decode error: {problem}", "body") from problem
+        if not isinstance(found, dict):
+            raise Invalid("dict_type", "Input should be a valid dictionary", "body")
+        return found
+
+
+class FormParser(MultiPartParser):
+    """A form whose text may be told from what was no UTF-8.
+
+    Django would put replacement characters where it cannot decode, and a Dockerfile would be built
+    that nobody wrote. Bytes that are no UTF-8 become surrogates instead, which fields refuse.
+    """
+
+    def parse(
+        self, stream: Any, media_type: str | None = None, parser_context: Any = None
+    ) -> "DataAndFiles[Any, Any]":
+        as_bytes = {**(parser_context or {}), "encoding": "latin-1"}
+        found = super().parse(stream, media_type, as_bytes)
+        data = QueryDict(mutable=True)
+        for name, values in found.data.lists():
+            data.setlist(_decoded(name), [_decoded(value) for value in values])
+        files: MultiValueDict[str, Any] = MultiValueDict()
+        for name, uploads in found.files.lists():
+            files.setlist(_decoded(name), uploads)
+        return DataAndFiles(data, files)
+
+
+def _decoded(text: str) -> str:
+    return text.encode("latin-1").decode(errors="surrogateescape")
+
+
+class JsonAlways(BaseContentNegotiation):
+    """Whatever a client says it accepts, the API speaks JSON: a stream's reader asks for SSE."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((each for each in parsers if content_type == each.media_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        return renderers[0], renderers[0].media_type

@@ -1,0 +1,129 @@
+"""Ends an attempt: final status, last log line and what follows from it, in one transaction."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from builds.failures import CANCELLED, Failure
+from builds.logs.lines import LogLine
+from builds.logs.pubsub import ring
+from builds.logs.steps import settled_times
+from builds.logs.store import seal
+from builds.metrics import DURATION, ENDED, LOG_LINES
+from builds.models import Build, targets
+from builds.retry_policy import Retry, next_try
+from builds.status import Status, sources
+
+
+def settle_failed(
+    build_id: UUID, *, fence: int | None, to: Status, failure: Failure, line: LogLine | None = None
+) -> Build | None:
+    """Moves to FAILED, CANCELLED or LOST, the reason as the last stderr line.
+
+    `fence` None settles whoever holds it. A failure of the service moves to LOST and is tried again
+    as a new attempt, or to FAILED where it was tried often enough; one of a build that is being
+    cancelled moves to CANCELLED. Returns the successor of a LOST attempt, queued but not yet sent;
+    the attempt itself otherwise; None where the move was not to be made any more.
+    """
+    with transaction.atomic():
+        # Like everybody who holds both, before the build.
+        target = targets().select_for_update().filter(current=build_id).first()
+        build = _locked(build_id, fence=fence, to=to)
+        if build is None:
+            return None
+        retry: Retry | None = None
+        text, free = failure.text, build.free
+        if failure.fault == "service" and build.state is Status.CANCELLING:
+            to, failure, line, text = Status.CANCELLED, CANCELLED, None, CANCELLED.text
+        elif failure.fault == "service":
+            found = next_try(build, failure)
+            retry = found if isinstance(found, Retry) else None
+            to = Status.LOST if retry else Status.FAILED
+            # The next attempt has the charge, and of the last one nobody has it.
+            text, free = found.text, True
+        if line is not None and text.startswith(failure.text):
+            last = line._replace(text=line.text + text.removeprefix(failure.text))
+        else:
+            last = LogLine(stream="stderr", text=text, at=timezone.now(), step=build.step or None)
+        _move(
+            build,
+            to,
+            last,
+            free=free,
+            failure_fault=failure.fault,
+            failure_code=failure.code,
+            failure_text=text,
+        )
+        if retry is not None:
+            build = _successor(build, retry)
+            if target is not None:
+                build.become_current(target)
+    # The caller may hold a transaction around this one.
+    transaction.on_commit(partial(ring, build.image_id))
+    return build
+
+
+def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLine) -> bool:
+    """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
+
+    Called with the row of its target locked, after the public tag has been moved.
+    """
+    with transaction.atomic():
+        held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
+        if held is None:
+            return False
+        _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
+        targets().filter(pk=build.image_id).update(good=held)
+    # The caller may hold a transaction around this one.
+    transaction.on_commit(partial(ring, build.image_id))
+    return True
+
+
+def _locked(build_id: UUID, *, fence: int | None, to: Status) -> Build | None:
+    build = Build.objects.select_for_update().filter(pk=build_id, status__in=sources(to)).first()
+    if build is None or (fence is not None and build.fence != fence):
+        return None
+    return build
+
+
+def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
+    head = seal(build, last)
+    now = timezone.now()
+    head["step_times"] = settled_times(build.step_times, OUTCOMES.get(to, "cancelled"), now)
+    Build.objects.held_by(build).move(
+        to, fence=F("fence") + 1, ended_at=now, lease_until=None, **head, **values
+    )
+    took = (now - build.started_at).total_seconds() if build.started_at else None
+    fault = values.get("failure_fault", "")
+    transaction.on_commit(partial(_count, to, fault=fault, took=took))
+
+
+def _count(to: Status, *, fault: str, took: float | None) -> None:
+    ENDED.labels(to, fault).inc()
+    LOG_LINES.inc()  # the one that says why
+    if took is not None:
+        DURATION.labels(to).observe(took)
+
+
+OUTCOMES: Mapping[Status, Literal["succeeded", "failed"]] = {
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+}
+"""Of the steps that were still running; all else stops them."""
+
+
+def _successor(build: Build, retry: Retry) -> Build:
+    successor = build.again(restarts=0, free=build.free)
+    for name, value in retry.values.items():
+        setattr(successor, name, value)
+    # Its place in the queue is the one it had.
+    successor.queued_at = build.queued_at
+    successor.front = build.front
+    successor.discarded_at = build.discarded_at
+    successor.save(force_insert=True)
+    return successor

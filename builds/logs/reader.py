@@ -1,0 +1,229 @@
+"""Lines of a log from any of its lines on, from chunks or archive alike, and how the log stands."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.db import connection
+from django.db.models import QuerySet, Subquery
+
+from builds.logs.archive_format import Index
+from builds.logs.lines import LogLine
+from builds.logs.steps import WAITING
+from builds.logs.store import KEY, decode
+from builds.models import Build, LogChunk
+from builds.status import FINAL, Status
+
+PAGE_CHUNKS = 32
+PAGE_BYTES = 128 * 1024
+LOOK_CHUNKS = 8
+LOOK_AT_ONCE = 400
+"""Chunks in one statement, which databases do not take at any length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How an attempt and its log stand."""
+
+    build_id: UUID
+    status: Status
+    api_status: str
+    step: int
+    steps: int
+    step_times: list[list[Any]]
+    """As Build.step_times."""
+    chunks: int
+    lines: int
+
+    @property
+    def final(self) -> bool:
+        return self.status in FINAL
+
+    def stands_as(self, other: "Head") -> bool:
+        """Whether people would see no difference, the number of lines aside."""
+        return (self.api_status, self.step, self.steps, self.step_times) == (
+            other.api_status,
+            other.step,
+            other.steps,
+            other.step_times,
+        )
+
+    def steps_since(self, other: "Head | None") -> list[list[Any]]:
+        """`[number, state, began, ended]` of steps that changed; before the first, all waited."""
+        before = (
+            other.step_times if other and other.step_times else [WAITING] * len(self.step_times)
+        )
+        pairs = zip(self.step_times, before, strict=False)
+        return [
+            [number, *now]
+            for number, (now, then) in enumerate(pairs, 1)
+            if tuple(now) != tuple(then)
+        ]
+
+    @classmethod
+    def of(cls, build: Build) -> "Head":
+        return cls(
+            build_id=build.pk,
+            status=build.state,
+            api_status=build.api_status,
+            step=build.step,
+            steps=build.steps,
+            step_times=build.step_times,
+            chunks=build.log_chunks,
+            lines=build.log_lines,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Consecutive lines of one attempt from a given line on, and how the attempt stood before."""
+
+    head: Head
+    first: int
+    lines: list[LogLine]
+    gap: int = 0
+    """How many lines its only one stands for, where some were left out."""
+
+    @property
+    def ended(self) -> bool:
+        """Nothing follows: the attempt was over before these lines were read, and none was left."""
+        return self.head.final and self.first >= self.head.lines
+
+    @property
+    def stop(self) -> int:
+        """The number of the line to go on from."""
+        return self.first + (self.gap or len(self.lines))
+
+
+def left_out(build: Build, line: int) -> LogLine:
+    """What stands in place of the lines from `line` to the end of the gap."""
+    count = build.gap_stop - line
+    text = f"… {count} lines left out: the log was too long …"
+    return LogLine(stream="stderr", text=text, at=build.started_at or build.queued_at)
+
+
+def chunks_from(build: Build, line: int) -> QuerySet[LogChunk]:
+    """The chunk with that line, and all that follow."""
+    chunks = LogChunk.objects.filter(build=build)
+    holding = chunks.filter(first_line__lte=line).order_by("-first_line").values("first_line")[:1]
+    return chunks.filter(first_line__gte=Subquery(holding)).order_by("first_line")
+
+
+def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) -> Page | None:
+    """Lines of that attempt from `line` on, about PAGE_BYTES or `most` of them; None without the
+    attempt.
+
+    There are none where nothing more is there yet, or where what is there was just moved: then ask
+    again. The status is read before the lines: a final one means that all lines were there.
+    """
+    build = Build.objects.with_step_times().filter(image_id=image_id, number=attempt).first()
+    if build is None:
+        return None
+    head = Head.of(build)
+    if build.log_lines <= line:
+        return Page(head=head, first=line, lines=[])
+    if build.archive_key:
+        try:
+            return _archived(build, head, line, most)
+        except FileNotFoundError:  # the image was deleted meanwhile
+            return None
+    if build.gap_start <= line < build.gap_stop:
+        gap = build.gap_stop - line
+        return Page(head=head, first=line, lines=[left_out(build, line)], gap=gap)
+    rows: list[LogLine] = []
+    size = 0
+    chunks = chunks_from(build, line)
+    if most is not None:
+        chunks = chunks.filter(first_line__lt=line + most)
+    for chunk in chunks[:PAGE_CHUNKS]:
+        if chunk.first_line > line + len(rows) or size >= PAGE_BYTES or len(rows) == most:
+            break
+        start = max(0, line - chunk.first_line)
+        stop = None if most is None else start + most - len(rows)
+        rows += decode(bytes(chunk.data), start, stop)
+        size += chunk.raw_bytes
+    return Page(head=head, first=line, lines=rows)
+
+
+@lru_cache(maxsize=64)
+def index_of(key: str) -> Index:
+    """An archive never changes."""
+    with default_storage.open(key) as file:
+        return Index.read(file)
+
+
+def _archived(build: Build, head: Head, line: int, most: int | None) -> Page:
+    index = index_of(build.archive_key)
+    with default_storage.open(build.archive_key) as file:
+        frame = next(index.holding(line))
+        if frame.stop - frame.first > frame.lines:
+            gap = frame.stop - line
+            return Page(head=head, first=line, lines=[left_out(build, line)], gap=gap)
+        start = line - frame.first
+        lines = index.lines(file, frame, start, None if most is None else start + most)
+    return Page(head=head, first=line, lines=lines)
+
+
+class Asked(NamedTuple):
+    """An attempt to look at, and how many of its chunks are known; None asks for its head alone."""
+
+    image_id: UUID
+    attempt: int
+    chunks: int | None
+
+
+class Fresh(NamedTuple):
+    """A chunk that was not known; `size` is that of its text."""
+
+    first: int
+    size: int
+    lines: list[LogLine]
+
+
+class Seen(NamedTuple):
+    head: Head
+    chunks: list[Fresh]
+
+
+def look(asked: Sequence[Asked]) -> dict[tuple[UUID, int], Seen]:
+    """What is new of many attempts, at most LOOK_CHUNKS of each, in two queries. Heads come first:
+    a final status means that all lines were there. What is missing here is not there."""
+    builds = Build.objects.with_step_times().filter(
+        image_id__in={each.image_id for each in asked}, number__in={each.attempt for each in asked}
+    )
+    heads = {(build.image_id, build.number): Head.of(build) for build in builds}
+    found: dict[tuple[UUID, int], Seen] = {}
+    wanted: list[tuple[UUID, int]] = []
+    for image_id, attempt, known in asked:
+        head = heads.get((image_id, attempt))
+        if head is None:
+            continue
+        found[image_id, attempt] = Seen(head, [])
+        if known is not None and head.chunks > known:
+            stop = min(head.chunks, known + LOOK_CHUNKS)
+            wanted += [(head.build_id, seq) for seq in range(known, stop)]
+    by_build = {seen.head.build_id: seen for seen in found.values()}
+    for start in range(0, len(wanted), LOOK_AT_ONCE):
+        for chunk in _chunks(wanted[start : start + LOOK_AT_ONCE]):
+            fresh = Fresh(chunk.first_line, chunk.raw_bytes, decode(bytes(chunk.data)))
+            by_build[chunk.build_id].chunks.append(fresh)
+    return found
+
+
+def _chunks(wanted: Sequence[tuple[UUID, int]]) -> Iterable[LogChunk]:
+    """Those with these builds and numbers, in order; in words of SQL, as Django has none for pairs
+    and takes milliseconds to put a hundred conditions together."""
+    pairs = ", ".join(["(%s, %s)"] * len(wanted))
+    values = [
+        each
+        for build_id, seq in wanted
+        for each in (KEY.get_db_prep_value(build_id, connection), seq)
+    ]
+    statement = f"""
+        SELECT * FROM builds_logchunk WHERE (build_id, seq) IN (VALUES {pairs})
+        ORDER BY build_id, seq
+    """  # noqa: S608 - nothing in it was given by anybody
+    return LogChunk.objects.raw(statement, values)

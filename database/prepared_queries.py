@@ -1,0 +1,139 @@
+"""Querysets that are compiled once.
+
+Django builds the SQL of a queryset on every call, which for a row with its relations takes longer
+than PostgreSQL does to answer. A `Prepared` holds the SQL for each kind of database and only binds
+values. On PostgreSQL the statement is prepared there too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import connection
+from django.db.models import QuerySet
+
+ANY = "= ANY(%s)"
+"""A list in one value, as PostgreSQL takes it; others get a placeholder for each of its values."""
+Row = tuple[Any, ...]
+Converter = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    sql: str
+    params: tuple[Any, ...]
+    """What is bound, with an `_Argument` for each value that is given later."""
+    converters: dict[int, tuple[list[Converter], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    position: int
+
+
+class Prepared:
+    """`make` gets one argument for each of `kinds` and returns a queryset of `values_list`.
+
+    It is called once for each kind of database, with values that stand for those to come. They may
+    be used as values of conditions only. UUIDs, strings and lists of UUIDs for `__in` are taken.
+    `limited` appends a LIMIT and an OFFSET, which are given after the values.
+    """
+
+    def __init__(
+        self, make: Callable[..., "QuerySet[Any, Any]"], *kinds: type, limited: bool = False
+    ) -> None:
+        self._make = make
+        self._kinds = kinds
+        self._limited = limited
+        self._statements: dict[str, _Statement] = {}
+        self._lock = Lock()
+
+    def rows(self, *values: Any) -> list[Row]:
+        """The rows for these values."""
+        statement = self._statement()
+        sql, params = statement.sql, list[Any]()
+        for each in statement.params:
+            given = values[each.position] if isinstance(each, _Argument) else each
+            if isinstance(given, list) and connection.vendor != "postgresql":
+                sql = sql.replace(ANY, f"IN ({', '.join(['%s'] * len(given))})")
+                params += [_adapted(value) for value in given]
+            else:
+                params.append(_adapted(given))
+        if self._limited:
+            params += values[len(self._kinds) :]
+        found = execute(sql, params)
+        return _converted(found, statement.converters) if statement.converters else found
+
+    def _statement(self) -> _Statement:
+        found = self._statements.get(connection.vendor)
+        if found is None:
+            with self._lock:
+                found = self._statements[connection.vendor] = self._compiled()
+        return found
+
+    def _compiled(self) -> _Statement:
+        stand_ins = [f"stand-in-{uuid4().hex}" if kind is str else uuid4() for kind in self._kinds]
+        given = [
+            [each] if kind is list else each
+            for kind, each in zip(self._kinds, stand_ins, strict=True)
+        ]
+        query = self._make(*given).query
+        compiler = query.get_compiler(connection=connection)
+        sql, params = compiler.as_sql()
+        positions = {_adapted(each): _Argument(at) for at, each in enumerate(stand_ins)}
+        bound = tuple(positions.get(each, each) if _hashable(each) else each for each in params)
+        missing = set(positions.values()) - {each for each in bound if isinstance(each, _Argument)}
+        if missing:
+            raise ValueError(f"not used as values: {missing}")
+        columns = [each for each, *_ in compiler.select or []]
+        if list in self._kinds:
+            sql = sql.replace("IN (%s)", ANY)
+        if self._limited:
+            sql += " LIMIT %s OFFSET %s"
+        return _Statement(sql, bound, compiler.get_converters(columns))
+
+
+def execute(sql: str, params: Sequence[Any]) -> list[Row]:
+    """What a SELECT finds, as the database's driver gives it."""
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return list(cursor.fetchall())
+    with _prepared_cursor() as cursor:
+        cursor.execute(sql, params)
+        return list(cursor.fetchall())
+
+
+def _prepared_cursor() -> Any:
+    """One that binds on the server, and prepares what it executes there."""
+    from database.server_cursor import PreparedCursor  # noqa: PLC0415  (SQLite needs no psycopg)
+
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        cursor: Any = PreparedCursor(connection.connection)
+    if connection.queries_logged:
+        return connection.make_debug_cursor(cursor)
+    return connection.make_cursor(cursor)
+
+
+def _adapted(value: Any) -> Any:
+    if isinstance(value, UUID) and not connection.features.has_native_uuid_field:
+        return value.hex
+    return value
+
+
+def _hashable(value: Any) -> bool:
+    return isinstance(value, str | UUID)
+
+
+def _converted(rows: list[Row], converters: dict[int, tuple[list[Converter], Any]]) -> list[Row]:
+    made = []
+    for row in rows:
+        values = list(row)
+        for at, (convert, expression) in converters.items():
+            for each in convert:
+                values[at] = each(values[at], expression, connection)
+        made.append(tuple(values))
+    return made

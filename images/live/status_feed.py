@@ -1,0 +1,182 @@
+"""What moves among the images, looked at once for everybody who watches."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from logging import getLogger
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from builds.logs.pubsub import BELL, SAFETY_SECONDS
+from builds.logs.reader_threads import in_reader
+from builds.models import Build
+from builds.status import FINAL, Status, state_word
+from common.outages import PASSING
+from images.live.messages import GoneMessage, ImageMessage
+from images.models import Image
+
+QUEUE_SHOWN = 1_000
+"""Builds in the queue whose moves are told; those behind them wait to come so far."""
+READ = (
+    *("public", "owner_id"),
+    *(f"current__{name}" for name in ("number", "status", "failure_text", "step", "steps")),
+)
+GAP_SECONDS = 0.25
+"""Between two looks, however often the bell rings."""
+logger = getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """An image and how its current build stands."""
+
+    image: Image
+    message: ImageMessage
+
+    @property
+    def ended(self) -> bool:
+        return self.image.build.state in FINAL
+
+    def differs(self, other: "Moved | None") -> bool:
+        if other is None or self.message != other.message:
+            return True
+        return self.image.public != other.image.public
+
+
+def look(also: Collection[UUID]) -> dict[UUID, Moved]:
+    """Images whose build has not ended, and those asked for, in three queries.
+
+    Of the queue only the first QUEUE_SHOWN, so that a look costs the same however long it is.
+    """
+    queue = list(Build.objects.waiting().values_list("image_id", flat=True)[:QUEUE_SHOWN])
+    position = {image_id: place for place, image_id in enumerate(queue)}
+    running = Build.objects.running().values_list("image_id", flat=True)
+    ids = {*queue, *running, *also}
+    images = Image.objects.select_related("current").only(*READ).filter(pk__in=ids)
+    return {image.pk: Moved(image, _message(image, position.get(image.pk))) for image in images}
+
+
+def moved(image: Image) -> Moved:
+    """One image, whether its build has ended or not."""
+    build = image.build
+    position = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else None
+    return Moved(image, _message(image, position))
+
+
+def _message(image: Image, position: int | None) -> ImageMessage:
+    build = image.build
+    return {
+        "type": "image",
+        "image_id": str(image.pk),
+        "attempt": build.number,
+        "state": state_word(build.state),
+        "status": build.api_status,
+        "step": build.step,
+        "steps": build.steps,
+        "position": position if build.state is Status.QUEUED else None,
+    }
+
+
+class Inbox:
+    """What one viewer has not been told yet: of each image the newest state only."""
+
+    def __init__(self, may_see: Callable[[Image], bool]) -> None:
+        self._may_see = may_see
+        self._waiting: dict[UUID, ImageMessage | GoneMessage] = {}
+        self._filled = asyncio.Event()
+
+    def put(self, now: Moved | None, before: Moved | None = None) -> None:
+        if now is not None and self._may_see(now.image):
+            self._waiting[now.image.pk] = now.message
+        elif before is not None and self._may_see(before.image):
+            gone: GoneMessage = {"type": "gone", "image_id": str(before.image.pk)}
+            self._waiting[before.image.pk] = gone
+        if self._waiting:
+            self._filled.set()
+
+    async def take(self, seconds: float) -> list[ImageMessage | GoneMessage]:
+        """What came, at once or within the time; nothing where nothing did."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._filled.wait()
+        self._filled.clear()
+        waiting, self._waiting = self._waiting, {}
+        return list(waiting.values())
+
+
+class Moves:
+    """One for each event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._known: dict[UUID, Moved] = {}
+        self._inboxes: set[Inbox] = set()
+        self._rung: set[UUID] = set()
+        self._wake = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def told_to(self, inbox: Inbox) -> Iterator[asyncio.Event]:
+        """Everything that has not ended, which is there when the event is set, and every move from
+        now on, until the block ends."""
+        self._inboxes.add(inbox)
+        for known in self._known.values():
+            inbox.put(known)
+        if self._task is None or self._task.done() or self._task.cancelling():
+            self._task = self._loop.create_task(self._run())
+        try:
+            yield self._looked
+        finally:
+            self._inboxes.discard(inbox)
+            if not self._inboxes:
+                self._task.cancel()
+                self._known = {}
+                self._looked = asyncio.Event()
+
+    def _heard(self, image_id: UUID) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._note, image_id)
+
+    def _note(self, image_id: UUID) -> None:
+        self._rung.add(image_id)
+        self._wake.set()
+
+    async def _run(self) -> None:
+        with BELL.heard_by(self._heard):
+            while True:
+                rung, self._rung = self._rung, set()
+                asked = rung | self._known.keys()
+                try:
+                    self._tell(asked, await in_reader(look, asked))
+                    self._looked.set()
+                except PASSING:
+                    self._rung |= rung
+                    logger.warning("the database is away; nobody is told what moves")
+                    await asyncio.sleep(SAFETY_SECONDS)
+                await asyncio.sleep(GAP_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SAFETY_SECONDS):
+                        await self._wake.wait()
+                self._wake.clear()
+
+    def _tell(self, asked: Collection[UUID], found: dict[UUID, Moved]) -> None:
+        before = self._known
+        self._known = {image_id: moved for image_id, moved in found.items() if not moved.ended}
+        for image_id in found.keys() | set(asked):
+            now, then = found.get(image_id), before.get(image_id)
+            if now is None or now.differs(then):
+                for inbox in self._inboxes:
+                    inbox.put(now, then)
+
+
+_MOVES: WeakKeyDictionary[asyncio.AbstractEventLoop, Moves] = WeakKeyDictionary()
+
+
+def moves() -> Moves:
+    """The running loop's."""
+    loop = asyncio.get_running_loop()
+    if loop not in _MOVES:
+        _MOVES[loop] = Moves()
+    return _MOVES[loop]

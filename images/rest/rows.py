@@ -1,0 +1,297 @@
+"""Images as clients see them, from plain rows.
+
+`body` writes what ImageSerializer writes, without a model object or a field on the way; a test
+holds the two equal. The queries are compiled once.
+"""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import BigIntegerField, Q, Subquery
+
+from accounts.models import User
+from builds.models import Build
+from builds.status import Status, api_word
+from database import bounded_counts
+from database.prepared_queries import Prepared, Row
+from database.substring_lookups import LowerIs
+from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
+from images.naming import Reference, readings
+
+COLUMNS = (
+    "id",
+    "name",
+    "readme",
+    "tag",
+    "public",
+    "created_at",
+    "logo_id",
+    "patch_version",
+    "protected",
+    "owner_id",
+    "owner__username",
+    "owner__created_at",
+    "current__number",
+    "current__status",
+    "current__step",
+    "current__steps",
+    "current__started_at",
+    "current__ended_at",
+    "current__digest",
+    "current__failure_text",
+    "current__waiting_for",
+    "good__digest",
+)
+
+
+def body(row: Row) -> dict[str, Any]:
+    """The body of an answer, from the values of COLUMNS. More columns may follow."""
+    (
+        identity,
+        name,
+        readme,
+        tag,
+        public,
+        created_at,
+        logo_id,
+        patch_version,
+        protected,
+        owner_id,
+        username,
+        joined_at,
+        number,
+        status,
+        step,
+        steps,
+        started_at,
+        ended_at,
+        digest,
+        failure_text,
+        waiting_for,
+        good_digest,
+    ) = row[: len(COLUMNS)]
+    return {
+        "image_id": identity,
+        "name": name,
+        "readme": readme,
+        "tag": tag,
+        "public": public,
+        "status": api_word(Status(status), failure_text),
+        "created_at": created_at,
+        "build_started_at": started_at,
+        "build_completed_at": ended_at if digest else None,
+        "user": {
+            "username": username,
+            "user_id": owner_id,
+            "logo_id": None,
+            "created_at": joined_at,
+            "logo": None,
+        },
+        "logo_id": logo_id,
+        "patch_version": patch_version,
+        "logo": f"{settings.PUBLIC_URL}/logos/{logo_id}.webp" if logo_id else None,
+        "protected": protected,
+        "build": {
+            "number": number,
+            "status": status,
+            "step": step,
+            "steps": steps,
+            "waiting_for": waiting_for,
+        },
+        "digest": good_digest,
+    }
+
+
+def accepted(image: Image) -> dict[str, Any]:
+    """The answer to a request for a build, as AcceptedSerializer writes it."""
+    build, owner = image.build, image.owner
+    told = body(
+        (
+            *(image.pk, image.name, image.readme, image.tag, image.public, image.created_at),
+            *(image.logo_id, image.patch_version, image.protected),
+            *(owner.pk, owner.username, owner.created_at),
+            *(build.number, build.status, build.step, build.steps),
+            *(build.started_at, build.ended_at, build.digest, build.failure_text),
+            build.waiting_for,
+            image.good.digest if image.good else None,
+        )
+    )
+    ahead = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
+    told["build"]["position"] = ahead
+    return {**told, "user_id": owner.pk}
+
+
+class SumOf(Subquery):
+    """The sum of the counts that a query finds."""
+
+    template = (
+        "(SELECT CAST(COALESCE(SUM(counted.count), 0) AS bigint) FROM (%(subquery)s) counted)"
+    )
+    output_field = BigIntegerField()
+
+    def __init__(self, tallies: ImageTallyQuerySet) -> None:
+        super().__init__(tallies.values("count"))
+
+
+def _own(owner: UUID) -> ImageQuerySet:
+    return Image.objects.filter(owner_id=owner).newest_first()
+
+
+def _own_total(owner: UUID) -> SumOf:
+    return SumOf(ImageTally.objects.owned_by(owner))
+
+
+def _visible_total(owner: UUID) -> SumOf:
+    return SumOf(ImageTally.objects.visible_to(owner))
+
+
+def _of_user(total: Callable[[UUID], SumOf]) -> Callable[[UUID], Any]:
+    return lambda owner: User.objects.filter(pk=owner).values_list(total(owner))
+
+
+SIZE = 25
+OWN_TOTAL = Prepared(_of_user(_own_total), UUID)
+VISIBLE_TOTAL = Prepared(_of_user(_visible_total), UUID)
+# With the limit in the statement, as its plan is made once.
+OWN_FIRST = Prepared(
+    lambda owner: _own(owner).values_list(*COLUMNS, _own_total(owner))[:SIZE], UUID
+)
+OWN_KEYS = Prepared(lambda owner: _own(owner).values_list("pk"), UUID, limited=True)
+PUBLIC_KEYS = Prepared(
+    lambda: Image.objects.filter(public=True).newest_first().values_list("pk", "created_at"),
+    limited=True,
+)
+PRIVATE_KEYS = Prepared(
+    lambda owner: _own(owner).filter(public=False).values_list("pk", "created_at"),
+    UUID,
+    limited=True,
+)
+BY_KEYS = Prepared(lambda keys: Image.objects.filter(pk__in=keys).values_list(*COLUMNS), list)
+BY_ID = Prepared(
+    lambda identity, viewer: Image.objects.filter(
+        Q(public=True) | Q(owner_id=viewer), pk=identity
+    ).values_list(*COLUMNS),
+    UUID,
+    UUID,
+)
+
+
+OWN_TAGGED = Prepared(
+    lambda viewer, name, tag: Image.objects.filter(
+        LowerIs("name", name), LowerIs("tag", tag), owner_id=viewer
+    ).values_list(*COLUMNS),
+    UUID,
+    str,
+    str,
+)
+
+
+def _either(viewer: UUID, own: str, tag: str, owner: str, name: str) -> Any:
+    mine = Q(LowerIs("name", own), owner_id=viewer)
+    of_owner = Q(
+        Q(public=True) | Q(owner_id=viewer),
+        LowerIs("name", name),
+        owner_id=Subquery(User.objects.filter(LowerIs("username", owner)).values("pk")),
+    )
+    tagged = LowerIs("tag", tag)
+    return Image.objects.filter(Q(mine, tagged) | Q(of_owner, tagged)).values_list(*COLUMNS)
+
+
+EITHER_TAGGED = Prepared(_either, UUID, str, str, str, str)
+"""One's own image whose name has a slash, and that of a name of an owner: each by its index."""
+
+
+class Named(NamedTuple):
+    """As much of an image as a check of rights looks at."""
+
+    pk: UUID
+
+
+class Page(NamedTuple):
+    """Some rows of COLUMNS, and how many there are on all pages."""
+
+    rows: list[Row]
+    total: int
+
+
+def own_page(owner: User, start: int, size: int) -> Page:
+    """Of somebody's images, newest first."""
+    if start == 0 and size == SIZE:
+        found = OWN_FIRST.rows(owner.pk)
+        if found:
+            return Page(found, found[0][-1])
+    total = OWN_TOTAL.rows(owner.pk)[0][0]
+    if start >= total:
+        return Page([], total)
+    keys = [key for (key,) in OWN_KEYS.rows(owner.pk, size, start)]
+    return Page(_of(keys), total)
+
+
+def visible_page(viewer: User, start: int, size: int) -> Page:
+    """Of somebody's images and all public ones, newest first."""
+    total = VISIBLE_TOTAL.rows(viewer.pk)[0][0]
+    if start >= total:
+        return Page([], total)
+    if start == 0:
+        newest = PUBLIC_KEYS.rows(size, 0) + PRIVATE_KEYS.rows(viewer.pk, size, 0)
+        newest.sort(key=itemgetter(1, 0), reverse=True)
+        return Page(_of([key for key, _ in newest[:size]]), total)
+    keys = Image.objects.visible_to(viewer).newest_first().values_list("pk", flat=True)
+    return Page(_of(list(keys[start : start + size])), total)
+
+
+def page(images: ImageQuerySet, total: int, start: int, size: int) -> Page:
+    """Of a set in its order, which has so many."""
+    if start >= total:
+        return Page([], total)
+    if total > bounded_counts.FEW:
+        # In the index of the order: rows before the page are passed over without being joined.
+        return Page(_of(list(images.values_list("pk", flat=True)[start : start + size])), total)
+    # To come upon a few in that index, a database may pass by all the others.
+    if images.query.order_by[0] in ("created_at", "-created_at"):
+        found = list(images.order_by().values_list("pk", "created_at"))
+        found.sort(key=itemgetter(1, 0), reverse=images.query.order_by[0].startswith("-"))
+        keys = [key for key, _ in found]
+    else:  # only the database knows in which order names come
+        few = list(images.order_by().values_list("pk", flat=True))
+        keys = list(images.filter(pk__in=few).values_list("pk", flat=True))
+    return Page(_of(keys[start : start + size]), total)
+
+
+def _of(keys: list[UUID]) -> list[Row]:
+    """The rows of these images, in that order. One that was deleted meanwhile is left out."""
+    found = {row[0]: row for row in BY_KEYS.rows(keys)} if keys else {}
+    return [found[key] for key in keys if key in found]
+
+
+def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
+    """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it."""
+    identity, references = readings(text)
+    if identity is not None:
+        found = BY_ID.rows(identity, viewer.pk)
+    elif all(reference.tag for reference in references):
+        found = _tagged(references, viewer)
+    else:
+        found = []
+    if found:
+        return found[0]
+    if identity is None and not any(reference.tag is None for reference in references):
+        return None
+    image = Image.objects.visible_to(viewer).meant_by(text, viewer, tagless=tagless)
+    return _of([image.pk])[0] if image is not None else None
+
+
+def _tagged(references: list[Reference], viewer: User) -> list[Row]:
+    """By the first of these readings that leads to one. All of them have a tag."""
+    if len(references) == 1:
+        [own] = references
+        return OWN_TAGGED.rows(viewer.pk, own.name, own.tag) if own.owner is None else []
+    if not references:
+        return []
+    own, other = references
+    found = EITHER_TAGGED.rows(viewer.pk, own.name, own.tag, other.owner, other.name)
+    found.sort(key=lambda row: row[1].lower() != own.name.lower())
+    return found

@@ -1,0 +1,21 @@
+"""The bodies of the Chutes Images API: forms that come in, answers that go out."""
+
+from images.rest.serializers.requests import ChangeSerializer, LogoUploadSerializer, OrderSerializer
+from images.rest.serializers.responses import (
+    AcceptedSerializer,
+    BuildSerializer,
+    DeletedSerializer,
+    ImageSerializer,
+    LogoSerializer,
+)
+
+__all__ = [
+    "AcceptedSerializer",
+    "BuildSerializer",
+    "ChangeSerializer",
+    "DeletedSerializer",
+    "ImageSerializer",
+    "LogoSerializer",
+    "LogoUploadSerializer",
+    "OrderSerializer",
+]

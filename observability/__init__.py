@@ -1,0 +1,1 @@
+"""Metrics, logs, telemetry, health checks and the doctor."""

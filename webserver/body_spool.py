@@ -1,0 +1,61 @@
+"""A request's body on disk, hashed and capped as it arrives."""
+
+import hashlib
+from tempfile import SpooledTemporaryFile
+
+from webserver.upload_budget import MEMORY_BYTES, STEP_BYTES, Allowed, Uploads
+
+KEY = "slipway.body"  # in an ASGI scope and in request.META
+
+
+class BodyTooLarge(Exception):
+    """More bytes came than a body may have."""
+
+
+class Spool:
+    """A body: `size` bytes whose digest is `sha256` (lower-case hex), readable through `file`.
+
+    It stays in memory up to 64 KiB and moves to an unlinked file beyond, so nothing is left behind
+    however the process ends. What may be on the disk is claimed before it is there.
+    """
+
+    def __init__(self, uploads: Uploads, allowed: Allowed, length: int | None) -> None:
+        """`length` is what the client says, None where it does not. Raises NoRoom."""
+        # Closed by the server when the application that reads it has ended.
+        spooled = SpooledTemporaryFile(MEMORY_BYTES, dir=str(uploads.folder))  # noqa: SIM115
+        self.file: SpooledTemporaryFile[bytes] = spooled
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._uploads, self._allowed = uploads, allowed
+        self._claimed = self._noted = 0
+        if length is not None and length > MEMORY_BYTES:
+            self._claim(length)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Raises BodyTooLarge, NoRoom, or OSError when the disk is full."""
+        size = self.size + len(data)
+        if size > self._allowed.limit:
+            raise BodyTooLarge
+        if size > MEMORY_BYTES and size > self._claimed:
+            self._claim(max(STEP_BYTES, size - self._claimed))
+        self.file.write(data)
+        self._hash.update(data)
+        self.size = size
+        if size - self._noted >= STEP_BYTES:
+            noted, self._noted = self._noted, size
+            self._uploads.written(size - noted)
+
+    def close(self) -> None:
+        self.file.close()
+        claimed, self._claimed = self._claimed, 0
+        if claimed:
+            unwritten = claimed - self._noted
+            self._uploads.release(self._allowed.caller, claimed, unwritten=unwritten)
+
+    def _claim(self, size: int) -> None:
+        self._uploads.claim(self._allowed.caller, size)
+        self._claimed += size

@@ -1,0 +1,253 @@
+"""One HTTP connection: bodies are judged by their headers first, and readers must keep up."""
+# ruff: noqa: N802 - the names are twisted's
+
+import asyncio
+import fcntl
+import json
+import logging
+import sys
+import termios
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.web import http
+from twisted.web.http_headers import Headers
+
+from webserver.middleware import count_refused
+from webserver.upload_budget import Allowed
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
+logger = logging.getLogger(__name__)
+
+LINGER_SECONDS = 30
+LOOKS = 10  # at a stalled reader before it is cut
+
+
+class Refusal(NamedTuple):
+    """An answer given before the body is read. `body` is JSON."""
+
+    status: int
+    body: bytes
+    headers: Iterable[tuple[str, str]] = ()
+
+
+Check = Callable[[dict[str, str], str, str], Refusal | Allowed]
+"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
+
+
+def refusal(status: HTTPStatus, detail: str) -> Refusal:
+    return Refusal(status, json.dumps({"detail": detail}).encode())
+
+
+class Connection(http.HTTPChannel):
+    """The life of a request with a body: headers, refusal or 100 Continue, body, application.
+
+    A refused connection still takes in what its client is sending, since closing on unread bytes
+    resets it and the client may never see the answer. It reads nothing into it and ends when the
+    client does, or after LINGER_SECONDS.
+    """
+
+    max_body: int
+    stall_seconds: float
+    unknown_seconds: float
+    ask: Check | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._timer: IDelayedCall | None = None
+        self._body_timer: IDelayedCall | None = None
+        self.allowed = Allowed(0)
+
+    # Before the body
+
+    def allHeadersReceived(self) -> None:
+        headers = self.requests[-1].requestHeaders
+        if any(b"\0" in value for _, values in headers.getAllRawHeaders() for value in values):
+            # HTTP forbids it, and so does a database that is asked for such a key or session.
+            self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A header holds a null character."))
+        elif self.length == 0:
+            super().allHeadersReceived()
+        elif self.length is not None and self.length > self.max_body:
+            self.refuse_body(self.max_body)
+        elif b"websocket" in [each.lower() for each in headers.getRawHeaders(b"upgrade", [])]:
+            self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A websocket's request has no body."))
+        elif self.ask is None:
+            self._receive(Allowed(self.max_body))
+        else:
+            self._wait_for(self.ask, headers)
+
+    def _receive(self, allowed: Allowed) -> None:
+        """Takes the body in, at most so much of it."""
+        self.allowed = Allowed(min(allowed.limit, self.max_body), allowed.caller)
+        if self.length is not None and self.length > self.allowed.limit:
+            self.refuse_body(self.allowed.limit)
+            return
+        if not allowed.caller:
+            # Nobody known sends it, so it is not waited for however slowly it comes.
+            self._body_timer = self.callLater(self.unknown_seconds, self._too_slow)
+        super().allHeadersReceived()
+
+    def _send100Continue(self) -> None:
+        if not self.refused:  # as there is no room for the body
+            super()._send100Continue()
+
+    def _too_slow(self) -> None:
+        self._body_timer = None
+        if self.transport.connected:
+            self.refuse(refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+
+    def _body_came(self) -> None:
+        if self._body_timer is not None and self._body_timer.active():
+            self._body_timer.cancel()
+        self._body_timer = None
+
+    def _wait_for(self, ask: Check, headers: Headers) -> None:
+        self.paused = True
+        self.transport.pauseProducing()
+        plain = {
+            name.lower().decode("latin1"): b",".join(values).decode("latin1")
+            for name, values in headers.getAllRawHeaders()
+        }
+        method, path = self._command.decode("latin1"), self._path.decode("latin1")
+        asking = deferToThread(ask, plain, method, unquote(path.partition("?")[0]))
+        asking.addErrback(self._ask_failed)
+        asking.addCallback(self._answered)
+
+    @staticmethod
+    def _ask_failed(failure: Failure) -> Refusal:
+        logger.error("The check of a request's headers failed", exc_info=failure.value)
+        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
+
+    def _answered(self, answer: Refusal | Allowed) -> None:
+        if not self.transport.connected or self.transport.disconnecting:
+            return
+        if isinstance(answer, Refusal):
+            self.refuse(answer)
+            return
+        self._receive(answer)
+        if self.refused:
+            return
+        self.paused = False
+        if not self._waitingForTransport:
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
+
+    # Refusing
+
+    def refuse_body(self, limit: int) -> None:
+        detail = f"The body is larger than the {limit} bytes that are taken."
+        self.refuse(refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail))
+
+    def refuse(self, answer: Refusal) -> None:
+        if self.refused:
+            return
+        self._body_came()
+        self.refused = self.paused = True
+        self.setTimeout(None)
+        headers = Headers()
+        for name, value in answer.headers:
+            headers.addRawHeader(name, value)
+        headers.setRawHeaders("Content-Type", ["application/json"])
+        headers.setRawHeaders("Content-Length", [str(len(answer.body))])
+        headers.setRawHeaders("Connection", ["close"])
+        status = HTTPStatus(answer.status)
+        count_refused((getattr(self, "_command", None) or b"").decode("latin1"), status)
+        self.writeHeaders(b"HTTP/1.1", b"%d" % status, status.phrase.encode(), headers)
+        self.write(answer.body)
+        self.transport.unregisterProducer()
+        self.transport.resumeProducing()
+        self.transport.loseWriteConnection()
+        self._timer = self.callLater(LINGER_SECONDS, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.refused:
+            super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        self._body_came()
+        if not self.refused:
+            super().allContentReceived()
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self.refuse(refusal(status, "A line of the request's headers is too long."))
+
+    def timeoutConnection(self) -> None:
+        if self.requests:
+            self.refuse(refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+        else:
+            super().timeoutConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(refusal(HTTPStatus.BAD_REQUEST, "This is not a request in HTTP."))
+
+    # The reader
+
+    async def drained(self) -> None:
+        """Returns when the peer has taken what was written, or is gone."""
+        await self._drained.wait()
+
+    def pauseProducing(self) -> None:
+        super().pauseProducing()
+        self._drained.clear()
+        self._watch()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self.paused:  # the headers are still being judged
+            self.transport.pauseProducing()
+        self._let_go()
+
+    def stopProducing(self) -> None:
+        super().stopProducing()
+        self._let_go()
+
+    def loseConnection(self) -> None:
+        """Closes when all is written, and cuts a reader that stalls on the way."""
+        super().loseConnection()
+        self._let_go()
+        self._watch()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._body_came()
+        self._let_go()
+        super().connectionLost(reason)
+
+    def _let_go(self) -> None:
+        self._drained.set()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _watch(self) -> None:
+        if self._timer is None and self.transport.connected:
+            self._timer = self.callLater(
+                self.stall_seconds / LOOKS, self._look, self._backlog(), LOOKS - 1
+            )
+
+    def _look(self, before: int, looks: int) -> None:
+        self._timer = None
+        if not self.transport.connected:
+            return
+        backlog = self._backlog()
+        looks = LOOKS if backlog < before else looks
+        if looks:
+            self._timer = self.callLater(self.stall_seconds / LOOKS, self._look, backlog, looks - 1)
+        else:
+            logger.info("Cut %s, which read nothing for %s s", self.getPeer(), self.stall_seconds)
+            self.transport.abortConnection()
+
+    def _backlog(self) -> int:
+        """Bytes that the peer has not taken, the kernel's part too: slow is not stalled."""
+        unsent = fcntl.ioctl(self.transport.fileno(), termios.TIOCOUTQ, bytes(4))
+        ours: int = len(self.transport.dataBuffer) - self.transport.offset
+        return ours + int.from_bytes(unsent, sys.byteorder)

@@ -1,0 +1,339 @@
+"""The web server: daphne with bodies on disk, readers that must keep up, and a short goodbye."""
+# ruff: noqa: N802 - the names are twisted's
+
+import asyncio
+import gc
+import io
+import json
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from time import monotonic
+from typing import Any
+
+import daphne.server  # before twisted's reactor: it installs the asyncio one
+from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
+from twisted.internet import reactor
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.logger import STDLibLogObserver, globalLogBeginner
+from twisted.python.failure import Failure
+
+from webserver.body_spool import KEY, BodyTooLarge, Spool
+from webserver.connection import Check, Connection, Refusal, refusal
+from webserver.transport import BACKLOG, Listener, Socket
+from webserver.upload_budget import NoRoom, Uploads
+
+logger = logging.getLogger(__name__)
+
+LAST_SECONDS = 2  # for applications whose client is gone
+GOING_AWAY = 1001
+CLOSE = (b"connection", b"close")
+LOOK_SECONDS = 0.1
+
+
+class Request(WebRequest):
+    """A request whose body is spooled. To daphne, which would queue all of it, it looks empty."""
+
+    def __init__(self, channel: Connection, queued: object) -> None:
+        self.spool: Spool | None = None
+        self.came_in_time = False
+        """Its headers came before the server stopped: it is answered."""
+        super().__init__(channel, queued, parsePOSTFormSubmission=False)
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = io.BytesIO()
+        self.came_in_time = not self.server.closing
+        if length == 0:
+            return
+        self.server.receiving.add(self)
+        try:
+            self.spool = Spool(self.server.uploads, self.channel.allowed, length)
+        except NoRoom as problem:
+            self._refuse(problem)
+        except OSError:
+            self._no_disk()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self.spool is None or self.channel.refused:
+            return
+        try:
+            self.spool.write(data)
+        except BodyTooLarge:
+            self.channel.refuse_body(self.channel.allowed.limit)
+        except NoRoom as problem:
+            self._refuse(problem)
+        except OSError:
+            self._no_disk()
+
+    def _refuse(self, problem: NoRoom) -> None:
+        status, body, _ = refusal(problem.status, str(problem))
+        self.channel.refuse(Refusal(status, body, [("Retry-After", "10")]))
+
+    def _no_disk(self) -> None:
+        logger.error("A body could not be spooled", exc_info=True)  # noqa: LOG014
+        status = HTTPStatus.INSUFFICIENT_STORAGE
+        self.channel.refuse(refusal(status, "There is no room for the body."))
+
+    def process(self) -> None:
+        self.server.receiving.discard(self)
+        super().process()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.server.receiving.discard(self)
+        super().connectionLost(reason)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "http.response.start" and self.server.leaving and self.channel:
+            # Whoever keeps connections open is to ask somebody else next.
+            self.channel.persistent = False
+            message = {**message, "headers": [*message.get("headers", []), CLOSE]}
+        super().handle_reply(message)
+
+    @property
+    def endless(self) -> bool:
+        """Whether an answer of unknown length is under way."""
+        return bool(self.startedWriting and self.chunked and not self.finished)
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        if self._response_started:  # a cut answer shows that it is cut
+            self.transport.abortConnection()
+            return
+        text = json.dumps({"detail": status_text.decode()}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
+        self.handle_reply(
+            {"type": "http.response.start", "status": status, "headers": headers},
+        )
+        self.handle_reply({"type": "http.response.body", "body": text})
+
+
+class Factory(HTTPFactory):
+    protocol = Connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        connection: Connection = super().buildProtocol(addr)
+        connection.requestFactory = Request
+        connection.ask = self.server.check
+        connection.unknown_seconds = self.server.unknown_seconds
+        connection.max_body = self.server.max_body
+        connection.stall_seconds = self.server.stall_seconds
+        return connection
+
+
+class Server(daphne.server.Server):
+    def __init__(
+        self,
+        application: Any,
+        *,
+        uploads: Uploads,
+        max_body: int,
+        check: Check | None,
+        idle_seconds: float,
+        unknown_seconds: float,
+        stall_seconds: float,
+        grace_seconds: float,
+        leave_seconds: float,
+        on_leave: Callable[[], object] | None,
+    ) -> None:
+        super().__init__(application, endpoints=["run() listens"], server_name="")
+        self.uploads = uploads
+        self.max_body = max_body
+        self.check = check
+        self.unknown_seconds = unknown_seconds
+        self.stall_seconds = stall_seconds
+        self.grace_seconds = grace_seconds
+        self.leave_seconds = leave_seconds
+        self.on_leave = on_leave
+        self.receiving: set[Request] = set()
+        """Requests whose bodies are coming."""
+        self.leaving = False
+        """It is to stop soon, and goes on answering until then."""
+        self.closing = False
+        """It takes no request any more."""
+        self.connections: dict[Any, dict[str, Any]] = {}
+        self.http_factory = Factory(self)
+        self.http_factory.timeOut = idle_seconds
+        self.ws_factory = WebSocketFactory(self, server="")
+        self.ws_factory.protocol = Socket
+        self.ws_factory.setProtocolOptions(
+            autoPingTimeout=self.ping_timeout,
+            allowNullOrigin=True,
+            openHandshakeTimeout=self.websocket_handshake_timeout,
+            maxMessagePayloadSize=self.websocket_max_message_size,
+            maxFramePayloadSize=self.websocket_max_frame_size,
+        )
+        self._stopping: asyncio.Task[None] | None = None
+
+    def run_on(self, host: str, port: int, ready: Callable[[int], None] | None) -> None:
+        """Serves until SIGINT or SIGTERM. Raises OSError when the address cannot be had."""
+        loop = daphne.server.twisted_loop
+        asyncio.set_event_loop(loop)
+        try:
+            self.port = Listener(port, self.http_factory, BACKLOG, host, reactor)
+            self.port.startListening()
+        except CannotListenError as problem:
+            raise OSError(f"Cannot listen on {host}:{port}: {problem.socketError}") from None
+        with interrupted(lambda: loop.call_soon_threadsafe(self.stop)):
+            reactor.callLater(1, self.application_checker)
+            reactor.callLater(2, self.timeout_checker)
+            # What is there now stays: a full collection, which stops everything, need not look.
+            gc.collect()
+            gc.freeze()
+            if ready is not None:
+                ready(self.port.getHost().port)
+            reactor.run(installSignalHandlers=False)
+
+    # Requests
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if self.closing and not getattr(protocol, "came_in_time", False):
+            # Nobody would wait for its end, and a thread in it would wait for ours.
+            protocol.transport.abortConnection()
+            return asyncio.Queue()
+        spool: Spool | None = getattr(protocol, "spool", None)
+        if spool is not None:
+            scope[KEY] = spool
+        queue = super().create_application(protocol, scope)
+        if spool is not None and queue is not None:
+            running = self.connections[protocol]["application_instance"]
+            running.add_done_callback(lambda _: spool.close())
+        return queue
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        spool: Spool | None = getattr(protocol, "spool", None)
+        if spool is not None and "application_instance" not in self.connections[protocol]:
+            spool.close()
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        await super().handle_reply(protocol, message)
+        if message.get("more_body") or message["type"] == "websocket.send":
+            connection = getattr(protocol.transport, "producer", None)
+            if isinstance(connection, Connection):
+                await connection.drained()
+            else:  # nobody listens: let the application be told before it goes on
+                await asyncio.sleep(0)
+
+    # The end
+
+    def stop(self) -> None:
+        """Serves on for a while, ends streams, gives answers time; called again, ends at once."""
+        if self._stopping is None:
+            self._stopping = daphne.server.twisted_loop.create_task(self._stop())
+        elif reactor.running:
+            reactor.stop()
+
+    async def _stop(self) -> None:
+        try:
+            self.leaving = True
+            if self.on_leave is not None:
+                self.on_leave()
+            await asyncio.sleep(self.leave_seconds)
+            self.closing = True
+            await self._end_requests()
+        finally:
+            if reactor.running:
+                reactor.stop()
+
+    async def _end_requests(self) -> None:
+        self.port.doRead()  # those that were connected before it stops listening
+        self.port.stopListening()
+        for protocol in list(self.connections):
+            if isinstance(protocol, WebSocketProtocol):
+                if protocol.state == protocol.STATE_OPEN:
+                    protocol.sendCloseFrame(code=GOING_AWAY)
+            elif protocol.endless:
+                protocol.loseConnection()
+        if await self._unfinished(self.grace_seconds):
+            for protocol in list(self.connections):
+                if protocol.transport is not None:
+                    protocol.transport.abortConnection()
+            for task in await self._unfinished(LAST_SECONDS):
+                task.cancel()
+            await self._unfinished(LAST_SECONDS)
+
+    async def _unfinished(self, seconds: float) -> set[asyncio.Task[None]]:
+        until = monotonic() + seconds
+        while True:
+            tasks = [each.get("application_instance") for each in self.connections.values()]
+            running = {task for task in tasks if task is not None and not task.done()}
+            left = until - monotonic()
+            if left <= 0 or not (running or self.receiving):
+                return running
+            await asyncio.wait(
+                running or {asyncio.ensure_future(asyncio.sleep(LOOK_SECONDS))},
+                timeout=min(left, LOOK_SECONDS) if self.receiving else left,
+            )
+
+
+@contextmanager
+def interrupted(call: Callable[[], object]) -> Iterator[None]:
+    """Calls at SIGINT and SIGTERM.
+
+    The loop's own handlers lose a signal where some hundred wake-up calls of threads wait for it:
+    both come through one pipe, and that is full then.
+    """
+    before = {
+        each: signal.signal(each, lambda *_: call()) for each in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def serve(
+    application: Any,
+    *,
+    host: str,
+    port: int,
+    uploads: Uploads,
+    max_body: int,
+    check: Check | None = None,
+    ready: Callable[[int], None] | None = None,
+    on_stop: Callable[[], None] | None = None,
+    idle_seconds: float = 60,
+    unknown_seconds: float = 60,
+    stall_seconds: float = 60,
+    grace_seconds: float = 3,
+    leave_seconds: float = 0,
+    on_leave: Callable[[], object] | None = None,
+) -> None:
+    """Serves an ASGI application in the main thread until SIGINT or SIGTERM.
+
+    `check` says from a request's headers, in a thread, how much of its body is taken, or refuses.
+    `uploads` is what all bodies together may take. `ready` gets the
+    port (0 asks for a free one) once connections are taken. `on_stop` runs when the last request
+    has ended, or when the start failed. A client may be silent for `idle_seconds` between or within
+    requests, and takes at most `unknown_seconds` over a body where it is not known; one that reads
+    nothing for `stall_seconds` of an answer is cut.
+
+    When the server is to stop it calls `on_leave` and serves on for `leave_seconds`, without
+    keeping connections open. Then it takes no more, and what is under way gets `grace_seconds`.
+
+    Raises OSError when the address cannot be had. Works once in a process, as twisted's reactor.
+    """
+    observer = STDLibLogObserver("twisted")
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
+    uploads.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    server = Server(
+        application,
+        uploads=uploads,
+        max_body=max_body,
+        check=check,
+        idle_seconds=idle_seconds,
+        unknown_seconds=unknown_seconds,
+        stall_seconds=stall_seconds,
+        grace_seconds=grace_seconds,
+        leave_seconds=leave_seconds,
+        on_leave=on_leave,
+    )
+    try:
+        server.run_on(host, port, ready)
+    finally:
+        if on_stop is not None:
+            on_stop()
