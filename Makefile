@@ -66,7 +66,7 @@ format: setup-dev ## put the code into its form
 lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts api builds config helper images operators bench manage.py
+	.venv/bin/mypy accounts api builds common config dashboard database helper images maintenance observability operators registry_gateway startup storage webserver bench manage.py
 	.venv/bin/lint-imports
 	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run
@@ -75,7 +75,7 @@ lint: setup-dev
 
 test: lint ## every check, within fifteen minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
-	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/images tests/operators
+	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/database tests/images tests/operators tests/registry_gateway
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and not long" -n 2 --dist loadfile
 	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile --ignore tests/faults
 	$(PYTEST) -m "engine and not long" tests/faults

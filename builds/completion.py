@@ -58,7 +58,10 @@ def settle_failed(
             failure_fault=failure.fault,
             failure_code=failure.code,
             failure_text=text,
+            exit_code=failure.exit_code if failure.exit_code in EXIT_CODES else None,
         )
+        if target is not None:
+            targets().filter(pk=target.pk).update(ended_at=build.ended_at)
         if retry is not None:
             build = _successor(build, retry)
             if target is not None:
@@ -78,7 +81,12 @@ def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLi
         if held is None:
             return False
         _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
-        targets().filter(pk=build.image_id).update(good=held)
+        targets().filter(pk=build.image_id).update(
+            good=held,
+            good_bytes=image_bytes,
+            good_ms=held.duration_ms or 0,
+            ended_at=held.ended_at,
+        )
     # The caller may hold a transaction around this one.
     transaction.on_commit(partial(ring, build.image_id))
     return True
@@ -93,7 +101,7 @@ def _locked(build_id: UUID, *, fence: int | None, to: Status) -> Build | None:
 
 def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
     head = seal(build, last)
-    now = timezone.now()
+    now = build.ended_at = timezone.now()
     head["step_times"] = settled_times(build.step_times, OUTCOMES.get(to, "cancelled"), now)
     Build.objects.held_by(build).move(
         to, fence=F("fence") + 1, ended_at=now, lease_until=None, **head, **values
@@ -110,6 +118,8 @@ def _count(to: Status, *, fault: str, took: float | None) -> None:
         DURATION.labels(to).observe(took)
 
 
+EXIT_CODES = range(256)
+"""What a process can end with. Engines read it from text that a build may write into."""
 OUTCOMES: Mapping[Status, Literal["succeeded", "failed"]] = {
     Status.SUCCEEDED: "succeeded",
     Status.FAILED: "failed",

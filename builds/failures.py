@@ -11,6 +11,8 @@ class Failure:
     fault: Literal["user", "service"]
     code: str
     text: str
+    exit_code: int | None = None
+    """Of the command that failed, where one did."""
 
 
 CANCELLED = Failure(fault="user", code="cancelled", text="cancelled")

@@ -38,6 +38,7 @@ class BuildRequest:
     owner_id: UUID
     label: str
     dockerfile: str
+    dockerfile_path: str = ""
     build_args: dict[str, str]
     target: str = ""
     no_cache: bool = False
@@ -58,6 +59,7 @@ def request_build(request: BuildRequest) -> Build:
         label=request.label,
         number=Build.objects.next_number(request.image_id),
         dockerfile=request.dockerfile,
+        dockerfile_path=request.dockerfile_path,
         build_args=request.build_args,
         target=request.target,
         no_cache=request.no_cache,

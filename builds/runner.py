@@ -37,6 +37,8 @@ from builds.worker_checks import WORKER_CHECKS
 from common.outages import StorageAway
 
 LOOK_SECONDS = 1.0
+DOCKERFILE_BYTES = 1024 * 1024
+"""As long as one that is sent may be."""
 logger = getLogger(__name__)
 T = TypeVar("T")
 
@@ -50,8 +52,11 @@ class Ended(Exception):
         self.failure = failure
 
 
-def failed(fault: Literal["user", "service"], code: str, text: str) -> Ended:
-    return Ended(Status.FAILED, Failure(fault=fault, code=code, text=text))
+def failed(
+    fault: Literal["user", "service"], code: str, text: str, *, exit_code: int | None = None
+) -> Ended:
+    failure = Failure(fault=fault, code=code, text=text, exit_code=exit_code)
+    return Ended(Status.FAILED, failure)
 
 
 def run_next() -> bool:
@@ -116,15 +121,23 @@ class Attempt:
     def _make(self) -> BuildOutcome:
         self.log.say(f"Building {self.build}")
         work = self.settings.work_folder / str(self.build.pk)
-        spec = self._spec(work)
         try:
-            self._unpack(spec.context)
+            inside = self._read_inside(work / "context")
+            spec = self._spec(work)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        try:
+            if not inside:
+                self._unpack(spec.context)
             spec = find_own_bases(spec, self.settings)
             outcome = self._drive(engine().build(spec))
             self.log.complete()
             self._push(outcome)
         except BuildFailed as problem:
-            raise failed("user", problem.code, problem.text) from problem
+            raise failed(
+                "user", problem.code, problem.text, exit_code=problem.exit_code
+            ) from problem
         except BaseRefused as problem:
             raise failed("user", "base", str(problem)) from problem
         except RegistryError as problem:
@@ -167,6 +180,22 @@ class Attempt:
             limits=self.settings.limits,
             work=work,
         )
+
+    def _read_inside(self, folder: Path) -> bool:
+        """Reads a Dockerfile that is in the context, which is unpacked for that. False where it was
+        sent, or read by an earlier attempt."""
+        build = self.build
+        if build.dockerfile or not build.dockerfile_path:
+            return False
+        self._unpack(folder)
+        try:
+            build.dockerfile = context.read_text(
+                folder, build.dockerfile_path, most_bytes=DOCKERFILE_BYTES
+            )
+        except context.ContextRefused as problem:
+            raise failed("user", "dockerfile", problem.text) from problem
+        self._insist(lambda: Build.objects.held_by(build).update(dockerfile=build.dockerfile))
+        return True
 
     def _unpack(self, folder: Path) -> None:
         shutil.rmtree(folder.parent, ignore_errors=True)

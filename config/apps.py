@@ -2,7 +2,6 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
 from django.db.backends.signals import connection_created
 
 
@@ -24,9 +23,3 @@ class ConfigApp(AppConfig):
         metrics.watch_queries()
         connection_created.connect(_make_private, dispatch_uid="private database")
         telemetry.start()
-
-
-class OperatorsAdmin(AdminConfig):
-    """Django's admin with a page about the system."""
-
-    default_site = "dashboard.site.OperatorsSite"

@@ -42,7 +42,7 @@ if TRUSTED_PROXY:
 X_FRAME_OPTIONS = "DENY"
 
 INSTALLED_APPS = [
-    "config.apps.OperatorsAdmin",
+    "dashboard.apps.OperatorsAdmin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "builds",
     "images",
     "config.apps.ConfigApp",
+    "dashboard.apps.DashboardConfig",
 ]
 MIDDLEWARE = [
     "webserver.middleware.observe",

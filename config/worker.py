@@ -37,13 +37,12 @@ from builds.models import Build, Worker
 from builds.unreferenced_files import OF_BUILDS, drop_unreferenced
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from config import data_directory, worker_probes
-from config.maintenance.prune import prune_all
 from images import logos
-from observability import health
+from maintenance.prune import prune_all
+from observability import health, worker_probes
 from observability.logs import keep_errors
 from operators import bulk
-from startup import bootstrap
+from startup import bootstrap, data_directory
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0

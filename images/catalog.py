@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.files import File
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -25,13 +26,16 @@ from builds.models import Build
 from builds.status import FINAL, Status, state_word
 from database.prepared_queries import Prepared
 from images import naming
-from images.models import Image, Logo, may_change_all
+from images.models import Image, may_change_all
 
 QUOTA_WINDOW = timedelta(hours=24)
+EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
+"""A zip without members."""
 
 
 class NameTaken(Exception):
-    """The owner has an image of that name and tag, and it is not one that failed."""
+    """The owner has an image of that name and tag that may not be built again: it succeeded and
+    is not to be replaced, or its build has not ended."""
 
 
 class QuotaExceeded(Exception):
@@ -60,11 +64,13 @@ class Wanted:
 
     name: str
     tag: str
-    dockerfile: str
-    readme: str = ""
-    public: bool = False
-    logo: Logo | None = None
-    chutes_version: str = ""
+    dockerfile: str = ""
+    dockerfile_path: str = ""
+    """Of a Dockerfile in the context, where none was sent."""
+    described: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the image that were sent: readme, public, logo, chutes_version."""
+    replace: bool = False
+    """Whether an image that succeeded is built again."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     no_cache: bool = False
@@ -94,14 +100,17 @@ def check_quota(owner: User) -> None:
         raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))
 
 
-def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
+def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) -> Image:
     """Takes the context in and asks for a build: of a new image, or again of one that failed.
 
-    Raises NameTaken or QuotaExceeded, and then nothing is kept.
+    `wanted.replace` builds one that succeeded again too: until that succeeds, its tag stays where
+    it is. Without a context, an empty one is stored. Raises NameTaken or QuotaExceeded, and then
+    nothing is kept.
     """
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity)
+    _check_free(identity, replace=wanted.replace)
+    context = context or ContentFile(EMPTY_CONTEXT)
     key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
     key = default_storage.save(key, context)
@@ -114,6 +123,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes]") -> Image:
                     owner_id=owner.pk,
                     label=str(image),
                     dockerfile=wanted.dockerfile,
+                    dockerfile_path=wanted.dockerfile_path,
                     build_args=dict(wanted.build_args),
                     target=wanted.target,
                     no_cache=wanted.no_cache,
@@ -190,29 +200,24 @@ _STATUS = Prepared(
 )
 
 
-def _check_free(identity: UUID) -> None:
+def _check_free(identity: UUID, *, replace: bool) -> None:
     """Raises NameTaken where there is an image that a new attempt may not be made of."""
     for (status,) in _STATUS.rows(identity):
-        if status not in FINAL - {Status.SUCCEEDED}:
+        if status not in (FINAL if replace else FINAL - {Status.SUCCEEDED}):
             raise NameTaken
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
-    """The image to build, and whether it is new; else it failed before and is described again.
+    """The image to build, and whether it is new; else what was sent describes it again.
 
     That one keeps the spelling of its name and tag. Raises NameTaken.
     """
-    described = {
-        "readme": wanted.readme,
-        "public": wanted.public,
-        "logo": wanted.logo,
-        "chutes_version": wanted.chutes_version,
-    }
     held = Image.objects.select_for_update(of=("self",)).select_related("owner")
     image = held.filter(pk=identity).order_by().first()
     if image is not None:
-        _check_free(identity)
-        Image.objects.filter(pk=identity).update(**described)
+        _check_free(identity, replace=wanted.replace)
+        if wanted.described:
+            Image.objects.filter(pk=identity).update(**wanted.described)
         return image, False
     made = Image.objects.create(
         id=identity,
@@ -220,7 +225,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
         owner=owner,
         name=wanted.name,
         tag=wanted.tag,
-        **described,
+        **wanted.described,
     )
     return made, True
 

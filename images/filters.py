@@ -34,6 +34,11 @@ class ImageFilter(django_filters.FilterSet):
     public = BoolFilter(help_text="Only public images, or only private ones.")
     created_after = MomentFilter("created_at", "gte", help_text="Made then or later.")
     created_before = MomentFilter("created_at", "lt", help_text="Made earlier than that.")
+    pullable = BoolFilter(
+        "good",
+        method="find_pullable",
+        help_text="Only images with a build that succeeded, or none.",
+    )
     ordering = ChoiceFilter(
         method="arrange", among=ORDERS, help_text="The newest come first unless this says else."
     )
@@ -50,6 +55,11 @@ class ImageFilter(django_filters.FilterSet):
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
         """Left to the view, which chooses the images that are narrowed here."""
         return queryset
+
+    def find_pullable(
+        self, queryset: ImageQuerySet, _name: str, value: bool | None
+    ) -> ImageQuerySet:
+        return queryset if value is None else queryset.filter(good__isnull=not value)
 
     def arrange(self, queryset: ImageQuerySet, _name: str, by: str) -> ImageQuerySet:
         return queryset.order_by(by, "-id" if by.startswith("-") else "id")

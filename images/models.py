@@ -15,11 +15,13 @@ from django.utils import timezone
 from accounts.models import User
 from builds.models import LONG, Build, BuildQuerySet, Target
 from database.substring_lookups import LowerIs
-from images.naming import Reference, readings
+from images.naming import Reference, readings, repository
 
 if TYPE_CHECKING:
     Viewer = User | AnonymousUser
 
+SORTED_BY = {"ended_at": "end", "good_bytes": "size", "good_ms": "time"}
+"""Columns that lists may be sorted by, each with indexes for it, by the names of those."""
 OVERSEE, CHANGE = "images.view_image", "images.change_image"
 
 
@@ -252,6 +254,23 @@ class Image(Target):
                 F("id").desc(),
                 name="images_image_own_standing",
             ),
+            *(
+                models.Index(F("owner"), F(key), F("id"), name=f"images_image_own_{name}")
+                for key, name in SORTED_BY.items()
+            ),
+            *(
+                models.Index(
+                    F(key), F("id"), condition=Q(public=True), name=f"images_image_public_{name}"
+                )
+                for key, name in SORTED_BY.items()
+            ),
+            models.Index(
+                F("owner"),
+                F("created_at").desc(),
+                F("id").desc(),
+                condition=Q(good=None),
+                name="images_image_never_built",
+            ),
             models.Index(fields=["reference_id"], name="images_image_reference"),
             models.Index(fields=["name", "id"], name="images_image_by_name"),
         ]
@@ -279,5 +298,5 @@ class Image(Target):
 
     @property
     def repository(self) -> str:
-        """In the registry, without its host: lower case, as registries want it."""
-        return f"{self.owner.username}/{self.name}".lower()
+        """In the registry, without its host."""
+        return repository(self.owner.username, self.name)

@@ -54,6 +54,11 @@ def reference_id(owner: str, name: str, tag: str) -> UUID:
     return uuid5(NAMESPACE_OID, f"{owner.lower()}/{name}:{tag}")
 
 
+def repository(owner: str, name: str) -> str:
+    """In the registry, without its host: lower case, as registries want it."""
+    return f"{owner}/{name}".lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """One reading of what somebody typed. No owner means the caller, no tag the newest."""

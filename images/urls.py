@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 
 from images.pages import actions, image_detail, image_list, raw_log
-from images.rest.builds import BuildsView, CancelView, RebuildView
+from images.rest.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.rest.images import ManyView, OneView
 from images.rest.log_lines import LinesView, SearchView
 from images.rest.logos import LogosView, LogoView
@@ -34,6 +34,9 @@ urlpatterns = [
     re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs$", LogsView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/builds$", BuildsView.as_view({"get": "list"})),
+    re_path(
+        r"^images/(?P<ref>.+)/builds/(?P<number>[0-9]+)$", BuildView.as_view({"get": "retrieve"})
+    ),
     re_path(r"^images/(?P<ref>.+)/cancel$", CancelView.as_view({"post": "create"})),
     re_path(r"^images/(?P<ref>.+)/rebuild$", RebuildView.as_view({"post": "create"})),
     re_path(r"^images/(?P<ref>.+)$", ONE),

@@ -1,7 +1,7 @@
 """Checks a machine from the kernel to the registry: what is there, what is wrong, what to do.
 
-The engine says what is missing, and a real build shows whether that is all. `observability.health` checks
-the other dependencies.
+The engine says what is missing, and a real build shows whether that is all.
+`observability.health` checks the other dependencies.
 """
 
 import os
@@ -25,9 +25,8 @@ from builds.engines.sandbox.helper import Helper, HelperError
 from builds.engines.sandbox.networks import TUN
 from builds.host_stats import programs
 from builds.trial_build import TrialFailed, try_build
-from config import data_directory
 from observability import engine_updates, health
-from startup import bootstrap
+from startup import bootstrap, data_directory
 
 GIB = 1024**3
 OLD_DAYS = 30

@@ -18,9 +18,9 @@ from django.db.migrations.executor import MigrationExecutor
 from accounts.models import ApiKey, User
 from builds.conf import build_settings
 from builds.engine_root import BUSYBOX
-from config.data_directory import InUse
 from config.env import private_folder
 from images import catalog
+from startup.data_directory import InUse
 
 EXAMPLE = settings.BASE_DIR / "examples" / "hello"
 
@@ -120,8 +120,7 @@ def first_build(data_dir: Path) -> None:
         name="hello",
         tag="latest",
         dockerfile=(EXAMPLE / "Dockerfile").read_text(),
-        readme="Built at the first start.",
-        public=True,
+        described={"readme": "Built at the first start.", "public": True},
     )
     with context.open("rb") as file:
         catalog.order(owner=admin, wanted=wanted, context=File(file, "hello.zip"))

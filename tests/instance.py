@@ -21,7 +21,7 @@ from tests.engine_root import ENGINE_ROOT, VARIABLE
 from tests.seed import plant
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 60.0
+START_SECONDS = 200.0
 
 
 def free_port() -> int:

@@ -14,6 +14,8 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers
+from accounts.models import User
+from api.exceptions import TooMany
 from common.outages import HEADERS, away
 from webserver.connection import Refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads
@@ -43,13 +45,40 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
         return Allowed(MEMORY_BYTES)
     close_old_connections()
     try:
-        return Allowed(limit, check_headers(headers))
+        caller = check_headers(headers)
+        refused = _check_caller(caller, method, path)
+        return refused or Allowed(limit, caller)
     except BadCredentials as problem:
         return _refusal(HTTPStatus.UNAUTHORIZED, str(problem), [("WWW-Authenticate", CHALLENGE)])
     except (OperationalError, InterfaceError) as problem:
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, away(problem), [*HEADERS.items()])
     finally:
         close_old_connections()
+
+
+def _check_caller(caller: str, method: str, path: str) -> Refusal | None:
+    """What the view would refuse whatever the body is.
+
+    Only of callers who are known for certain: whoever names another's hotkey is told nothing.
+    """
+    kind, _, identity = caller.partition(":")
+    check_before_body = getattr(_view(path), "check_before_body", None)
+    if check_before_body is None or kind != "user":
+        return None
+    try:
+        check_before_body(method, User.objects.get(pk=identity))
+    except TooMany as problem:
+        wait = str(getattr(problem, "wait", 0))
+        return _refusal(HTTPStatus.TOO_MANY_REQUESTS, str(problem.detail), [("Retry-After", wait)])
+    return None
+
+
+def _view(path: str) -> Any:
+    """The class of the API's view at an address; None where there is none."""
+    try:
+        return getattr(resolve(path).func, "cls", None)
+    except Resolver404:
+        return None
 
 
 def limit_of(method: str, path: str) -> int | None:

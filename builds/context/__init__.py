@@ -8,7 +8,9 @@ from builds.context.dockerignore import (
     load_dockerignore,
     read_ignore_file,
 )
+from builds.context.formats import detect
 from builds.context.limits import ContextLimits, ContextRefused
+from builds.context.single_file import path_parts, read_text
 from builds.context.unpacking import ContextSummary, unpack
 
 __all__ = [
@@ -18,8 +20,11 @@ __all__ = [
     "ContextSummary",
     "Dockerignore",
     "DockerignoreError",
+    "detect",
     "leaves_out",
     "load_dockerignore",
+    "path_parts",
     "read_ignore_file",
+    "read_text",
     "unpack",
 ]

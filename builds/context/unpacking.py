@@ -63,7 +63,7 @@ def unpack(
     layers stay cached. Files are readable and folders writable for their owner in any case.
     Symbolic links are kept wherever they point, as `docker build` does: they are for readers who
     do not follow them, or do so in a sandbox. Hard links become files of their own. A member named
-    `Dockerfile` is an ordinary file: the Dockerfile to build never comes from here.
+    `Dockerfile` is an ordinary file.
     """
     with ExitStack() as stack:
         file = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive

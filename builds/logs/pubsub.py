@@ -102,8 +102,10 @@ class Bell:
                 # More than once: the client of Redis may swallow a cancellation.
                 hearing.cancel()
                 await asyncio.wait([hearing], timeout=REST_SECONDS)
-        if not hearing.cancelled():
-            hearing.result()
+            # Asked for what broke it, also where this is cancelled: asyncio logs what nobody asks.
+            problem = None if hearing.cancelled() else hearing.exception()
+        if problem is not None:
+            raise problem
 
     async def _hear(self, layer: Any, channel: str) -> None:
         while True:

@@ -1,6 +1,6 @@
 """What building has in the database. Nothing here reaches the images."""
 
-from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet
+from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet, milliseconds, step_facts
 from builds.models.chunks import LogChunk
 from builds.models.incidents import Incident
 from builds.models.targets import Target, targets
@@ -18,5 +18,7 @@ __all__ = [
     "Target",
     "UnreferencedFile",
     "Worker",
+    "milliseconds",
+    "step_facts",
     "targets",
 ]

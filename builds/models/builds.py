@@ -1,6 +1,7 @@
 """Builds: one attempt at an image each. Their rows are the queue, the history and heads of logs."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +25,32 @@ LONG = ("dockerfile", "build_args", "labels", "log_steps", "step_list", "step_ti
 
 ELSEWHERE_SECONDS = 10
 """For which a build is left to other workers than the one at which it failed."""
+
+
+def milliseconds(start: datetime | None, end: datetime | None) -> int | None:
+    if start is None or end is None:
+        return None
+    return max(0, (end - start) // timedelta(milliseconds=1))
+
+
+def step_facts(
+    step_list: Sequence[Sequence[Any]], step_times: Sequence[Sequence[Any]]
+) -> list[dict[str, Any]]:
+    """Each step with its state, as clients are told."""
+    return [
+        {
+            "number": number,
+            "stage": stage,
+            "dockerfile_line": line,
+            "text": text,
+            "state": state,
+            "started": started,
+            "ended": ended,
+        }
+        for (number, stage, line, text), (state, started, ended) in zip(
+            step_list, step_times, strict=False
+        )
+    ]
 
 
 class BuildQuerySet(models.QuerySet["Build"]):
@@ -116,6 +143,9 @@ class Build(models.Model):
     number = models.PositiveIntegerField()
 
     dockerfile = models.TextField()
+    """Blank before it was read where it is in the context."""
+    dockerfile_path = models.CharField(max_length=1024, blank=True, default="")
+    """In the context; blank where it was sent beside it."""
     build_args = models.JSONField(default=dict)
     target = models.CharField(max_length=128, blank=True, default="")
     """The stage to build; blank for the last one."""
@@ -165,6 +195,8 @@ class Build(models.Model):
     """Whose: `user` or `service`."""
     failure_code = models.CharField(max_length=40, blank=True)
     failure_text = models.TextField(blank=True)
+    exit_code = models.SmallIntegerField(null=True)
+    """Of the command that failed; null where none did."""
 
     digest = models.CharField(max_length=80, blank=True)
     image_bytes = models.PositiveBigIntegerField(null=True)
@@ -265,6 +297,11 @@ class Build(models.Model):
         return api_word(self.state, self.failure_text)
 
     @property
+    def duration_ms(self) -> int | None:
+        """From start to end, in milliseconds. Null before the end, or where it never started."""
+        return milliseconds(self.started_at, self.ended_at)
+
+    @property
     def repository(self) -> str:
         """In the registry, without its host: lower case, as registries want it."""
         return self.label.rpartition(":")[0].lower()
@@ -281,21 +318,7 @@ class Build(models.Model):
 
     @property
     def step_facts(self) -> list[dict[str, Any]]:
-        """Each step with its state, as clients are told."""
-        return [
-            {
-                "number": number,
-                "stage": stage,
-                "dockerfile_line": line,
-                "text": text,
-                "state": state,
-                "started": started,
-                "ended": ended,
-            }
-            for (number, stage, line, text), (state, started, ended) in zip(
-                self.step_list, self.step_times, strict=False
-            )
-        ]
+        return step_facts(self.step_list, self.step_times)
 
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
@@ -314,6 +337,7 @@ class Build(models.Model):
             label=self.label,
             number=Build.objects.next_number(self.image_id),
             dockerfile=self.dockerfile,
+            dockerfile_path=self.dockerfile_path,
             build_args=self.build_args,
             target=self.target,
             no_cache=self.no_cache,

@@ -28,6 +28,13 @@ class Target(models.Model):
     )
     """Where the current attempt stands, in people's words: lists are narrowed by it."""
     created_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(default=timezone.now, editable=False)
+    """When an attempt last ended; before the first has, when it was made. Lists are sorted by it,
+    as by the next two."""
+    good_bytes = models.PositiveBigIntegerField(default=0, editable=False)
+    """Size of the good attempt's image; 0 before there is one."""
+    good_ms = models.PositiveBigIntegerField(default=0, editable=False)
+    """How long the good attempt took, in milliseconds."""
 
     class Meta:
         abstract = True

@@ -1,14 +1,19 @@
 """What the views of images have in common: who may call, and which image an address means."""
 
-from typing import cast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
 
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotFound
+from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
 from accounts.websocket_auth import Caller
+from api.exceptions import TooMany
 from api.views import ApiView
+from images.catalog import QuotaExceeded
 from images.models import Image, ImageQuerySet
 
 MISSING = "Image not found, or does not belong to you"
@@ -83,3 +88,17 @@ class ImageView(ApiView):
     def owned(self, ref: str) -> Image:
         """One of the caller's own."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
+
+
+@contextmanager
+def quota_refusals() -> Iterator[None]:
+    """Says that a quota is used up as the API does."""
+    try:
+        yield
+    except QuotaExceeded as problem:
+        raise TooMany(str(problem), problem.retry_after) from problem
+
+
+def accepted(told: Mapping[str, Any]) -> Response:
+    """202, with the address at which the image is to be looked at."""
+    return Response(told, status=202, headers={"Location": f"/images/{told['image_id']}"})

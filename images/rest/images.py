@@ -10,7 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import Forbidden
-from api.exceptions import Conflict, TooMany
+from accounts.models import User
+from api.exceptions import Conflict
 from api.filters import DEFAULT_LIMIT
 from api.media_types import JSON_BYTES, FormParser, JsonParser
 from api.pagination import envelope
@@ -23,12 +24,13 @@ from images.list_totals import total_of
 from images.live.sse import EVENT, SSE
 from images.models import Image
 from images.rest import rows
-from images.rest.base import MISSING, ImageView
+from images.rest.base import MISSING, ImageView, accepted, quota_refusals
 from images.rest.logs import stream
 from images.rest.serializers import (
     AcceptedSerializer,
     ChangeSerializer,
     DeletedSerializer,
+    ImageDetailSerializer,
     ImageSerializer,
     OrderSerializer,
 )
@@ -41,6 +43,13 @@ class ManyView(ImageView):
     parser_classes = (FormParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
+
+    @staticmethod
+    def check_before_body(method: str, caller: User) -> None:
+        """Raises TooMany where the body would be sent in vain."""
+        if method == "POST":
+            with quota_refusals():
+                catalog.check_quota(caller)
 
     @extend_schema(
         operation_id="list_images",
@@ -77,37 +86,41 @@ class ManyView(ImageView):
         },
     )
     def create(self, request: Request) -> HttpResponseBase:
-        """Orders a build: of a new image, or again of one that failed or was cancelled."""
+        """Orders a build: of a new image, or again of one that failed or was cancelled.
+
+        With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
+        """
         form = OrderSerializer(data=request.data, context={"owner": self.user})
         form.is_valid(raise_exception=True)
-        if form.validated_data["username"] != self.user.username:
+        if form.validated_data.get("username", self.user.username) != self.user.username:
             raise Forbidden(OTHER_USER)
         wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
         try:
-            image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        except catalog.QuotaExceeded as problem:
-            raise TooMany(str(problem), problem.retry_after) from problem
+            with quota_refusals():
+                image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
         except catalog.NameTaken as problem:
             taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
+            if wanted.replace:
+                taken += ", and its build has not ended: cancel it, or wait for its end"
             raise Conflict(taken) from problem
-        if form.validated_data["wait"]:
+        if form.validated_data.get("wait"):
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
-        return Response(rows.accepted(image), status=202)
+        return accepted(rows.accepted(image))
 
 
 class OneView(ImageView):
     parser_classes = (JsonParser,)
     body_limits = {"PATCH": JSON_BYTES}
 
-    @extend_schema(operation_id="get_image", responses=ImageSerializer)
+    @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
     def retrieve(self, request: Request, ref: str) -> Response:
         """One image."""
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
             raise NotFound(MISSING)
         self.check_object_permissions(request, rows.Named(found[0]))
-        return Response(rows.body(found))
+        return Response(rows.detail(found))
 
     @extend_schema(
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}

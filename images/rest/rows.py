@@ -13,11 +13,13 @@ from django.conf import settings
 from django.db.models import BigIntegerField, Q, Subquery
 
 from accounts.models import User
-from builds.models import Build
+from builds.conf import build_settings
+from builds.models import Build, milliseconds, step_facts
 from builds.status import Status, api_word
 from database import bounded_counts
 from database.prepared_queries import Prepared, Row
 from database.substring_lookups import LowerIs
+from images import naming
 from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
 from images.naming import Reference, readings
 
@@ -43,8 +45,15 @@ COLUMNS = (
     "current__digest",
     "current__failure_text",
     "current__waiting_for",
+    "current__exit_code",
     "good__digest",
+    "good__number",
+    "good__ended_at",
+    "good_bytes",
+    "good_ms",
 )
+STEPS = ("current__step_list", "current__step_times")
+"""Long, so that lists leave them out."""
 
 
 def body(row: Row) -> dict[str, Any]:
@@ -71,8 +80,15 @@ def body(row: Row) -> dict[str, Any]:
         digest,
         failure_text,
         waiting_for,
+        exit_code,
         good_digest,
+        good_number,
+        good_ended_at,
+        good_bytes,
+        good_ms,
     ) = row[: len(COLUMNS)]
+    registry = build_settings().registry
+    repository = f"{registry}/{naming.repository(username, name)}"
     return {
         "image_id": identity,
         "name": name,
@@ -100,14 +116,37 @@ def body(row: Row) -> dict[str, Any]:
             "step": step,
             "steps": steps,
             "waiting_for": waiting_for,
+            "exit_code": exit_code,
+            "ended_at": ended_at,
+            "duration_ms": milliseconds(started_at, ended_at),
         },
         "digest": good_digest,
+        "registry": registry,
+        "reference": f"{repository}:{tag}",
+        "reference_by_digest": f"{repository}@{good_digest}" if good_digest else None,
+        "good_build": {
+            "number": good_number,
+            "digest": good_digest,
+            "ended_at": good_ended_at,
+            "image_bytes": good_bytes,
+            "duration_ms": good_ms,
+        }
+        if good_digest
+        else None,
     }
+
+
+def detail(row: Row) -> dict[str, Any]:
+    """The body of an answer about a single image, from the values of COLUMNS and STEPS."""
+    told = body(row)
+    step_list, step_times = row[len(COLUMNS) : len(COLUMNS) + len(STEPS)]
+    told["build"]["step_list"] = step_facts(step_list, step_times)
+    return told
 
 
 def accepted(image: Image) -> dict[str, Any]:
     """The answer to a request for a build, as AcceptedSerializer writes it."""
-    build, owner = image.build, image.owner
+    build, owner, good = image.build, image.owner, image.good
     told = body(
         (
             *(image.pk, image.name, image.readme, image.tag, image.public, image.created_at),
@@ -115,8 +154,9 @@ def accepted(image: Image) -> dict[str, Any]:
             *(owner.pk, owner.username, owner.created_at),
             *(build.number, build.status, build.step, build.steps),
             *(build.started_at, build.ended_at, build.digest, build.failure_text),
-            build.waiting_for,
-            image.good.digest if image.good else None,
+            *(build.waiting_for, build.exit_code),
+            *((good.digest, good.number, good.ended_at) if good else (None, None, None)),
+            *(image.good_bytes, image.good_ms),
         )
     )
     ahead = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
@@ -170,10 +210,11 @@ PRIVATE_KEYS = Prepared(
     limited=True,
 )
 BY_KEYS = Prepared(lambda keys: Image.objects.filter(pk__in=keys).values_list(*COLUMNS), list)
+SINGLE = (*COLUMNS, *STEPS)
 BY_ID = Prepared(
     lambda identity, viewer: Image.objects.filter(
         Q(public=True) | Q(owner_id=viewer), pk=identity
-    ).values_list(*COLUMNS),
+    ).values_list(*SINGLE),
     UUID,
     UUID,
 )
@@ -182,7 +223,7 @@ BY_ID = Prepared(
 OWN_TAGGED = Prepared(
     lambda viewer, name, tag: Image.objects.filter(
         LowerIs("name", name), LowerIs("tag", tag), owner_id=viewer
-    ).values_list(*COLUMNS),
+    ).values_list(*SINGLE),
     UUID,
     str,
     str,
@@ -197,7 +238,7 @@ def _either(viewer: UUID, own: str, tag: str, owner: str, name: str) -> Any:
         owner_id=Subquery(User.objects.filter(LowerIs("username", owner)).values("pk")),
     )
     tagged = LowerIs("tag", tag)
-    return Image.objects.filter(Q(mine, tagged) | Q(of_owner, tagged)).values_list(*COLUMNS)
+    return Image.objects.filter(Q(mine, tagged) | Q(of_owner, tagged)).values_list(*SINGLE)
 
 
 EITHER_TAGGED = Prepared(_either, UUID, str, str, str, str)
@@ -268,7 +309,10 @@ def _of(keys: list[UUID]) -> list[Row]:
 
 
 def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
-    """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it."""
+    """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it.
+
+    With the values of COLUMNS and STEPS.
+    """
     identity, references = readings(text)
     if identity is not None:
         found = BY_ID.rows(identity, viewer.pk)
@@ -281,7 +325,7 @@ def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
     if identity is None and not any(reference.tag is None for reference in references):
         return None
     image = Image.objects.visible_to(viewer).meant_by(text, viewer, tagless=tagless)
-    return _of([image.pk])[0] if image is not None else None
+    return BY_ID.rows(image.pk, viewer.pk)[0] if image is not None else None
 
 
 def _tagged(references: list[Reference], viewer: User) -> list[Row]:

@@ -19,8 +19,9 @@ from builds.models import Build, BuildQuerySet
 from builds.models.workers import Worker
 from builds.status import Status
 from builds.worker import WORKER
-from config import data_directory, worker
+from config import worker
 from config.worker import beat, obey, rescue
+from startup import data_directory
 from tests.conftest import Order, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -29,7 +29,7 @@ Change = Callable[[BuildSettings], BuildSettings]
         ({"dockerfile": script("fail base no such base")}, None, "no such base"),
         ({"dockerfile": script("broken the disk is full")}, None, "the disk is full"),
         ({"dockerfile": "RUN no from\n"}, None, "FROM"),
-        ({"build_context": SimpleUploadedFile("x.zip", b"no zip")}, None, "zip"),
+        ({"build_context": SimpleUploadedFile("x.zip", b"PK\3\4 no zip")}, None, "zip"),
         (
             {"dockerfile": script("sleep 30")},
             lambda settings: replace(settings, deadline_seconds=1),

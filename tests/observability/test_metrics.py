@@ -25,9 +25,8 @@ from builds.lifecycle import request_drain, request_pause
 from builds.logs.cursor import Cursor
 from builds.models import Build, Worker
 from builds.worker import WORKER
-from config import worker_probes
 from images.live.sse import events
-from observability import health, metrics
+from observability import health, metrics, worker_probes
 from tests.conftest import Order
 from tests.instance import free_port
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import data_directory
-from startup import bootstrap
+from startup import bootstrap, data_directory
 
 
 def test_a_data_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:

@@ -115,3 +115,17 @@ def test_headers_that_cannot_be_right_are_refused(signer: User) -> None:
         )
         assert json.loads(answer.body)["detail"].startswith(text)
     assert key.last_used_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_quota_that_is_used_up_is_told_before_the_body_is_taken(signer: User) -> None:
+    signer.daily_build_limit = 0
+    signer.save()
+    _, text = ApiKey.objects.issue(signer)
+    answer = check({"authorization": f"Bearer {text}"}, "POST", "/images/")
+    assert isinstance(answer, Refusal)
+    assert (answer.status, dict(answer.headers)["Retry-After"]) == (429, "86400")
+    assert "0 images per 24 hours" in json.loads(answer.body)["detail"]
+    # Whoever only names somebody's hotkey is not told how much of a quota is left.
+    assert isinstance(check(plain(KEY.headers(b"unseen")), "POST", "/images/"), Allowed)
+    assert isinstance(check({"authorization": f"Bearer {text}"}, "POST", "/api_keys/"), Allowed)

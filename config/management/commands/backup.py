@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from builds.process import ProcessError
-from config.maintenance.backup import write_backup
+from maintenance.backup import write_backup
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from config.maintenance.prune import KINDS, prune
+from maintenance.prune import KINDS, prune
 
 
 class Command(BaseCommand):

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from builds.registry import RegistryError
 from images.models import Image
-from images.reconcile import Difference, differences
+from maintenance.reconcile import Difference, differences
 
 FEW = 10
 """Images whose manifests are gone, which may be marked so without `--force`."""

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from builds.process import ProcessError
-from config import data_directory
-from config.maintenance.archive import BadBackup
-from config.maintenance.restore import NotEmpty, read_backup
+from maintenance.archive import BadBackup
+from maintenance.restore import NotEmpty, read_backup
+from startup import data_directory
 
 
 class Command(BaseCommand):

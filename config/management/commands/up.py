@@ -13,10 +13,10 @@ from builds.engine_factory import engine
 from builds.process import ProcessError
 from builds.registry import make_signer
 from builds.worker import WORKER
-from config import data_directory, worker
+from config import worker
 from config.env import environment
 from registry_gateway.local_registry import LocalRegistry
-from startup import bootstrap
+from startup import bootstrap, data_directory
 from webserver import body_limits
 from webserver.server import serve
 

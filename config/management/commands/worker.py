@@ -8,8 +8,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from dramatiq import cli
 
-from config import data_directory
 from config.env import environment
+from startup import data_directory
 
 LOCK_SECONDS = 15.0
 """For which the one before may take to end."""

@@ -5,6 +5,7 @@ from images.rest.serializers.responses import (
     AcceptedSerializer,
     BuildSerializer,
     DeletedSerializer,
+    ImageDetailSerializer,
     ImageSerializer,
     LogoSerializer,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "BuildSerializer",
     "ChangeSerializer",
     "DeletedSerializer",
+    "ImageDetailSerializer",
     "ImageSerializer",
     "LogoSerializer",
     "LogoUploadSerializer",

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.fields import FormBool, JsonBool, Text
+from builds import context
 from builds.build_options import (
     LABELS_BYTES,
     TARGET_CHARACTERS,
@@ -25,6 +26,7 @@ from images.models import Logo
 
 T = TypeVar("T")
 NO_LOGO = frozenset({"", "__none__"})
+PATH_CHARACTERS = 1024
 TEXT_CHARACTERS = 1024 * 1024
 ARGS_CHARACTERS = 64 * 1024
 LABELS_CHARACTERS = 2 * LABELS_BYTES
@@ -65,18 +67,30 @@ class LabelsField(Text):
 class OrderSerializer(serializers.Serializer[Any]):
     """The form of `POST /images/`, in its order of declaration."""
 
-    wait = FormBool(help_text="Whether the answer is the log as it comes.")
+    wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
     build_context = serializers.FileField(
-        allow_empty_file=True, help_text="A .zip, .tar, .tar.gz or .tar.zst archive."
+        required=False,
+        allow_empty_file=True,
+        help_text="A .zip, .tar, .tar.gz or .tar.zst archive. Without it the context is empty.",
     )
-    username = Text(help_text="The caller's own.")
+    username = Text(required=False, help_text="The caller's own.")
     name = NameField(min_length=3, max_length=65)
-    readme = Text(allow_blank=True, max_length=TEXT_CHARACTERS)
-    logo_id = LogoField(allow_blank=True, help_text="From `POST /logos/`; or `__none__`.")
+    readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
+    logo_id = LogoField(
+        required=False, allow_blank=True, help_text="From `POST /logos/`; or `__none__`."
+    )
     tag = TagField(max_length=128)
-    dockerfile = Text(max_length=TEXT_CHARACTERS)
-    image = Text(allow_blank=True, help_text="What the command line sends is not looked at.")
-    public = FormBool()
+    dockerfile = Text(
+        required=False,
+        max_length=TEXT_CHARACTERS,
+        help_text="The text. Required unless `dockerfile_path` is sent.",
+    )
+    image = Text(
+        required=False,
+        allow_blank=True,
+        help_text="What the command line sends is not looked at.",
+    )
+    public = FormBool(required=False, help_text="Private unless this says else.")
     build_args = BuildArgsField(required=False, allow_blank=True, max_length=ARGS_CHARACTERS)
     target = TargetField(
         required=False,
@@ -87,6 +101,42 @@ class OrderSerializer(serializers.Serializer[Any]):
     no_cache = FormBool(required=False, help_text="Whether every step runs again.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
     labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
+    dockerfile_path = Text(
+        required=False,
+        max_length=PATH_CHARACTERS,
+        help_text="Where the Dockerfile is in the context, such as `docker/Dockerfile`.",
+    )
+    replace = FormBool(
+        required=False,
+        help_text="Whether an image that succeeded is built again under the same name and tag. Its "
+        "last good build can be pulled until the new one has succeeded.",
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        self.fields["dockerfile"].required = not data.get("dockerfile_path")
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "dockerfile_path" in attrs:
+            fault = ""
+            if "dockerfile" in attrs:
+                fault = "takes the place of dockerfile: send one of the two"
+            elif attrs.get("build_context") is None:
+                fault = "needs a build_context that the Dockerfile is in"
+            if fault:
+                raise serializers.ValidationError({"dockerfile_path": [fault]}, code="value_error")
+        return attrs
+
+    def validate_build_context(self, value: "File[bytes]") -> "File[bytes]":
+        try:
+            context.detect(value.file or value)
+        except context.ContextRefused as problem:
+            raise serializers.ValidationError(problem.text, code="value_error") from problem
+        value.seek(0)
+        return value
+
+    def validate_dockerfile_path(self, value: str) -> str:
+        return "/".join(_path(value))
 
     def validate_name(self, value: str) -> str:
         return _checked(naming.check_name, value)
@@ -126,24 +176,24 @@ class OrderSerializer(serializers.Serializer[Any]):
 
     def wanted(self, chutes_version: str) -> Wanted:
         data = self.validated_data
+        described = {name: data[name] for name in ("readme", "public") if name in data}
+        if "logo_id" in data:
+            described["logo"] = data["logo_id"]
+        if chutes_version:
+            described["chutes_version"] = chutes_version[:40]
+        options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
         return Wanted(
             name=data["name"],
             tag=data["tag"],
-            dockerfile=data["dockerfile"],
-            readme=data["readme"],
-            public=data["public"],
-            logo=data["logo_id"],
-            build_args=data.get("build_args", {}),
-            target=data.get("target", ""),
-            no_cache=data.get("no_cache", False),
-            pull=data.get("pull", False),
-            labels=data.get("labels", {}),
-            chutes_version=chutes_version[:40],
+            dockerfile=data.get("dockerfile", ""),
+            dockerfile_path=data.get("dockerfile_path", ""),
+            described=described,
+            **{name: data[name] for name in options if name in data},
         )
 
     @property
-    def archive(self) -> "File[bytes]":
-        found: File[bytes] = self.validated_data["build_context"]
+    def archive(self) -> "File[bytes] | None":
+        found: File[bytes] | None = self.validated_data.get("build_context")
         return found
 
 
@@ -168,6 +218,13 @@ def _strings(text: str) -> dict[str, str] | None:
     if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
         return found
     return None
+
+
+def _path(value: str) -> tuple[str, ...]:
+    try:
+        return context.path_parts(value)
+    except context.ContextRefused as problem:
+        raise serializers.ValidationError(problem.text, code="value_error") from problem
 
 
 def _checked(check: Callable[[T], None], value: T) -> T:

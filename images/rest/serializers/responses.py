@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.serializers import UserSerializer
+from builds.conf import build_settings
 from builds.models import Build
 from builds.status import Status
 from images.models import Image, Logo
@@ -14,6 +15,9 @@ from images.models import Image, Logo
 WAITING_FOR = (
     "What the attempt before lacked, such as `waiting for the registry: …`; empty otherwise."
 )
+
+EXIT_CODE = "Of the command that failed; null where none did."
+DURATION = "From start to end, in milliseconds; null before the end."
 
 
 class LogoSerializer(serializers.ModelSerializer[Logo]):
@@ -28,15 +32,37 @@ class LogoSerializer(serializers.ModelSerializer[Logo]):
         return f"{settings.PUBLIC_URL}/{logo.path}"
 
 
+class GoodBuildSerializer(serializers.Serializer[Image]):
+    """The last build that succeeded: what the image's references lead to."""
+
+    number = serializers.IntegerField(source="good.number", read_only=True)
+    digest = serializers.CharField(source="good.digest", read_only=True)
+    ended_at = serializers.DateTimeField(source="good.ended_at", read_only=True)
+    image_bytes = serializers.IntegerField(source="good_bytes", read_only=True)
+    duration_ms = serializers.IntegerField(source="good_ms", read_only=True)
+
+
 class StandingSerializer(serializers.ModelSerializer[Build]):
     """How far an image's current build is."""
 
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
+    exit_code = serializers.IntegerField(read_only=True, allow_null=True, help_text=EXIT_CODE)
+    ended_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    duration_ms = serializers.IntegerField(read_only=True, allow_null=True, help_text=DURATION)
 
     class Meta:
         model = Build
-        fields: tuple[str, ...] = ("number", "status", "step", "steps", "waiting_for")
+        fields: tuple[str, ...] = (
+            "number",
+            "status",
+            "step",
+            "steps",
+            "waiting_for",
+            "exit_code",
+            "ended_at",
+            "duration_ms",
+        )
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
@@ -53,6 +79,17 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
     logo = serializers.SerializerMethodField()
     build = StandingSerializer(read_only=True)
     digest = serializers.SerializerMethodField(help_text="Of the last build that succeeded.")
+    registry = serializers.SerializerMethodField(help_text="Its host, with the port if it has one.")
+    reference = serializers.SerializerMethodField(
+        help_text="What to pull, by tag. There is something once a build succeeded."
+    )
+    reference_by_digest = serializers.SerializerMethodField(
+        help_text="What to pull, by the digest of the last build that succeeded."
+    )
+    good_build = serializers.SerializerMethodField(
+        help_text="The last build that succeeded, whatever became of later ones: what can be "
+        "pulled. Null before the first."
+    )
 
     class Meta:
         model = Image
@@ -73,6 +110,10 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
             "protected",
             "build",
             "digest",
+            "registry",
+            "reference",
+            "reference_by_digest",
+            "good_build",
         )
 
     @extend_schema_field(serializers.DateTimeField(allow_null=True))
@@ -84,6 +125,53 @@ class ImageSerializer(serializers.ModelSerializer[Image]):
 
     def get_digest(self, image: Image) -> str | None:
         return image.good.digest if image.good else None
+
+    def get_registry(self, image: Image) -> str:
+        return build_settings().registry
+
+    def get_reference(self, image: Image) -> str:
+        return f"{build_settings().registry}/{image.repository}:{image.tag}"
+
+    def get_reference_by_digest(self, image: Image) -> str | None:
+        if image.good is None:
+            return None
+        return f"{build_settings().registry}/{image.repository}@{image.good.digest}"
+
+    @extend_schema_field(GoodBuildSerializer(allow_null=True))
+    def get_good_build(self, image: Image) -> Any:
+        return GoodBuildSerializer(image).data if image.good else None
+
+
+class StepSerializer(serializers.Serializer[Build]):
+    """One step of a build: an instruction of the Dockerfile."""
+
+    number = serializers.IntegerField(help_text="Counted from 1 over all stages.")
+    stage = serializers.CharField(help_text="Empty where the Dockerfile has a single stage.")
+    dockerfile_line = serializers.IntegerField(help_text="Where it starts, from 1.")
+    text = serializers.CharField(help_text="The instruction, at most 300 characters.")
+    state = serializers.ChoiceField(
+        ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
+        help_text="Of a build that has ended, `waiting` means that it was not reached.",
+    )
+    started = serializers.IntegerField(
+        allow_null=True, help_text="In microseconds since 1970, as in logs."
+    )
+    ended = serializers.IntegerField(allow_null=True)
+
+
+class DetailStandingSerializer(StandingSerializer):
+    """How far an image's current build is, step by step."""
+
+    step_list = StepSerializer(source="step_facts", many=True, read_only=True)
+
+    class Meta(StandingSerializer.Meta):
+        fields: tuple[str, ...] = (*StandingSerializer.Meta.fields, "step_list")
+
+
+class ImageDetailSerializer(ImageSerializer):
+    """A single image."""
+
+    build = DetailStandingSerializer(read_only=True)
 
 
 class AcceptedStandingSerializer(StandingSerializer):
@@ -114,23 +202,6 @@ class FailureSerializer(serializers.Serializer[Build]):
     text = serializers.CharField(source="failure_text", read_only=True)
 
 
-class StepSerializer(serializers.Serializer[Build]):
-    """One step of a build: an instruction of the Dockerfile."""
-
-    number = serializers.IntegerField(help_text="Counted from 1 over all stages.")
-    stage = serializers.CharField(help_text="Empty where the Dockerfile has a single stage.")
-    dockerfile_line = serializers.IntegerField(help_text="Where it starts, from 1.")
-    text = serializers.CharField(help_text="The instruction, at most 300 characters.")
-    state = serializers.ChoiceField(
-        ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
-        help_text="Of a build that has ended, `waiting` means that it was not reached.",
-    )
-    started = serializers.IntegerField(
-        allow_null=True, help_text="In microseconds since 1970, as in logs."
-    )
-    ended = serializers.IntegerField(allow_null=True)
-
-
 class BuildSerializer(serializers.ModelSerializer[Build]):
     """One attempt."""
 
@@ -145,6 +216,8 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
     )
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
+    exit_code = serializers.IntegerField(read_only=True, allow_null=True, help_text=EXIT_CODE)
+    duration_ms = serializers.IntegerField(read_only=True, allow_null=True, help_text=DURATION)
     failure = serializers.SerializerMethodField()
     digest = serializers.SerializerMethodField()
     step_list = StepSerializer(source="step_facts", many=True, read_only=True)
@@ -165,7 +238,9 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
             "queued_at",
             "started_at",
             "ended_at",
+            "duration_ms",
             "waiting_for",
+            "exit_code",
             "failure",
             "digest",
             "image_bytes",

@@ -1,6 +1,7 @@
 """The bell between processes."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -50,7 +51,7 @@ class BreakingLayer(ForgetfulLayer):
 
 
 async def test_listening_ends_when_it_is_cancelled_whatever_that_breaks(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     layer = BreakingLayer()
     monkeypatch.setattr(pubsub, "get_channel_layer", lambda: layer)
@@ -59,6 +60,8 @@ async def test_listening_ends_when_it_is_cancelled_whatever_that_breaks(
     hearing.cancel()
     await asyncio.wait([hearing], timeout=5)
     assert hearing.done()
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_process_whose_bell_breaks_is_there_again(monkeypatch: pytest.MonkeyPatch) -> None:

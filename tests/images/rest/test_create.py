@@ -32,6 +32,9 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "step": 0,
         "steps": 0,
         "waiting_for": "",
+        "exit_code": None,
+        "ended_at": None,
+        "duration_ms": None,
         "position": 0,
     }
     assert sent == [Build.objects.get().pk]
@@ -60,7 +63,7 @@ def test_every_key_of_an_image_is_always_present(send: Send, owner: User) -> Non
 
 
 def test_all_bad_fields_are_named_together_in_order(send: Send) -> None:
-    answer = send(wait="perhaps", build_context=None, name=None, tag="a b", public="2")
+    answer = send(wait="perhaps", build_context="no file", name=None, tag="a b", public="2")
     assert answer.status_code == 422
     entries = answer.json()["detail"]
     assert [entry["loc"] for entry in entries] == [

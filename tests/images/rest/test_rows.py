@@ -21,7 +21,7 @@ from builds.status import Status, state_word
 from images.models import Image, ImageTally, Logo
 from images.naming import image_id, reference_id
 from images.rest import rows
-from images.rest.serializers import AcceptedSerializer, ImageSerializer
+from images.rest.serializers import AcceptedSerializer, ImageDetailSerializer, ImageSerializer
 from tests.images.conftest import client_of
 
 
@@ -55,6 +55,7 @@ def made(owner: User, name: str, *, tag: str = "1", status: Status = Status.SUCC
         for number, each in enumerate([Status.SUCCEEDED, status], 1)
     ]
     image.good, image.current = attempts[0], attempts[1]
+    image.good_bytes, image.good_ms = 1_234, 5_678
     image.state = state_word(status)
     image.save()
     return image
@@ -89,6 +90,19 @@ def test_a_row_is_written_as_the_serializer_writes_it(images: list[Image], owner
 
 
 @pytest.mark.django_db
+def test_a_single_image_is_written_as_its_serializer_writes_it(images: list[Image]) -> None:
+    steps = {"step_list": [[1, "", 1, "FROM scratch"]], "step_times": [["cached", 1, 2]]}
+    Build.objects.filter(number=2).update(**steps)
+    for image in images:
+        row = rows.find(str(image.pk), image.owner)
+        assert row is not None
+        read = Image.objects.with_build().get(pk=image.pk)
+        expected = json.loads(JsonRenderer().render(ImageDetailSerializer(read).data))
+        assert json.loads(JsonRenderer().render(rows.detail(row))) == expected
+        assert expected["build"]["step_list"][0]["state"] == "cached"
+
+
+@pytest.mark.django_db
 def test_what_was_accepted_is_told_as_the_serializer_tells_it(images: list[Image]) -> None:
     for image in images:
         read = Image.objects.with_build().get(pk=image.pk)
@@ -99,11 +113,12 @@ def test_what_was_accepted_is_told_as_the_serializer_tells_it(images: list[Image
 @pytest.mark.django_db
 def test_a_row_has_the_keys_of_the_schema(images: list[Image]) -> None:
     generator: Any = SchemaGenerator
-    schema = generator().get_schema(request=None, public=True)
-    described = schema["components"]["schemas"]["Image"]
+    schema = generator().get_schema(request=None, public=True)["components"]["schemas"]
     row = rows.find(str(images[0].pk), images[0].owner)
     assert row is not None
-    assert set(rows.body(row)) == set(described["properties"])
+    for told, name in ((rows.body(row), "Image"), (rows.detail(row), "ImageDetail")):
+        assert set(told) == set(schema[name]["properties"])
+    assert set(rows.detail(row)["build"]) == set(schema["DetailStanding"]["properties"])
 
 
 @pytest.mark.django_db

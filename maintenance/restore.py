@@ -16,8 +16,8 @@ from django.db import connection
 
 from builds.conf import build_settings
 from config.env import environment
-from config.maintenance import databases
-from config.maintenance.archive import (
+from maintenance import databases
+from maintenance.archive import (
     DATABASE,
     FILES,
     MANIFEST,
@@ -28,7 +28,7 @@ from config.maintenance.archive import (
     members,
     verify,
 )
-from config.maintenance.backup import FIRST_USER, FOLDERS
+from maintenance.backup import FIRST_USER, FOLDERS
 from storage.interface import files
 
 

@@ -20,9 +20,9 @@ from builds.logs.archive import archive
 from builds.models import Build, LogChunk
 from builds.registry import make_registry
 from config.env import environment
-from config.maintenance import prune as module
 from images import catalog
 from images.models import Image
+from maintenance import prune as module
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -14,9 +14,9 @@ from django.db import connection
 from builds.conf import build_settings
 from builds.registry import make_signer
 from builds.unreferenced_files import OF_BUILDS
-from config.maintenance import databases
-from config.maintenance.archive import DATABASE, FILES, REGISTRY, SETTINGS, Manifest, Writer
 from images import logos
+from maintenance import databases
+from maintenance.archive import DATABASE, FILES, REGISTRY, SETTINGS, Manifest, Writer
 from storage.interface import files
 
 FOLDERS = (*OF_BUILDS, logos.FOLDER)

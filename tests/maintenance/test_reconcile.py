@@ -15,7 +15,7 @@ from builds.registry import RegistryError, make_registry
 from builds.status import Status
 from config.management.commands import reconcile
 from images.models import Image
-from images.reconcile import differences
+from maintenance.reconcile import differences
 from tests.conftest import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)

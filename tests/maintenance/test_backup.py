@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from config.maintenance.archive import BadBackup, Manifest, Writer, verify
+from maintenance.archive import BadBackup, Manifest, Writer, verify
 from tests.cluster import Cluster, servers
 from tests.conftest import script, zipped
 from tests.instance import ROOT, Instance, send, watch

@@ -1,1 +1,0 @@
-"""Backups: written while Slipway runs, restored into an empty place."""

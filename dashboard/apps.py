@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class DashboardConfig(AppConfig):
+    name = "dashboard"
+
+
+class OperatorsAdmin(AdminConfig):
+    """Django's admin with a page about the system."""
+
+    default_site = "dashboard.site.OperatorsSite"
