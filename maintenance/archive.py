@@ -58,7 +58,7 @@ class Writer:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = size, 0o600
         hashed = _Hashed(content)
-        self._tar.addfile(entry, hashed)  # type: ignore[arg-type]
+        self._tar.addfile(entry, hashed)
         self.members[name] = Member(size, hashed.digest.hexdigest())
 
     def add_bytes(self, name: str, content: bytes) -> None:
