@@ -3,22 +3,24 @@
 PostgreSQL and Redis are started for it. The images have one tiny layer each.
 """
 
+import io
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import psycopg
 
 from bench.figures import Figure
 from tests.cluster import Cluster
-from tests.conftest import script, zipped
 from tests.instance import send, watch
 from tests.registry import running_registry
 from tests.with_servers import running_servers
 
 BUILDS = 200
 SETTLED_SECONDS = 120
+DOCKERFILE = "FROM scratch\nRUN scripted: repeat {lines} of the output of some step\n"
 TABLES = """
 SELECT relname, pg_total_relation_size(oid) FROM pg_class
 WHERE relkind = 'r' AND relname IN ('builds_build', 'images_image', 'builds_logchunk')
@@ -40,8 +42,8 @@ def run(folder: Path) -> Iterator[Figure]:
                     made = [
                         send(
                             client,
-                            script(f"repeat {lines} of the output of some step"),
-                            zipped(file=os.urandom(10_000).hex()),
+                            DOCKERFILE.format(lines=lines),
+                            _context(),
                             username="grower",
                             name=f"growth-{lines}-{n}",
                         )["image_id"]
@@ -54,6 +56,14 @@ def run(folder: Path) -> Iterator[Figure]:
                     for name, size in after.items():
                         grown = (size - before[name]) / BUILDS * 1000 / 1024**2
                         yield Figure(name=f"growth.{lines}_lines.{name}", value=grown, unit="MiB")
+
+
+def _context() -> bytes:
+    """20 KB in a zip, of which 10 KB are left."""
+    file = io.BytesIO()
+    with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("file", os.urandom(10_000).hex())
+    return file.getvalue()
 
 
 def _wait_until_archived(url: str) -> None:

@@ -29,6 +29,8 @@ class BuildSettings:
     """For which running builds go on after SIGTERM."""
     daily_builds: int
     base_refresh_seconds: int
+    storage_mb: int = 0
+    """That an owner's images may take in the registry; 0 for as much as they like."""
     workers: int
     redis_url: str
     registry: str

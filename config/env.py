@@ -199,6 +199,12 @@ class Environment:
     daily_builds: int = variable(
         "SLIPWAY_DAILY_BUILDS", number, "24", "Builds per owner in 24 hours"
     )
+    storage_mb: int = variable(
+        "SLIPWAY_STORAGE_MB",
+        number,
+        "0",
+        "MiB that an owner's images may take in the registry; 0 is no limit",
+    )
     memory_mb: int = variable("SLIPWAY_BUILD_MEMORY_MB", number, "4096", "Memory of one build")
     pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")
     cpus: float = variable("SLIPWAY_BUILD_CPUS", decimal, "2", "Processors of one build")

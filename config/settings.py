@@ -231,6 +231,7 @@ BUILDS = BuildSettings(
     grace_seconds=ENV.grace if ENV.grace is not None else 600 if ENV.redis_url else 10,
     daily_builds=ENV.daily_builds,
     base_refresh_seconds=ENV.base_refresh,
+    storage_mb=ENV.storage_mb,
     keep_files_days=ENV.keep_files_days,
     workers=ENV.workers,
     redis_url=ENV.redis_url,

@@ -37,7 +37,7 @@ from builds.models import Build, Worker
 from builds.unreferenced_files import OF_BUILDS, drop_unreferenced
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from images import logos
+from images import logos, retention
 from maintenance.prune import prune_all
 from observability import health, worker_probes
 from observability.logs import keep_errors
@@ -206,7 +206,9 @@ def tick() -> None:
 
 def drop_strays() -> None:
     folders = {**OF_BUILDS, logos.FOLDER: logos.named}
-    _in_turn(prune_all, logos.drop_unused, partial(drop_unreferenced, folders))
+    _in_turn(
+        retention.delete_due, prune_all, logos.drop_unused, partial(drop_unreferenced, folders)
+    )
 
 
 def make_room() -> None:

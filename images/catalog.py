@@ -11,6 +11,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from accounts.models import User
@@ -29,6 +30,7 @@ from images import naming
 from images.models import Image, may_change_all
 
 QUOTA_WINDOW = timedelta(hours=24)
+MIB = 1024 * 1024
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
@@ -44,6 +46,16 @@ class QuotaExceeded(Exception):
     def __init__(self, limit: int, retry_after: int) -> None:
         super().__init__(f"You may only build {limit} images per 24 hours.")
         self.retry_after = retry_after
+
+
+class StorageExceeded(QuotaExceeded):
+    """The owner's images take all the registry that they may take."""
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(0, 3600)
+        self.args = (
+            f"Your images take {used // MIB} MiB of {limit // MIB} MiB: delete some of them.",
+        )
 
 
 class NothingUnderWay(Exception):
@@ -86,8 +98,24 @@ def daily_limit(owner: User) -> int | None:
     return build_settings().daily_builds if own is None else own
 
 
+def storage_limit(owner: User) -> int | None:
+    """Bytes that somebody's images may take in the registry. None where there is no limit."""
+    own = owner.storage_limit_mb
+    limit = build_settings().storage_mb if own is None else own
+    return None if own is None and (limit == 0 or owner.is_staff) else limit * MIB
+
+
+def storage_used(owner: User) -> int:
+    """What the last good builds of somebody's images take, compressed."""
+    found: int | None = owner.images.aggregate(total=Sum("good_bytes"))["total"]
+    return found or 0
+
+
 def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    """Raises QuotaExceeded. The daily limit counts attempts: deleting refunds nothing of it."""
+    room = storage_limit(owner)
+    if room is not None and (used := storage_used(owner)) >= room:
+        raise StorageExceeded(used, room)
     limit = daily_limit(owner)
     if limit is None:
         return

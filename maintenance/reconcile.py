@@ -141,7 +141,7 @@ def _mark_gone(image: Image) -> None:
             failure_text=MANIFEST_GONE.text,
         )
         held.filter(current=image.good_id).update(state=state_word(Status.FAILED))
-        held.update(good=None)
+        held.update(good=None, good_bytes=0, good_ms=0, expires_at=None)
 
 
 def _tag(registry: Registry, good: Build) -> None:
