@@ -66,7 +66,7 @@ format: setup-dev ## put the code into its form
 lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts api builds common config dashboard database helper images maintenance observability operators registry_gateway startup storage webserver bench manage.py
+	.venv/bin/mypy accounts api builds common config dashboard database helper images maintenance observability operators registry_gateway startup storage webhooks webserver bench manage.py
 	.venv/bin/lint-imports
 	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run

@@ -4,6 +4,7 @@ A view says with attributes what it takes:
 
 * `signature_purpose`: what a hotkey signs in requests that carry no body;
 * `scope_object`: the kind of thing that scopes of API keys name, such as "images";
+* `any_key`: that every API key will do, whatever its scopes;
 * `anonymous_allowed`: that no credentials are needed. Wrong ones are refused all the same.
 """
 
@@ -17,23 +18,24 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from accounts import scopes
-from accounts.credentials import (
-    CHALLENGE,
-    MALFORMED,
-    NOBODY,
-    UNKNOWN_KEY,
-    BadCredentials,
-    Signature,
-    claimed_key,
-)
+from accounts.credentials import CHALLENGE, BadCredentials, Signature, claimed_key
 from accounts.models import ApiKey, User
+from common import error_codes
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
-class Forbidden(AuthenticationFailed):
-    """401 for what somebody known may not do: the reference server never answers 403."""
+class MissingScope(AuthenticationFailed):
+    """401 for what a key may not do: the reference server never answers 403."""
+
+    def __init__(self, kind: str, action: str, *, one: bool = False) -> None:
+        problem = error_codes.INSUFFICIENT_SCOPE
+        scope = f"{kind}:{action}" if kind else scopes.ALL
+        named = f"{scope} for this one" if one else scope
+        super().__init__(problem.text.format(scope=named), problem.code)
+        challenge = f'{CHALLENGE}, error="{problem.code}", scope="{scope}"'
+        self.headers = {"WWW-Authenticate": challenge}
 
 
 def body_digest(request: Request) -> str:
@@ -69,7 +71,7 @@ class HotkeyAuthentication(BaseAuthentication):
                 raise
             signature.spend()
         except BadCredentials as problem:
-            raise AuthenticationFailed(str(problem)) from problem
+            raise AuthenticationFailed(str(problem), problem.error_code.code) from problem
         return user, None
 
     def content(self, request: Request, view: Any) -> str:
@@ -82,7 +84,7 @@ class HotkeyAuthentication(BaseAuthentication):
             return digest
         purpose: str | None = getattr(view, "signature_purpose", None)
         if purpose is None:
-            raise BadCredentials(MALFORMED)
+            raise BadCredentials(error_codes.CREDENTIALS_MALFORMED)
         return purpose
 
     def authenticate_header(self, request: Request) -> str:
@@ -96,7 +98,7 @@ class KeyAuthentication(BaseAuthentication):
         try:
             key = claimed_key(request.headers, cached=True)
         except BadCredentials as problem:
-            raise AuthenticationFailed(str(problem)) from problem
+            raise AuthenticationFailed(str(problem), problem.error_code.code) from problem
         if key is None:
             return None
         key.note_use()
@@ -124,19 +126,24 @@ class ScopePermission(BasePermission):
         if not request.user.is_authenticated:
             if getattr(view, "anonymous_allowed", False):
                 return True
-            raise NotAuthenticated(NOBODY)
-        if isinstance(request.auth, ApiKey):
+            missing = error_codes.CREDENTIALS_MISSING
+            raise NotAuthenticated(missing.text, missing.code)
+        if isinstance(request.auth, ApiKey) and not getattr(view, "any_key", False):
             names_one = getattr(view, "lookup_field", None) in view.kwargs
             granted = scopes.allows_some if names_one else scopes.allows
-            kind = getattr(view, "scope_object", None)
-            if not granted(request.auth.scopes, kind, scopes.action_of(request.method or "")):
-                raise Forbidden(UNKNOWN_KEY)
+            kind, action = _needed(request, view)
+            if not granted(request.auth.scopes, kind, action):
+                raise MissingScope(kind or "", action)
         return True
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         if isinstance(request.auth, ApiKey):
-            kind = getattr(view, "scope_object", None)
-            action = scopes.action_of(request.method or "")
+            kind, action = _needed(request, view)
             if not scopes.allows(request.auth.scopes, kind, action, obj.pk):
-                raise Forbidden(UNKNOWN_KEY)
+                raise MissingScope(kind or "", action, one=True)
         return True
+
+
+def _needed(request: Request, view: APIView) -> tuple[str | None, str]:
+    """The kind of thing and the action that a scope has to name."""
+    return getattr(view, "scope_object", None), scopes.action_of(request.method or "")

@@ -13,22 +13,17 @@ from django.http import parse_cookie
 
 from accounts import hotkeys
 from accounts.models import ApiKey, SpentSignature, User
+from common import error_codes
+from common.error_codes import CodedError
 
 NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'
-
-# The reference server's texts.
-NOBODY = "Can't find a user with that api key in our db :("
-MALFORMED = "Missing or invalid authorization header(s)"
-UNKNOWN_KEY = "Invalid token or user not found"
-BAD_TOKEN = "Invalid token."  # noqa: S105
-BAD_NONCE = "Invalid nonce!"
 
 Headers = Mapping[str, Any]
 """By lower-case name."""
 
 
-class BadCredentials(Exception):
+class BadCredentials(CodedError):
     """Something was given, and it is wrong. The text is for whoever sent it."""
 
 
@@ -47,38 +42,38 @@ class Signature:
         signature = headers.get("x-chutes-signature", "")
         if not (hotkey and signature):
             if (hotkey or signature) and not headers.get("authorization"):
-                raise BadCredentials(MALFORMED)
+                raise BadCredentials(error_codes.CREDENTIALS_MALFORMED)
             return None
         nonce = headers.get("x-chutes-nonce", "")
         # Superscripts are digits to isdigit, and no number to int.
         if not (nonce.isascii() and nonce.isdigit() and len(nonce) < len(hotkey)):
-            raise BadCredentials(BAD_NONCE)
+            raise BadCredentials(error_codes.NONCE_INVALID)
         if abs(time.time() - int(nonce)) >= NONCE_SECONDS:
-            raise BadCredentials(BAD_NONCE)
+            raise BadCredentials(error_codes.NONCE_INVALID)
         try:
             decoded = bytes.fromhex(signature)
         except ValueError:
-            raise BadCredentials("Invalid signature: it is not hexadecimal") from None
+            raise BadCredentials(error_codes.SIGNATURE_MALFORMED) from None
         return cls(hotkey, nonce, decoded)
 
     def check(self, content: str) -> None:
         """Raises BadCredentials unless the hotkey signed `content` under this nonce."""
         message = f"{self.hotkey}:{self.nonce}:{content}"
         if not hotkeys.verify(hotkey=self.hotkey, message=message, signature=self.signature):
-            raise BadCredentials(f"Invalid request signature for hotkey {self.hotkey[:64]}")
+            raise BadCredentials(error_codes.SIGNATURE_WRONG, hotkey=self.hotkey[:64])
 
     def user(self) -> User:
         """Raises BadCredentials where there is none."""
         user: User | None = User.objects.filter(hotkey=self.hotkey, is_active=True).first()
         if user is None:
-            raise BadCredentials(f"Could not find user with hotkey: {self.hotkey[:64]}")
+            raise BadCredentials(error_codes.HOTKEY_UNKNOWN, hotkey=self.hotkey[:64])
         return user
 
     def spend(self) -> None:
         """Uses it up. Raises BadCredentials when it was used before."""
         until = datetime.fromtimestamp(int(self.nonce) + NONCE_SECONDS, UTC)
         if not SpentSignature.objects.spend(self.signature, until=until):
-            raise BadCredentials("This signature was used before: sign each request again")
+            raise BadCredentials(error_codes.SIGNATURE_USED)
 
 
 def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:
@@ -91,10 +86,13 @@ def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:
         return None
     token = words[-1]
     if not token.startswith("cpk_"):
-        raise BadCredentials(BAD_TOKEN if words[0].lower() == "bearer" else MALFORMED)
+        bearer = words[0].lower() == "bearer"
+        raise BadCredentials(
+            error_codes.TOKEN_INVALID if bearer else error_codes.CREDENTIALS_MALFORMED
+        )
     key = ApiKey.objects.named_by(token, cached=cached)
     if key is None:
-        raise BadCredentials(UNKNOWN_KEY)
+        raise BadCredentials(error_codes.KEY_UNKNOWN)
     return key
 
 
@@ -122,5 +120,5 @@ def check_headers(headers: Headers) -> str:
         return f"user:{key.user_id}"
     session = session_user(headers)
     if session is None:
-        raise BadCredentials(NOBODY)
+        raise BadCredentials(error_codes.CREDENTIALS_MISSING)
     return f"user:{session}"

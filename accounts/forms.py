@@ -1,13 +1,18 @@
-"""Signing in with a password, on the pages and in the admin alike."""
+"""Signing in, a new password and own API keys, on the pages; signing in to the admin too."""
 
+from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.utils import timezone
 
+from accounts import scopes
 from accounts.client_address import client_address
-from accounts.models import SignInAttempt, TooManyAttempts
+from accounts.models import ApiKey, SignInAttempt, TooManyAttempts, User
+from accounts.models.keys import LABEL_CHARACTERS
 
 
 class SignInForm(AuthenticationForm):
@@ -34,3 +39,76 @@ class AdminSignInForm(SignInForm, AdminAuthenticationForm):
     """The admin's: the same, for operators only."""
 
     error_messages = {**AdminAuthenticationForm.error_messages}
+
+
+class NewPasswordForm(PasswordChangeForm):
+    """A wrong old password counts as a wrong sign-in: a session that was left open is no way to
+    guess it."""
+
+    def __init__(self, user: User, address: str, data: Any = None) -> None:
+        super().__init__(user, data)
+        self.address = address
+
+    def clean_old_password(self) -> str:
+        name = self.user.get_username()
+        try:
+            attempt = SignInAttempt.objects.begin(name=name, address=self.address)
+        except TooManyAttempts as problem:
+            raise forms.ValidationError(str(problem), code="too_many") from problem
+        old = super().clean_old_password()
+        attempt.succeeded()
+        return old
+
+
+GRANTS = {
+    "all": ("Everything that you may do, making keys included", [scopes.ALL]),
+    "work": ("Send, read, rebuild and describe images", ["images:read", "images:write"]),
+    "read": ("Read images and logs, and pull", ["images:read"]),
+}
+LIVES = {
+    "": ("without end", None),
+    "30": ("30 days", 30),
+    "90": ("90 days", 90),
+    "365": ("a year", 365),
+}
+
+
+class OwnKeyForm(forms.Form):
+    """A key that somebody makes. Sent again it makes no second one, by its `key_id`."""
+
+    label = forms.CharField(max_length=LABEL_CHARACTERS)
+    grant = forms.ChoiceField(choices=[(name, text) for name, (text, _) in GRANTS.items()])
+    days = forms.ChoiceField(
+        choices=[(name, text) for name, (text, _) in LIVES.items()], required=False
+    )
+    key_id = forms.UUIDField(widget=forms.HiddenInput)
+
+    def __init__(self, user: User, data: Any = None) -> None:
+        super().__init__(data, initial={"key_id": uuid4(), "grant": "work", "days": "90"})
+        self.user = user
+
+    def clean_label(self) -> str:
+        label: str = self.cleaned_data["label"]
+        if ApiKey.objects.usable().filter(user=self.user, label=label).exists():
+            raise forms.ValidationError(
+                "You have a key of that name: revoke it, or choose another."
+            )
+        return label
+
+    def clean_key_id(self) -> Any:
+        found = self.cleaned_data["key_id"]
+        if ApiKey.objects.filter(pk=found).exists():
+            text = "This form was sent before, and its key was shown then. Open the page again."
+            raise forms.ValidationError(text)
+        return found
+
+    def issue(self) -> tuple[ApiKey, str]:
+        data = self.cleaned_data
+        days = LIVES[data["days"]][1]
+        return ApiKey.objects.issue(
+            self.user,
+            label=data["label"],
+            scopes=GRANTS[data["grant"]][1],
+            expires_at=timezone.now() + timedelta(days=days) if days else None,
+            key_id=data["key_id"],
+        )

@@ -7,7 +7,7 @@ from uuid import UUID
 ALL = "all"
 READ, WRITE, DELETE = "read", "write", "delete"
 ACTIONS = (READ, WRITE, DELETE)
-OBJECTS = ("images",)
+OBJECTS = ("images", "webhooks")
 FORM = re.compile(
     rf"({'|'.join(OBJECTS)}):({READ}|{WRITE}|{DELETE})"
     r"(?::([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))?"

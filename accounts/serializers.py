@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -89,23 +88,6 @@ class KeyOrderSerializer(serializers.Serializer[Any]):
         return sorted({scope for row in rows for scope in _spelled(row)})
 
 
-class KeyOrderShape(OpenApiSerializerExtension):
-    """That a key is for everything or for something, which no single field can say."""
-
-    target_class = KeyOrderSerializer
-
-    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
-        found = auto_schema._map_serializer(  # noqa: SLF001  (as the library documents)
-            self.target, direction, bypass_extensions=True
-        )
-        everything = {"properties": {"admin": {"enum": [True]}}, "required": ["admin"]}
-        something = {
-            "properties": {"scopes": {"type": "array", "minItems": 1}},
-            "required": ["scopes"],
-        }
-        return {**found, "anyOf": [everything, something]}
-
-
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
     """A key, without its secret."""
 
@@ -137,7 +119,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
         return [_row(scope) for scope in key.scopes if scope != scopes.ALL]
 
 
-class NewKeySerializer(KeySerializer):
+class CreatedKeySerializer(KeySerializer):
     """A key at its making: the one time that its secret is told."""
 
     secret_key = serializers.CharField(read_only=True)

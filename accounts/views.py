@@ -5,30 +5,27 @@ from uuid import UUID
 
 import django_filters
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, ApiKeyQuerySet, User
 from accounts.serializers import (
+    CreatedKeySerializer,
     EndedKeySerializer,
     KeyOrderSerializer,
     KeySerializer,
     MeSerializer,
-    NewKeySerializer,
 )
-from api.exceptions import Conflict
 from api.filters import PageLimit, PageNumber, TextFilter
 from api.media_types import JsonParser
-from api.schema import query_parameters
+from api.schema import refusals
 from api.views import ApiView
-
-NO_KEY = "API key not found, or does not belong to you"
+from common.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
 
 
 class AccountView(ApiView):
-    """Only for keys that may do everything: others must not make or end keys, or tell whose."""
+    """Only for keys with all scopes, unless a view says `any_key`: others must not change keys."""
 
     authentication_classes = AUTHENTICATION
     permission_classes = (ScopePermission,)
@@ -40,6 +37,7 @@ class AccountView(ApiView):
 
 class MeView(AccountView):
     signature_purpose = "me"
+    any_key = True
 
     @extend_schema(operation_id="who_am_i", responses=MeSerializer)
     def retrieve(self, request: Request) -> Response:
@@ -62,6 +60,7 @@ class KeyView(AccountView):
     lookup_field = "ref"
     parser_classes = (JsonParser,)
     body_limits = {"POST": 64 * 1024}
+    queries = {"list": KeyFilter}
     path_texts = {"ref": "The key's id, or its name."}
 
     def get_queryset(self) -> ApiKeyQuerySet:
@@ -69,7 +68,6 @@ class KeyView(AccountView):
 
     @extend_schema(
         operation_id="list_api_keys",
-        parameters=query_parameters(KeyFilter),
         responses=KeySerializer(many=True),
     )
     def list(self, request: Request) -> Response:
@@ -80,7 +78,7 @@ class KeyView(AccountView):
     @extend_schema(
         operation_id="create_api_key",
         request=KeyOrderSerializer,
-        responses={200: NewKeySerializer, 409: "A key of that name exists."},
+        responses={200: CreatedKeySerializer, **refusals(KEY_NAME_TAKEN)},
     )
     def create(self, request: Request) -> Response:
         """Makes a key, and tells its secret this once. It lives no longer than the key used."""
@@ -88,7 +86,7 @@ class KeyView(AccountView):
         form.is_valid(raise_exception=True)
         name = form.validated_data["name"]
         if self.get_queryset().filter(label=name).exists():
-            raise Conflict(f"An API key named {name!r} exists: end that one, or take another name")
+            raise CodedError(KEY_NAME_TAKEN, name=name)
         expires_at = request.auth.expires_at if isinstance(request.auth, ApiKey) else None
         key, text = ApiKey.objects.issue(
             self.user, label=name, scopes=form.granted, expires_at=expires_at
@@ -109,7 +107,7 @@ class KeyView(AccountView):
         return Response({"api_key_id": key.pk, "deleted": True})
 
     def meant(self, ref: str) -> ApiKey:
-        """By id, or the newest of that name. Raises NotFound."""
+        """By id, or the newest of that name. Raises CodedError."""
         keys = self.get_queryset()
         found = None
         try:
@@ -118,5 +116,5 @@ class KeyView(AccountView):
             if "\0" not in ref:
                 found = keys.filter(label=ref).order_by("-created_at", "-id").first()
         if found is None:
-            raise NotFound(NO_KEY)
+            raise CodedError(KEY_NOT_FOUND)
         return found

@@ -1,4 +1,4 @@
-"""Every error as the Images API words it: JSON with `detail`, bad fields as a list."""
+"""Every error as JSON with `detail` and `code`; bad fields are a list in `detail`."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,26 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from api.exceptions import Invalid
+from common.error_codes import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    CSRF_FAILED,
+    ERROR_CODES,
+    FORBIDDEN,
+    INTERNAL_ERROR,
+    INVALID,
+    NOT_FOUND,
+    CodedError,
+    error_body,
+    generic_code,
+)
 from common.outages import HEADERS, away
 
 FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
@@ -29,6 +42,7 @@ FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
     "max_length": ("string_too_long", None),
     "blank": ("string_too_short", "String should have at least 1 character"),
     "invalid": ("value_error", None),
+    "file": ("string_type", None),
     "not_a_list": ("list_type", "Input should be a valid list"),
     "surrogate_characters_not_allowed": (
         "string_unicode",
@@ -41,37 +55,58 @@ logger = getLogger(__name__)
 READING = frozenset({"GET", "HEAD", "DELETE"})
 
 
+CSRF_PREFIX = "CSRF Failed: "
+
+
 def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
-    """Errors as `{"detail": …}`; bad fields as 422 with the list form, all of them together."""
-    if text := away(problem):
-        logger.warning("%s %s", text, problem)
-        return Response({"detail": text}, status=503, headers=HEADERS)
-    response = _of_bad_input(problem, context)
+    """Errors with their codes; bad fields as 422 with the list form, all of them together."""
+    if outage := away(problem):
+        logger.warning("%s %s", outage.text, problem)
+        return Response(error_body(outage), status=503, headers=HEADERS)
+    response = _of_bad_input(problem, context) or _of_coded_error(problem)
     if response is not None:
         return response
     response = exception_handler(problem, context)
-    if response is not None and not (isinstance(response.data, dict) and "detail" in response.data):
-        response.data = {"detail": response.data}
-    if response is not None:
-        for name, value in getattr(problem, "headers", {}).items():
-            response[name] = value
-        if isinstance(problem, exceptions.MethodNotAllowed):
-            response.data = {"detail": "Method Not Allowed"}
+    if response is None:
+        return None
+    for name, value in getattr(problem, "headers", {}).items():
+        response[name] = value
+    response.data = _body_of(problem, response)
     return response
+
+
+def _of_coded_error(problem: Exception) -> Response | None:
+    if not isinstance(problem, CodedError):
+        return None
+    kind = problem.error_code
+    return Response(error_body(kind, str(problem)), status=kind.status, headers=problem.headers)
+
+
+def _body_of(problem: Exception, response: Response) -> dict[str, Any]:
+    """The body of an error of the framework's, whose own codes are kept where we have them."""
+    generic = generic_code(response.status_code)
+    detail = response.data.get("detail") if isinstance(response.data, dict) else None
+    if detail is None or isinstance(problem, exceptions.MethodNotAllowed | Http404):
+        return error_body(generic)
+    if str(detail).startswith(CSRF_PREFIX):
+        return error_body(CSRF_FAILED, str(detail))
+    found = ERROR_CODES.get(getattr(detail, "code", ""), generic)
+    return error_body(found if found.status == response.status_code else generic, str(detail))
 
 
 def _of_bad_input(problem: Exception, context: dict[str, Any]) -> Response | None:
     match problem:
         case exceptions.ValidationError():
-            return Response({"detail": list(_entries(problem, context["request"]))}, status=422)
+            entries = list(_entries(problem, context["request"]))
+            return Response(error_body(INVALID, entries), status=422)
         case Invalid():
-            return Response({"detail": [problem.entry]}, status=422)
+            return Response(error_body(INVALID, problem.entries), status=422)
         case RequestDataTooBig():
-            return Response({"detail": str(problem)}, status=413)
+            return Response(error_body(BODY_TOO_LARGE, str(problem)), status=413)
         case TooManyFieldsSent() | TooManyFilesSent():
-            return Response({"detail": str(problem)}, status=400)
+            return Response(error_body(BAD_REQUEST, str(problem)), status=400)
         case SuspiciousOperation():
-            return Response({"detail": "Bad Request"}, status=400)
+            return Response(error_body(BAD_REQUEST), status=400)
     return None
 
 
@@ -112,20 +147,20 @@ def _echo(value: Any) -> str | int | float | None:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return JsonResponse({"detail": "Bad Request"}, status=400)
+    return JsonResponse(error_body(BAD_REQUEST), status=400)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return JsonResponse({"detail": "Forbidden"}, status=403)
+    return JsonResponse(error_body(FORBIDDEN), status=403)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return JsonResponse({"detail": "Not Found"}, status=404)
+    return JsonResponse(error_body(NOT_FOUND), status=404)
 
 
 def crashed(request: HttpRequest) -> HttpResponse:
     """A crash answers with an id, and Django logs it with the reason and the traceback."""
-    if text := away(sys.exception()):
-        return JsonResponse({"detail": text}, status=503, headers=HEADERS)
-    reason = f"Internal Server Error {uuid4().hex}"
-    return JsonResponse({"detail": reason}, status=500, reason=reason)
+    if outage := away(sys.exception()):
+        return JsonResponse(error_body(outage), status=503, headers=HEADERS)
+    reason = f"{INTERNAL_ERROR.text} {uuid4().hex}"
+    return JsonResponse(error_body(INTERNAL_ERROR, reason), status=500, reason=reason)

@@ -1,26 +1,9 @@
-"""Reasons to refuse that the framework has no exception for, each with its status."""
+"""Reasons to refuse a request that are about no single field of a form."""
 
-import math
+from collections.abc import Iterable
+from typing import Any
 
 from rest_framework import exceptions
-
-
-class Conflict(exceptions.APIException):
-    """It is refused as things stand now."""
-
-    status_code = 409
-
-
-class TooLarge(exceptions.APIException):
-    status_code = 413
-
-
-class TooMany(exceptions.Throttled):
-    """429 with Retry-After."""
-
-    def __init__(self, text: str, seconds: float) -> None:
-        super().__init__(wait=math.ceil(seconds))
-        self.detail = text  # type: ignore[assignment]
 
 
 class Invalid(exceptions.APIException):
@@ -30,4 +13,22 @@ class Invalid(exceptions.APIException):
 
     def __init__(self, kind: str, text: str, *location: str) -> None:
         super().__init__(text)
-        self.entry = {"type": kind, "loc": list(location), "msg": text, "input": None}
+        self.entries: list[dict[str, Any]] = [
+            {"type": kind, "loc": list(location), "msg": text, "input": None}
+        ]
+
+
+class UnknownParameters(Invalid):
+    """422 that names every parameter of a query string that an operation does not have."""
+
+    def __init__(self, unknown: Iterable[str], known: Iterable[str]) -> None:
+        text = f"There is no such parameter; {named(known)}"
+        super().__init__("extra_forbidden", text, "query")
+        [entry] = self.entries
+        self.entries = [{**entry, "loc": ["query", name]} for name in unknown]
+
+
+def named(known: Iterable[str]) -> str:
+    """What there is, in words."""
+    names = ", ".join(known)
+    return f"there are: {names}" if names else "there are none"

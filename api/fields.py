@@ -3,22 +3,25 @@
 Those whose name starts with Query are of a query string, and each knows its own OpenAPI schema.
 """
 
+import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.core.files import File
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail
 
 YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
 BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
-SPELLINGS = ["true", "false", *sorted((YES | NO) - {"true", "false"})]
-WORDS = {"type": "string", "enum": SPELLINGS}
-"""In JSON Schema. Any case will do, which it cannot say."""
+BOOLEAN = {"type": "boolean"}
+"""In JSON Schema, which cannot say that other words will do."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
 
 
@@ -28,7 +31,7 @@ def parse_bool(value: object) -> bool | None:
     return True if word in YES else False if word in NO else None
 
 
-@extend_schema_field(WORDS)
+@extend_schema_field(BOOLEAN)
 class FormBool(serializers.Field[bool, Any, Any, Any]):
     """A boolean of a form, which knows only words."""
 
@@ -60,7 +63,10 @@ class JsonBool(FormBool):
 class Text(serializers.CharField):
     """A string, kept as it was sent. A number is none, whatever could be made of it."""
 
-    default_error_messages = {"string_type": "Input should be a valid string"}
+    default_error_messages = {
+        "string_type": "Input should be a valid string",
+        "file": "Input should be a valid string, and a file was sent",
+    }
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
@@ -71,6 +77,8 @@ class Text(serializers.CharField):
         return super().run_validation(data)
 
     def to_internal_value(self, data: object) -> str:
+        if isinstance(data, File):
+            self.fail("file")
         if not isinstance(data, str):
             self.fail("string_type")
         return super().to_internal_value(data)
@@ -85,10 +93,22 @@ class Id(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+def faults(errors: Any) -> dict[str, list[ErrorDetail]]:
+    """The errors of a form of Django's, as a ValidationError of the REST framework takes them."""
+    return {
+        name: [
+            ErrorDetail(text, code=problem.code or "invalid")
+            for problem in problems
+            for text in problem.messages
+        ]
+        for name, problems in errors.as_data().items()
+    }
+
+
 class QueryBool(forms.Field):
     """None when absent."""
 
-    schema = WORDS
+    schema = BOOLEAN
 
     def clean(self, value: Any) -> bool | None:
         if value is None:
@@ -102,12 +122,14 @@ class QueryBool(forms.Field):
 class QueryInt(forms.Field):
     """A whole number within bounds; `default` when absent."""
 
-    def __init__(self, *, default: int, least: int, most: int, **kwargs: Any) -> None:
+    def __init__(self, *, default: int | None, least: int, most: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.default, self.least, self.most = default, least, most
-        self.schema = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+        self.schema: dict[str, Any] = {"type": "integer", "minimum": least, "maximum": most}
+        if default is not None:
+            self.schema["default"] = default
 
-    def clean(self, value: Any) -> int:
+    def clean(self, value: Any) -> int | None:
         if value is None:
             return self.default
         digits = value.strip().removeprefix("-")
@@ -127,6 +149,10 @@ class QueryText(forms.CharField):
     """Words to look for; blank is as good as absent."""
 
     schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
+
+    def __init__(self, *, schema: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.schema = schema or self.schema
 
 
 class QueryNeedle(forms.CharField):
@@ -153,6 +179,27 @@ class QueryChoice(forms.Field):
             raise forms.ValidationError(text, code="enum")
         found: str | None = value
         return found
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+AGE = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
+
+
+class QuerySince(forms.Field):
+    """A date and time as QueryMoment takes it, or an age such as `90s`, `10m`, `2h`, `7d`."""
+
+    schema: Mapping[str, Any] = {
+        "type": "string",
+        "pattern": "^([0-9]{1,9}[smhd]|[0-9]{4}-[0-9]{2}-[0-9]{2}.*)$",
+    }
+
+    def clean(self, value: Any) -> datetime | None:
+        if value is not None and (age := AGE.fullmatch(value.strip())):
+            try:
+                return timezone.now() - timedelta(seconds=int(age[1]) * UNITS[age[2]])
+            except OverflowError:
+                return datetime.min.replace(tzinfo=UTC)
+        return QueryMoment().clean(value)
 
 
 class QueryMoment(forms.Field):

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -34,11 +35,22 @@ class HotkeyScheme(OpenApiAuthenticationExtension):
 
 class KeyScheme(OpenApiAuthenticationExtension):
     target_class = "accounts.authentication.KeyAuthentication"
-    name = "ApiKey"
+    name = "Bearer"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
-        text = "`cpk_…`, bare or after any scheme word."
-        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": text}
+        text = "An API key: `Authorization: Bearer cpk_…`."
+        return {"type": "http", "scheme": "bearer", "bearerFormat": "cpk_…", "description": text}
+
+
+class SessionScheme(OpenApiAuthenticationExtension):
+    target_class = "rest_framework.authentication.SessionAuthentication"
+    name = "Session"
+    priority = 1
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        text = "The session of a browser. Changes need the header `X-CSRFToken` too."
+        name = settings.SESSION_COOKIE_NAME
+        return {"type": "apiKey", "in": "cookie", "name": name, "description": text}
 
 
 class DescriptionView(OpenView):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.db.models import QuerySet
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -50,7 +50,10 @@ class Pages(BasePagination):
                 "page": number,
                 "limit": number,
                 "items": schema,
-                "cord_refs": {"nullable": True, "description": "Always null."},
+                "cord_refs": {
+                    "type": "null",
+                    "description": "Always null; kept for the Chutes command line.",
+                },
             },
             "required": ["total", "page", "limit", "items", "cord_refs"],
         }
@@ -63,7 +66,7 @@ def envelope(items: Any, *, total: int, page: int, limit: int) -> dict[str, Any]
 def _asked(request: Request, name: str, field: QueryInt) -> int:
     """Raises ValidationError."""
     try:
-        return field.clean(request.query_params.get(name))
+        return field.clean(request.query_params.get(name)) or 0
     except forms.ValidationError as problem:
-        faults: Any = {name: [problem]}
-        raise ValidationError(faults) from problem
+        details = [ErrorDetail(text, problem.code) for text in problem.messages]
+        raise ValidationError({name: details}) from problem

@@ -5,9 +5,12 @@ from copy import deepcopy
 from typing import Any
 
 from django import forms
+from django_filters import FilterSet
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+
+from api.fields import faults
 
 Fields = Mapping[str, forms.Field]
 
@@ -17,9 +20,13 @@ def asked(request: Request, fields: Fields) -> dict[str, Any]:
     form = forms.Form(request.query_params)
     form.fields.update(deepcopy(dict(fields)))
     if not form.is_valid():
-        faults: Any = form.errors.as_data()
-        raise ValidationError(faults)
+        raise ValidationError(faults(form.errors))
     return form.cleaned_data
+
+
+def names_of(query: type[FilterSet] | Fields) -> list[str]:
+    """Every parameter, in the order of their declaration."""
+    return list(query.base_filters if isinstance(query, type) else query)
 
 
 def described(fields: Fields) -> list[OpenApiParameter]:

@@ -1,5 +1,6 @@
 """How the API describes itself: what is true of every operation is said here, once."""
 
+import inspect
 from typing import Any
 
 from django_filters import FilterSet
@@ -7,10 +8,22 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import Direction, OpenApiParameter
 
+from api.openapi_texts import TAG_OF_SUFFIX, TAGS
+from api.query_parameters import described
+from common.error_codes import ErrorCode
+
+CODE = {
+    "type": "string",
+    "description": "What kind of error it is, in a word that does not change. docs/api.md lists "
+    "them.",
+}
 DETAIL = {
     "type": "object",
-    "properties": {"detail": {"type": "string"}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {"type": "string", "description": "What is wrong, in a sentence."},
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 FAULT = {
     "type": "object",
@@ -21,20 +34,31 @@ FAULT = {
             "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
             "description": "Where: `body` or `query`, then the name of the field.",
         },
-        "msg": {"type": "string"},
-        "input": {"nullable": True, "description": "What was sent, if it is short."},
+        "msg": {"type": "string", "description": "What is wrong, in a sentence."},
+        "input": {
+            "type": ["string", "number", "boolean", "null"],
+            "description": "What was sent, if it is short.",
+        },
     },
     "required": ["type", "loc", "msg", "input"],
 }
 FAULTS = {
     "type": "object",
-    "properties": {"detail": {"type": "array", "items": FAULT, "minItems": 1}},
-    "required": ["detail"],
+    "properties": {
+        "detail": {
+            "type": "array",
+            "items": FAULT,
+            "minItems": 1,
+            "description": "Every field and parameter that is wrong.",
+        },
+        "code": CODE,
+    },
+    "required": ["detail", "code"],
 }
 HEADERS = {
-    401: {"WWW-Authenticate": "What would be taken."},
-    429: {"Retry-After": "Seconds."},
-    405: {"Allow": "What is there instead."},
+    401: {"WWW-Authenticate": "The scheme to use, and where a scope is missing, which one."},
+    429: {"Retry-After": "How many seconds to wait."},
+    503: {"Retry-After": "How many seconds to wait."},
 }
 BODY_REFUSALS = {
     400: "The body could not be read as what it claims to be.",
@@ -53,8 +77,33 @@ class Schema(AutoSchema):
     def _get_serializer(self) -> None:
         """Nothing is guessed: every operation says what it takes and answers."""
 
+    def get_override_parameters(self) -> list[Any]:
+        """Those of the query string come from what the view says that it may hold."""
+        found: list[Any] = super().get_override_parameters()
+        query = getattr(self.view, "queries", {}).get(getattr(self.view, "action", ""), {})
+        described_here = query_parameters if isinstance(query, type) else described
+        return [*described_here(query), *found]
+
+    def get_summary(self) -> str:
+        """The first line of the method's docstring."""
+        return _docstring(self)[0].removesuffix(".")
+
+    def get_description(self) -> str:  # type: ignore[override]
+        """What follows the first line, or that line again."""
+        first, rest = _docstring(self)
+        return rest or first
+
+    def get_tags(self) -> list[str]:
+        first, *others = self.path.strip("/").split("/")
+        for part in others:
+            if part in TAG_OF_SUFFIX:
+                return [TAG_OF_SUFFIX[part]]
+        return [first if first in TAGS else "service"]
+
     def get_auth(self) -> list[dict[str, list[str]]]:
+        """API keys first: generated clients take the first that they can send."""
         found: list[dict[str, list[str]]] = super().get_auth()
+        found.sort(key=lambda each: "Bearer" not in each)
         return [*found, {}] if getattr(self.view, "anonymous_allowed", False) else found
 
     def _get_response_bodies(self, direction: Direction = "response") -> dict[str, Any]:
@@ -78,17 +127,19 @@ class Schema(AutoSchema):
         return found
 
     def _common_refusals(self) -> dict[int, str]:
-        found: dict[int, str] = {}
+        found: dict[int, str] = {503: "The database or the storage does not answer just now."}
         if self.view.authentication_classes:
             found[401] = "The credentials are missing, wrong, used up or not enough."
             if self.method not in ("GET", "HEAD"):
                 found[403] = "A session's request came without its CSRF token."
+        elif "{" not in self.path:
+            found[400] = "The request cannot be read."
         if "{" in self.path:
             found[404] = "There is none, or it is not the caller's to know."
         if self.get_request_serializer() is not None and self.method in ("POST", "PATCH"):
             found |= BODY_REFUSALS
             found[422] = "Fields are missing or wrong: all of them are named."
-        elif self.get_override_parameters():
+        elif self.view.authentication_classes:
             found[422] = "Parameters are wrong: all of them are named."
         return found
 
@@ -114,6 +165,22 @@ class Schema(AutoSchema):
             if each["name"] in texts:
                 each["description"] = texts[each["name"]]
         return found
+
+
+def _docstring(schema: AutoSchema) -> tuple[str, str]:
+    """The first paragraph in one line, and the rest."""
+    method = getattr(schema.view, getattr(schema.view, "action", schema.method.lower()))
+    first, _, rest = inspect.cleandoc(method.__doc__ or "").partition("\n\n")
+    return " ".join(first.split()), rest.strip()
+
+
+def refusals(*kinds: ErrorCode) -> dict[int, str]:
+    """What an operation may be refused with, by status, for `extend_schema`."""
+    found: dict[int, str] = {}
+    for kind in kinds:
+        line = f"`{kind.code}`: {kind.text}"
+        found[kind.status] = f"{found[kind.status]}\n\n{line}" if kind.status in found else line
+    return found
 
 
 def query_parameters(filterset: type[FilterSet]) -> list[OpenApiParameter]:

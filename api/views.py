@@ -13,6 +13,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from api.exceptions import UnknownParameters
+from api.fields import faults
+from api.query_parameters import Fields, asked, names_of
+
 REMEMBERED = 256
 """Characters of a query string: what longer ones ask for is worked out each time."""
 
@@ -24,6 +28,11 @@ class ApiView(GenericViewSet[Any]):
     """Bytes of a body that a method takes, by method. Without an entry it takes few from anybody;
     with one, the web server asks for credentials before it reads."""
 
+    queries: ClassVar[Mapping[str, type[FilterSet] | Fields]] = {}
+    """What the query string of a method may hold, by action. Everything else is refused."""
+    takes_any_query = False
+    """Whether unknown parameters are ignored instead."""
+
     http_method_names = ["get", "head", "post", "patch", "delete"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -31,17 +40,24 @@ class ApiView(GenericViewSet[Any]):
         if (request.method or "") not in self.allowed_methods:
             raise MethodNotAllowed(request.method or "")
         super().initial(request, *args, **kwargs)
+        if not self.takes_any_query and request.META.get("QUERY_STRING"):
+            known = names_of(self.queries.get(self.action or "", {}))
+            if unknown := [name for name in request.query_params if name not in known]:
+                raise UnknownParameters(unknown, known)
 
-    def asked(self, filterset: type[FilterSet]) -> Mapping[str, Any]:
-        """What the query string asks of a filterset, by filter. Raises ValidationError."""
+    def query(self) -> Mapping[str, Any]:
+        """What the query string asks, by parameter of `queries`. Raises ValidationError."""
+        wanted = self.queries[self.action or ""]
+        if not isinstance(wanted, type):
+            return asked(self.request, wanted)
         text = self.request.META.get("QUERY_STRING", "")
         parse: Any = _asked if len(text) <= REMEMBERED else _parsed
-        found: Mapping[str, Any] = parse(filterset, text)
+        found: Mapping[str, Any] = parse(wanted, text)
         return found
 
     def filtered(self, filterset: type[FilterSet], queryset: Any) -> Any:
         """What the query string leaves of a queryset. Raises ValidationError."""
-        return narrowed(filterset, queryset, self.asked(filterset))
+        return narrowed(filterset, queryset, self.query())
 
     def paged(self, queryset: Any, serializer: Any) -> Response:
         page = self.paginate_queryset(queryset)
@@ -51,7 +67,7 @@ class ApiView(GenericViewSet[Any]):
 def _parsed(filterset: type[FilterSet], text: str) -> Mapping[str, Any]:
     found = filterset(QueryDict(text))
     if not found.is_valid():
-        raise ValidationError(found.errors.as_data())
+        raise ValidationError(faults(found.errors))
     return MappingProxyType(found.form.cleaned_data)
 
 
@@ -76,5 +92,6 @@ def narrowed(filterset: type[FilterSet], queryset: Any, asked: Mapping[str, Any]
 class OpenView(ApiView):
     """For anybody, whatever credentials come along."""
 
+    takes_any_query = True
     authentication_classes = ()
     permission_classes = (AllowAny,)

@@ -1,4 +1,25 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate, pre_migrate
+
+
+def _remove_triggers(*, using: str, plan: Any = (), **_: Any) -> None:
+    """SQLite renames no table while a trigger names one that is being made anew."""
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
+
+    connection = connections[using]
+    if plan and connection.vendor == "sqlite":
+        queue_triggers.remove(connection)
+
+
+def _install_triggers(*, using: str, **_: Any) -> None:
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
+
+    tables = connections[using].introspection.table_names()
+    if {"builds_build", "builds_queueowner", "builds_queueline"}.issubset(tables):
+        queue_triggers.install(connections[using])
 
 
 class BuildsConfig(AppConfig):
@@ -7,3 +28,6 @@ class BuildsConfig(AppConfig):
 
     def ready(self) -> None:
         from builds import checks  # noqa: F401, PLC0415  (registers what it defines)
+
+        pre_migrate.connect(_remove_triggers, sender=self, dispatch_uid="queue triggers")
+        post_migrate.connect(_install_triggers, sender=self, dispatch_uid="queue triggers")

@@ -3,6 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping
 
+TEXT_CHARACTERS = 1024 * 1024
+"""Of a Dockerfile, and of a readme."""
+ARGS_CHARACTERS = 64 * 1024
+"""Of all build arguments, as they are sent."""
 TARGET_CHARACTERS = 128
 TARGETS = r"^([A-Za-z][A-Za-z0-9_.-]*|[0-9]+)?$"
 """Names of stages and their numbers, for JSON Schema; empty for the last stage."""

@@ -14,6 +14,9 @@ from uuid import UUID
 Stream = Literal["stdout", "stderr"]
 Output = tuple[Stream, bytes]
 """Raw bytes as a child process wrote them. `(stream, b"")` is a tick: nothing new, still alive."""
+DEFAULT_CLASS = "default"
+"""The resource class that the settings describe."""
+RESOURCE_CLASS = r"\A[a-z0-9]+(-[a-z0-9]+)*\Z"
 StepState = Literal["started", "cached", "succeeded", "failed", "cancelled"]
 
 

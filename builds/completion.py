@@ -18,6 +18,7 @@ from builds.logs.store import seal
 from builds.metrics import DURATION, ENDED, LOG_LINES
 from builds.models import Build, targets
 from builds.retry_policy import Retry, next_try
+from builds.signals import build_ended
 from builds.status import Status, sources
 
 
@@ -63,6 +64,7 @@ def settle_failed(
         )
         if target is not None:
             targets().filter(pk=target.pk).update(ended_at=build.ended_at)
+            build_ended.send(sender=Build, build_id=build.pk, status=to)
         if retry is not None:
             build = _successor(build, retry)
             if target is not None:
@@ -96,6 +98,7 @@ def settle_succeeded(
             ended_at=held.ended_at,
             expires_at=timezone.now() + expires_after if expires_after else None,
         )
+        build_ended.send(sender=Build, build_id=held.pk, status=Status.SUCCEEDED)
     # The caller may hold a transaction around this one.
     transaction.on_commit(partial(ring, build.image_id))
     return True

@@ -28,6 +28,10 @@ class BuildSettings:
     grace_seconds: int
     """For which running builds go on after SIGTERM."""
     daily_builds: int
+    owner_builds: int | None
+    """Builds of one owner at once; None for no limit."""
+    worker_classes: tuple[str, ...]
+    """Resource classes that this process takes; empty for all."""
     base_refresh_seconds: int
     storage_mb: int = 0
     """That an owner's images may take in the registry; 0 for as much as they like."""

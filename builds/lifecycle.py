@@ -16,14 +16,20 @@ from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
 from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status
+from common import error_codes
+from common.error_codes import CodedError
 
 
-class UnderWay(Exception):
+class UnderWay(CodedError):
     """The current attempt has not ended."""
 
+    kind = error_codes.BUILD_UNDER_WAY
 
-class ContextGone(Exception):
+
+class ContextGone(CodedError):
     """What the current attempt was built from is no longer stored."""
+
+    kind = error_codes.CONTEXT_GONE
 
 
 class Superseded(Exception):

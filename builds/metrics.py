@@ -24,5 +24,5 @@ WAITED = Histogram(
 LOG_LINES = Counter("slipway_log_lines", "Lines of build logs that this process stored.")
 LOG_BYTES = Counter("slipway_log_bytes", "What those lines take as text.")
 VIEWERS = Gauge("slipway_viewers", "Who watches logs or images at this process.", ["transport"])
-for _transport in ("events", "websocket"):
+for _transport in ("events", "websocket", "text", "jsonl"):
     VIEWERS.labels(_transport)

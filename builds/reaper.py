@@ -19,6 +19,7 @@ from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED, WORKER_LOST
 from builds.models import Build, LogChunk, targets
+from builds.queue.turns import ready_builds
 from builds.registry import RegistryError, make_registry
 from builds.status import FINAL, Status
 from builds.worker import WORKER
@@ -59,10 +60,8 @@ def forgotten() -> list[UUID]:
 
     No more than there are free hands, and none where nothing is to be taken.
     """
-    if (free := WORKER.free()) <= 0:
-        return []
-    waiting = Build.objects.waiting().open_to(WORKER.name)
-    return list(waiting.values_list("pk", flat=True)[:free])
+    classes = build_settings().worker_classes
+    return ready_builds(WORKER.name, classes=classes, most=WORKER.free())
 
 
 def purge(*, image_id: UUID | None = None) -> None:

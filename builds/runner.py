@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from uuid import UUID
 
 from django.core.files.storage import default_storage
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from builds import context, dockerfile
@@ -36,7 +36,7 @@ from builds.registry.private_bases import BaseRefused, find_own_bases
 from builds.status import Status
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from common.outages import StorageAway
+from common.outages import DATABASE_OUTAGES, StorageAway
 
 LOOK_SECONDS = 1.0
 DOCKERFILE_BYTES = 1024 * 1024
@@ -108,7 +108,7 @@ class Attempt:
             self._settle(end)
         except FenceLost:
             raise
-        except (OperationalError, InterfaceError) as problem:
+        except DATABASE_OUTAGES as problem:
             # Nobody can be told. The lease runs out, and the build starts again.
             logger.warning("build %s: the database stays away: %s", self.build.pk, problem)
         except Exception:
@@ -297,7 +297,7 @@ class Attempt:
         self.looked_at = began = monotonic()
         try:
             held = Build.objects.held_by(self.build).values_list("status", flat=True).first()
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             # The lease decides: when the database stays away, the reaper settles this attempt.
             connection.close()
             # Looking may have taken seconds, and the child's output is to be read as well.
@@ -329,7 +329,7 @@ class Attempt:
         for wait in (0.2, 0.5, 1, 2, 4, 8):
             try:
                 return act()
-            except (OperationalError, InterfaceError):
+            except DATABASE_OUTAGES:
                 logger.warning("build %s: the database is away", self.build.pk)
                 connection.close()
                 sleep(wait)

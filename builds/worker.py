@@ -6,22 +6,25 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from logging import getLogger
 from math import inf
 from time import monotonic, sleep
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.metrics import WAITED
-from builds.models import Build
+from builds.models import Build, BuildQuerySet
 from builds.models.clock import Now, from_now
 from builds.models.workers import Worker
 from builds.quarantine import FAILURES, Quarantine
+from builds.queue.turns import next_build, pay
 from builds.status import Status
+from common.outages import DATABASE_OUTAGES
 
 LOOK_SECONDS = 0.2
 HAND_ON_SECONDS = 5.0
@@ -68,15 +71,7 @@ class ThisWorker:
             yield None
             return
         try:
-            mine = Build.objects.filter(pk=build_id).open_to(self.name)
-            moved = mine.move(
-                Status.BUILDING,
-                worker=self.name,
-                fence=F("fence") + 1,
-                lease_until=self._lease(),
-                started_at=now,
-            )
-            build = Build.objects.get(pk=build_id) if moved else None
+            build = self._take(build_id, now)
             if build is not None:
                 WAITED.observe((now - build.queued_at).total_seconds())
             yield build
@@ -84,12 +79,32 @@ class ThisWorker:
             with self._lock:
                 self._held.discard(build_id)
 
+    def _take(self, build_id: UUID, now: datetime) -> Build | None:
+        """One conditional UPDATE, and what its owner pays for it, in one transaction."""
+        with transaction.atomic():
+            moved = self._open(Build.objects.filter(pk=build_id)).move(
+                Status.BUILDING,
+                worker=self.name,
+                fence=F("fence") + 1,
+                lease_until=self._lease(),
+                started_at=now,
+            )
+            build = Build.objects.get(pk=build_id) if moved else None
+            if build is not None and not pay(build):
+                transaction.set_rollback(True)
+                return None
+            return build
+
+    def _open(self, builds: BuildQuerySet) -> BuildQuerySet:
+        classes = build_settings().worker_classes
+        found = builds.open_to(self.name)
+        return found.filter(resource_class__in=classes) if classes else found
+
     def next(self) -> UUID | None:
-        """The first of the queue, unless this worker is to take nothing now."""
+        """The build whose turn it is, unless this worker is to take nothing now."""
         if not self._taking:
             return None
-        waiting = Build.objects.waiting().open_to(self.name).exclude(pk__in=self.held())
-        return waiting.values_list("pk", flat=True).first()
+        return next_build(self.name, classes=build_settings().worker_classes, held=self.held())
 
     @contextmanager
     def rest(self) -> Iterator[bool]:
@@ -170,6 +185,7 @@ class ThisWorker:
                 host=self.host,
                 pid=os.getpid(),
                 threads=self.threads,
+                resource_classes=list(build_settings().worker_classes),
                 version=build_settings().version,
                 started_at=self.started_at,
                 seen_at=Now(),
@@ -194,7 +210,7 @@ class ThisWorker:
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
         try:
             held.update(lease_until=self._lease())
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             self._away_at = monotonic()
             raise
 
@@ -216,7 +232,7 @@ def _try_to_say_drained(name: str) -> None:
     try:
         own = Worker.objects.filter(pk=name, drain_requested_at=None)
         own.update(drain_requested_at=timezone.now())
-    except (OperationalError, InterfaceError):
+    except DATABASE_OUTAGES:
         logger.warning("the database is away; nobody is told that this worker leaves")
 
 

@@ -7,13 +7,12 @@ from logging import getLogger
 from math import inf
 from time import monotonic
 
-from django.db import InterfaceError, OperationalError
-
 from builds.conf import build_settings
 from builds.engine_factory import engine
 from builds.models.clock import check_clock
 from builds.registry import make_registry
 from builds.worker import WORKER
+from common.outages import DATABASE_OUTAGES
 from storage.interface import files
 
 MIN_INODES = 10_000
@@ -97,7 +96,7 @@ def _first_problem(names: list[str]) -> str | None:
     for name in names:
         try:
             CHECKS[name]()
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             raise
         except Exception as problem:  # noqa: BLE001  (whatever is wrong is the reason)
             return f"{name}: {str(problem) or type(problem).__name__}"

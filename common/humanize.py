@@ -1,6 +1,7 @@
 """Times, durations, sizes and marks as people read them. static/pages/times.js says the same."""
 
 from datetime import datetime
+from math import ceil
 from typing import Protocol
 
 from django.templatetags.static import static
@@ -23,6 +24,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def difference(seconds: float) -> str:
+    """0:12 longer, 0:03 shorter."""
+    return f"{duration(abs(seconds))} {'longer' if seconds > 0 else 'shorter'}"
+
+
 class Timed(Protocol):
     started_at: datetime | None
     ended_at: datetime | None
@@ -35,10 +41,15 @@ def took(timed: Timed) -> float | None:
     return ((timed.ended_at or timezone.now()) - timed.started_at).total_seconds()
 
 
-def roughly(seconds: float) -> str:
-    """To the minute, for what nobody knows better."""
-    minutes = round(seconds / MINUTE)
-    return f"about {minutes} min" if minutes else "less than a minute"
+def within(low: float, high: float) -> str:
+    """A range of seconds as people say it: `within 2 min`, `in 3 to 8 min`, `in 2 to 4 h`."""
+    if high < 2 * HOUR:
+        first, last, unit = int(low // MINUTE), ceil(high / MINUTE), "min"
+    else:
+        first, last, unit = int(low // HOUR), ceil(high / HOUR), "h"
+    if not first:
+        return f"within {max(1, last)} {unit}"
+    return f"in {first} to {max(first + 1, last)} {unit}"
 
 
 def megabytes(size: int | str | None) -> str:

@@ -148,6 +148,12 @@ class Environment:
         "",
         "host[:port] of registries and token servers that may have private addresses",
     )
+    webhook_hosts: tuple[str, ...] = variable(
+        "SLIPWAY_WEBHOOK_HOSTS",
+        words,
+        "",
+        "host[:port] that webhooks may be sent to although they have private addresses",
+    )
     insecure_registries: tuple[str, ...] = variable(
         "SLIPWAY_INSECURE_REGISTRIES",
         words,
@@ -204,6 +210,15 @@ class Environment:
         number,
         "0",
         "MiB that an owner's images may take in the registry; 0 is no limit",
+    )
+    owner_builds: int | None = variable(
+        "SLIPWAY_OWNER_BUILDS", optional_number, "", "Builds of one owner at once; none is no limit"
+    )
+    worker_classes: tuple[str, ...] = variable(
+        "SLIPWAY_WORKER_CLASSES",
+        words,
+        "",
+        "Resource classes that a worker process takes; without any it takes all",
     )
     memory_mb: int = variable("SLIPWAY_BUILD_MEMORY_MB", number, "4096", "Memory of one build")
     pids: int = variable("SLIPWAY_BUILD_PIDS", number, "4096", "Processes of one build")

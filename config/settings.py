@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "operators",
     "builds",
     "images",
+    "webhooks",
     "config.apps.ConfigApp",
     "dashboard.apps.DashboardConfig",
 ]
@@ -203,10 +204,16 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Builds container images: a Dockerfile and a context in, live logs and a pushed "
     "image out. Speaks the Chutes Images API.",
     "VERSION": VERSION,
-    "ENUM_NAME_OVERRIDES": {
-        "BuildStatus": "builds.models.STATUSES",
-        "Flag": "api.fields.SPELLINGS",
-    },
+    "OAS_VERSION": "3.1.0",
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    "ENUM_NAME_OVERRIDES": {"BuildStatus": "builds.models.STATUSES"},
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "api.openapi_hooks.complete",
+    ],
+    "SERVERS": [{"url": PUBLIC_URL, "description": "This Slipway."}],
+    "CONTACT": {"name": "The operators of this Slipway", "url": PUBLIC_URL},
+    "LICENSE": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
     "COMPONENT_SPLIT_REQUEST": True,
     "SORT_OPERATION_PARAMETERS": False,
 }
@@ -230,6 +237,8 @@ BUILDS = BuildSettings(
     deadline_seconds=ENV.deadline,
     grace_seconds=ENV.grace if ENV.grace is not None else 600 if ENV.redis_url else 10,
     daily_builds=ENV.daily_builds,
+    owner_builds=ENV.owner_builds,
+    worker_classes=ENV.worker_classes,
     base_refresh_seconds=ENV.base_refresh,
     storage_mb=ENV.storage_mb,
     keep_files_days=ENV.keep_files_days,
@@ -250,6 +259,7 @@ BUILDS = BuildSettings(
     ),
 )
 
+WEBHOOK_HOSTS = ENV.webhook_hosts
 METRICS_TOKEN = ENV.metrics_token
 METRICS_PORT = ENV.metrics_port
 SENTRY_DSN = ENV.sentry_dsn

@@ -20,6 +20,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("pages/favicon.ico"))),
     path("registry/token", RegistryToken.as_view()),
     path("", include("accounts.urls")),
+    path("", include("webhooks.urls")),
     path("", include("images.urls")),
 ]
 handler404 = "images.pages.errors.not_found"

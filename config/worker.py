@@ -15,6 +15,8 @@ from logging import getLogger
 from time import monotonic, sleep
 from uuid import UUID
 
+from common.outages import DATABASE_OUTAGES
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
 import django
 from django.apps import apps
@@ -23,7 +25,7 @@ if not apps.ready:
     django.setup()
 
 import dramatiq
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import close_old_connections, connections
 from dramatiq.middleware import Middleware
 
 from builds import actors, lifecycle, reaper
@@ -43,10 +45,13 @@ from observability import health, worker_probes
 from observability.logs import keep_errors
 from operators import bulk
 from startup import bootstrap, data_directory
+from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
 """Of each turn, for what operators asked for and no page carries on."""
+WEBHOOK_SECONDS = 1.0
+"""Between two looks for what is to be posted."""
 STRAYS_SECONDS = 3_600.0
 """Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
@@ -82,6 +87,7 @@ class Housekeeping(Middleware):
             "leases": partial(_every, turn, beat),
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
             "housekeeping": partial(_every, turn, tick),
+            "webhooks": partial(_every, WEBHOOK_SECONDS, Sender().send_due, begin=True),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
             "measuring": keep_measuring,
@@ -207,7 +213,11 @@ def tick() -> None:
 def drop_strays() -> None:
     folders = {**OF_BUILDS, logos.FOLDER: logos.named}
     _in_turn(
-        retention.delete_due, prune_all, logos.drop_unused, partial(drop_unreferenced, folders)
+        retention.delete_due,
+        prune_all,
+        drop_old,
+        logos.drop_unused,
+        partial(drop_unreferenced, folders),
     )
 
 
@@ -219,7 +229,7 @@ def _try(duty: Callable[[], object]) -> bool:
     """False where the database is away."""
     try:
         duty()
-    except (OperationalError, InterfaceError) as problem:
+    except DATABASE_OUTAGES as problem:
         logger.warning("housekeeping waits for the database: %s", problem)
         return False
     except Exception:
@@ -235,7 +245,7 @@ def _alive() -> frozenset[UUID]:
         try:
             bootstrap.check_migrated()
             return frozenset(Build.objects.running().values_list("pk", flat=True))
-        except (OperationalError, InterfaceError) as problem:
+        except DATABASE_OUTAGES as problem:
             connections.close_all()
             if monotonic() > until:
                 sys.exit(f"the database did not answer for {BOOT_SECONDS:.0f} s: {problem}")

@@ -5,17 +5,15 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from accounts.models import User
 from builds import lifecycle
 from builds.models import Build, BuildQuerySet, Pause, Worker
 from dashboard import system
+from operators.audit import write_entry
 
 LOOK, TURN = "builds.view_worker", "builds.change_worker"
 QUEUE = {
@@ -125,14 +123,20 @@ class OperatorsSite(AdminSite):
             context = {
                 **self.each_context(request),
                 "title": f"{label}: {name}" if name else label,
-                "label": label,
-                "effect": effect,
-                "name": name,
-                "running": running,
+                "verb": {"label": label},
+                "one": name,
+                "consequences": [effect, running],
+                "back": reverse("admin:system"),
             }
             return TemplateResponse(request, "admin/system_confirm.html", context)
         if turn():
-            _write_down(request.user, row, name or "the queue", f"{label}.")
+            write_entry(
+                request.user,
+                model=type(row),
+                object_id=row.pk,
+                name=name or "the queue",
+                text=f"{label}.",
+            )
             messages.success(request, f"{DONE[action]} {name}".rstrip() + ".")
         else:
             messages.info(request, "Nothing to do: that was so already.")
@@ -147,15 +151,3 @@ def _going_on(builds: BuildQuerySet) -> str:
 def _require(request: HttpRequest, permission: str) -> None:
     if not request.user.has_perm(permission):
         raise PermissionDenied
-
-
-def _write_down(user: Any, row: Pause | Worker, name: str, text: str) -> None:
-    assert isinstance(user, User)  # noqa: S101  (the admin lets nobody else in)
-    LogEntry.objects.create(
-        user_id=user.pk,
-        content_type=ContentType.objects.get_for_model(row),
-        object_id=str(row.pk),
-        object_repr=name[:200],
-        action_flag=CHANGE,
-        change_message=text,
-    )

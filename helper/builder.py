@@ -57,7 +57,7 @@ class Builder:
         self._events = events
         self._cache_fd = -1
         self._cache = ""
-        self._at_command = self._told = self._ending = False
+        self._at_command = self._told = self._ending = self._session_over = False
         self._exit_code: int | None = None
         self._trimming: int | None = None
         self.last_usage, self.last_disk = Usage(), Disk()
@@ -187,8 +187,16 @@ class Builder:
             os.kill(self.pid, signal.SIGKILL)
         if self._group is not None:
             self._group.kill()
-        for pid in session_members(self.pid):
+        for pid in self._members():
             _kill_member(pid, self.pid)
+
+    def _members(self) -> list[int]:
+        """Of the session. Once all have ended its number may become a stranger's, so then none."""
+        if self._session_over:
+            return []
+        found = session_members(self.pid)
+        self._session_over = self._exit_code is not None and not found
+        return found
 
     def _is_gone(self) -> bool:
         if self._trimming is not None:  # it would keep the mount, as would the descriptor
@@ -197,7 +205,7 @@ class Builder:
         if self._cache_fd >= 0:
             os.close(self._cache_fd)
             self._cache_fd = -1
-        if self._exit_code is None or session_members(self.pid):
+        if self._exit_code is None or self._members():
             self._kill_all()
             return False
         if self._group is not None and not self._group.remove():

@@ -56,7 +56,7 @@ class ControlGroup:
         for folder in self.folders:
             with suppress(OSError):
                 found.update(map(int, (folder / "cgroup.procs").read_text().split()))
-        return found
+        return found - {0}  # processes that this one cannot see
 
     def kill(self) -> None:
         """Send SIGKILL to every process. New ones may appear meanwhile: call until `remove`."""

@@ -1,6 +1,7 @@
 """Folders below a data directory that the service user owns, opened without following links."""
 
 import fcntl
+import hashlib
 import os
 import stat
 from contextlib import suppress
@@ -29,6 +30,12 @@ def open_private_folder(parent_fd: int, name: str) -> int:
         os.close(fd)
         raise FolderError(f"{name} in the data directory must belong to its user, with mode 0700.")
     return fd
+
+
+def installation(data_dir: os.stat_result) -> str:
+    """A name that no other data directory on this host has, in whatever mount namespace it is."""
+    text = f"{data_dir.st_dev}:{data_dir.st_ino}"
+    return f"slipway-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def lock_folder(folder_fd: int) -> int:

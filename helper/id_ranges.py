@@ -1,12 +1,15 @@
 """Ranges of 65,536 kernel ids, one per owner, so that owners share no per-user kernel budget.
 
 A range is assigned for as long as the owner has a cache. Ranges start above everything that
-systemd, adduser and useradd hand out, and skip what the files of accounts and subordinate ids name.
+systemd, adduser and useradd hand out, and skip what the files of accounts and subordinate ids name
+and what processes of other installations use.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -21,8 +24,18 @@ FILE = "ids.json"
 class IdRanges:
     """Persistent assignment of ranges to owners in a folder that only root can write."""
 
-    def __init__(self, folder_fd: int, taken: Iterable[range]) -> None:
+    def __init__(
+        self,
+        folder_fd: int,
+        taken: Iterable[range],
+        *,
+        installation: str,
+        in_use: Callable[[], Iterable[range]],
+    ) -> None:
+        """`taken` holds other uses of ids; `in_use` says what running processes map now."""
         self._folder_fd = folder_fd
+        self._installation = installation
+        self._in_use = in_use
         self._taken = [r for r in taken if r.stop > FIRST]
         self._indexes = self._load()
 
@@ -33,11 +46,12 @@ class IdRanges:
         """The first id of the owner's range. Raises Refused when all ranges are in use."""
         if owner not in self._indexes:
             used = set(self._indexes.values())
-            # Two installations on one host start at different places.
-            wanted = (
-                index % COUNT for index in range(owner.int % COUNT, owner.int % COUNT + COUNT)
-            )
-            index = next((i for i in wanted if i not in used and self._is_free(i)), None)
+            taken = [*self._taken, *self._in_use()]
+            # Installations on one host start at different places, also for the same owner.
+            digest = hashlib.sha256(f"{self._installation}/{owner}".encode()).digest()
+            start = int.from_bytes(digest) % COUNT
+            wanted = (index % COUNT for index in range(start, start + COUNT))
+            index = next((i for i in wanted if i not in used and _is_free(i, taken)), None)
             if index is None:
                 raise Refused("no-ids", "Every id range is in use; drop caches of other owners.")
             self._indexes[owner] = index
@@ -55,10 +69,6 @@ class IdRanges:
         """Free the range. Only for owners whose caches are gone."""
         if self._indexes.pop(owner, None) is not None:
             self._save()
-
-    def _is_free(self, index: int) -> bool:
-        start = FIRST + index * SIZE
-        return all(r.stop <= start or r.start >= start + SIZE for r in self._taken)
 
     def _load(self) -> dict[UUID, int]:
         try:
@@ -81,6 +91,22 @@ class IdRanges:
             file.flush()
             os.fsync(fd)
         os.rename(f"{FILE}.new", FILE, src_dir_fd=self._folder_fd, dst_dir_fd=self._folder_fd)
+
+
+def _is_free(index: int, taken: Iterable[range]) -> bool:
+    start = FIRST + index * SIZE
+    return all(r.stop <= start or r.start >= start + SIZE for r in taken)
+
+
+def mapped_ranges(proc: Path = Path("/proc")) -> list[range]:
+    """Ranges from FIRST on that user namespaces of running processes map."""
+    maps: set[str] = set()
+    for folder in os.scandir(proc):
+        if folder.name.isdigit():
+            with suppress(OSError), open(f"{folder.path}/uid_map", encoding="ascii") as file:
+                maps.update(line for line in file if int(line.split()[1]) >= FIRST)
+    numbers = [list(map(int, line.split())) for line in maps]
+    return [range(first, first + count) for _, first, count in numbers]
 
 
 def taken_ranges(etc: Path = Path("/etc")) -> list[range]:

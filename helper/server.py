@@ -1,6 +1,5 @@
 """The helper's socket: who may connect, and what ends when the helper ends."""
 
-import hashlib
 import os
 import signal
 import socket
@@ -13,8 +12,8 @@ from types import FrameType
 from helper.caches import Caches
 from helper.connection import Connection
 from helper.control_groups import left_groups, remove_installation
-from helper.folders import lock_folder, open_folder, open_private_folder
-from helper.id_ranges import IdRanges, taken_ranges
+from helper.folders import installation, lock_folder, open_folder, open_private_folder
+from helper.id_ranges import IdRanges, mapped_ranges, taken_ranges
 from helper.loop import POLL_SECONDS, Loop
 from helper.machine import examine
 from helper.sandboxes import Sandboxes
@@ -38,13 +37,16 @@ class Server:
         self._stopping = False
         folder_fd = open_private_folder(self._data_fd, "helper")
         self._lock = lock_folder(folder_fd)
-        ids = IdRanges(folder_fd, taken_ranges()) if os.geteuid() == 0 else None
+        name = installation(os.fstat(self._data_fd))
+        ids = None
+        if os.geteuid() == 0:
+            ids = IdRanges(folder_fd, taken_ranges(), installation=name, in_use=mapped_ranges)
         self._sandboxes = Sandboxes(
             loop=Loop(),
             caches=Caches(data_dir / "helper", folder_fd, ids),
             machine=examine(engine_root, folder_fd),
             engine_root=engine_root,
-            installation=f"slipway-{hashlib.sha256(bytes(data_dir)).hexdigest()[:12]}",
+            installation=name,
         )
 
     def serve(self, *, lifeline: int | None, ready: int | None) -> None:

@@ -18,6 +18,7 @@ from accounts.models import User
 from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
+    UnderWay,
     request_again,
     request_build,
     request_cancel,
@@ -25,9 +26,12 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
+from common import error_codes
+from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
+from images.signals import image_event
 
 QUOTA_WINDOW = timedelta(hours=24)
 MIB = 1024 * 1024
@@ -35,39 +39,44 @@ EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
 
-class NameTaken(Exception):
-    """The owner has an image of that name and tag that may not be built again: it succeeded and
-    is not to be replaced, or its build has not ended."""
+class NameTaken(CodedError):
+    """The owner has an image of that name and tag, and it is not to be built again: it succeeded
+    and is not to be replaced, or its build has not ended."""
+
+    kind = error_codes.NAME_TAKEN
 
 
-class QuotaExceeded(Exception):
+class QuotaExceeded(CodedError):
     """Too many builds in 24 hours; `retry_after` is in seconds."""
 
+    kind = error_codes.QUOTA_EXCEEDED
+
     def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(f"You may only build {limit} images per 24 hours.")
+        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
 
 
-class StorageExceeded(QuotaExceeded):
-    """The owner's images take all the registry that they may take."""
+class StorageExceeded(CodedError):
+    """The owner's images take all the room that they may take; both are in bytes."""
+
+    kind = error_codes.STORAGE_EXCEEDED
 
     def __init__(self, used: int, limit: int) -> None:
-        super().__init__(0, 3600)
-        self.args = (
-            f"Your images take {used // MIB} MiB of {limit // MIB} MiB: delete some of them.",
-        )
+        super().__init__(used=used // MIB, limit=limit // MIB)
 
 
-class NothingUnderWay(Exception):
-    """There is no build to cancel: the last one has ended."""
+class NothingUnderWay(CodedError):
+    kind = error_codes.NOTHING_UNDER_WAY
 
 
-class OperatorsOnly(Exception):
-    """Only operators protect images, or take the protection off."""
+class OperatorsOnly(CodedError):
+    kind = error_codes.OPERATORS_ONLY
 
 
-class Protected(Exception):
+class Protected(CodedError):
     """A protected image is not deleted before somebody takes the protection off."""
+
+    kind = error_codes.IMAGE_PROTECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +107,11 @@ def daily_limit(owner: User) -> int | None:
     return build_settings().daily_builds if own is None else own
 
 
+def builds_charged(owner: User) -> int:
+    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
+    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
+
+
 def storage_limit(owner: User) -> int | None:
     """Bytes that somebody's images may take in the registry. None where there is no limit."""
     own = owner.storage_limit_mb
@@ -112,7 +126,7 @@ def storage_used(owner: User) -> int:
 
 
 def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. The daily limit counts attempts: deleting refunds nothing of it."""
+    """Raises QuotaExceeded or StorageExceeded. Of the daily limit deleting refunds nothing."""
     room = storage_limit(owner)
     if room is not None and (used := storage_used(owner)) >= room:
         raise StorageExceeded(used, room)
@@ -137,7 +151,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     """
     check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity, replace=wanted.replace)
+    _check_free(identity, wanted)
     context = context or ContentFile(EMPTY_CONTEXT)
     key = f"contexts/{uuid4().hex}"  # its content tells its format
     digest, size = _digest(context)
@@ -162,13 +176,16 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
                     context_bytes=size,
                 )
             )
-            if not made:
-                return Image.objects.with_build().get(pk=image.pk)
-            image.current, image.state = build, state_word(build.state)
+            if made:
+                image.current, image.state = build, state_word(build.state)
+            else:
+                image = Image.objects.with_build().get(pk=image.pk)
+            if made or wanted.described:
+                _tell("image_created" if made else "image_updated", image)
             return image
     except IntegrityError as problem:
         default_storage.delete(key)
-        raise NameTaken from problem
+        raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
         default_storage.delete(key)
         raise
@@ -206,9 +223,14 @@ def change(image: Image, *, by: User, **described: Any) -> Image:
     """Describes it again: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
     if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
-    if described:
-        Image.objects.filter(pk=image.pk).update(**described)
-    return Image.objects.with_build().get(pk=image.pk)
+    with transaction.atomic():
+        changes = any(getattr(image, name) != value for name, value in described.items())
+        if changes:
+            Image.objects.filter(pk=image.pk).update(**described)
+        image = Image.objects.with_build().get(pk=image.pk)
+        if changes:
+            _tell("image_updated", image)
+    return image
 
 
 def delete(image: Image) -> None:
@@ -220,6 +242,7 @@ def delete(image: Image) -> None:
         held = Image.objects.select_for_update().get(pk=image.pk)
         if held.protected:
             raise Protected
+        _tell("image_deleted", Image.objects.with_build().get(pk=image.pk))
         request_removal(image.pk)
 
 
@@ -228,11 +251,13 @@ _STATUS = Prepared(
 )
 
 
-def _check_free(identity: UUID, *, replace: bool) -> None:
-    """Raises NameTaken where there is an image that a new attempt may not be made of."""
+def _check_free(identity: UUID, wanted: Wanted) -> None:
+    """Raises NameTaken or UnderWay where there is an image that may not be built again."""
     for (status,) in _STATUS.rows(identity):
-        if status not in (FINAL if replace else FINAL - {Status.SUCCEEDED}):
-            raise NameTaken
+        if wanted.replace and status not in FINAL:
+            raise UnderWay
+        if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
+            raise NameTaken(name=wanted.name, tag=wanted.tag)
 
 
 def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
@@ -243,7 +268,7 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
     held = Image.objects.select_for_update(of=("self",)).select_related("owner")
     image = held.filter(pk=identity).order_by().first()
     if image is not None:
-        _check_free(identity, replace=wanted.replace)
+        _check_free(identity, wanted)
         if wanted.described:
             Image.objects.filter(pk=identity).update(**wanted.described)
         return image, False
@@ -256,6 +281,10 @@ def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool
         **wanted.described,
     )
     return made, True
+
+
+def _tell(event: str, image: Image) -> None:
+    image_event.send(sender=Image, event=event, image=image)
 
 
 def _digest(context: "File[bytes]") -> tuple[str, int]:

@@ -16,6 +16,8 @@ from django.utils import timezone
 from PIL import ImageOps
 
 from accounts.models import User
+from common import error_codes
+from common.error_codes import CodedError
 from images.models import Logo
 
 BYTES = 5 * 1024 * 1024
@@ -34,15 +36,18 @@ class NotALogo(ValueError):
     """The file is no picture that we take. The text says what would do."""
 
 
-class TooManyLogos(Exception):
+class TooManyLogos(CodedError):
     """Somebody sent MOST of them within 24 hours."""
+
+    kind = error_codes.LOGOS_EXCEEDED
 
 
 def add(*, owner: User, file: IO[bytes]) -> Logo:
     """Takes a picture in. Raises NotALogo or TooManyLogos, and then nothing is kept."""
     since = timezone.now() - WINDOW
     if Logo.objects.filter(owner=owner, created_at__gt=since).count() >= MOST:
-        raise TooManyLogos
+        seconds = round(WINDOW.total_seconds())
+        raise TooManyLogos(limit=MOST, headers={"Retry-After": str(seconds)})
     logo = Logo(owner=owner)
     default_storage.save(logo.path, ContentFile(draw(file)))
     logo.save(force_insert=True)

@@ -315,6 +315,12 @@ class Image(Target):
             image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.created_at
         )
 
+    def attempt(self, number: str) -> Build | None:
+        """The attempt of that number, as an address spells it."""
+        if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
+            return None
+        return self.attempts.light().filter(number=int(number)).first()
+
     @property
     def build(self) -> Build:
         """The attempt that the image stands at."""

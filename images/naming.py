@@ -8,16 +8,18 @@ import re
 from dataclasses import dataclass
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-PART = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
+from common.repository_grammar import COMPONENT, REPOSITORY
+
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
+"""As registries have it, without `_` at the beginning."""
 NAME_LENGTH = range(3, 66)
 ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """What a build argument may be called."""
-_PART = "[A-Za-z0-9]+(([.]|_|__|-+)[A-Za-z0-9]+)*"
+_PART = COMPONENT.replace("a-z0-9", "A-Za-z0-9").replace("(?:", "(")
 NAMES = f"^{_PART}(/{_PART})*$"
 TAGS = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """The same for JSON Schema, which knows neither lower-casing nor reserved words."""
-RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search"})
+RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search", "badge.svg"})
 """Last parts of addresses under an image: no name may end in one."""
 
 
@@ -87,6 +89,12 @@ def readings(text: str) -> tuple[UUID | None, list[Reference]]:
     ]
 
 
+def is_tagless(text: str) -> bool:
+    """Whether `text` can only be a name without a tag."""
+    identity, references = readings(text)
+    return identity is None and any(each.tag is None for each in references)
+
+
 def _could_be(name: str) -> bool:
     # Some letters beyond ASCII have lower-case forms within it.
-    return name.isascii() and all(PART.fullmatch(part) for part in name.lower().split("/"))
+    return name.isascii() and REPOSITORY.fullmatch(name.lower()) is not None

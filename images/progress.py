@@ -9,11 +9,10 @@ from uuid import UUID
 from django.utils import timezone
 
 from builds.models import Build
+from builds.queue.status import QueueStatus, QueueView
 from builds.status import FINAL, RUNNING, Status, state_word
 from images.models import Image
 
-LOOKED_AT = 1_000
-"""Places in the queue that are told; further back it is only "in the queue"."""
 SAMPLES = 9
 """Earlier builds that an estimate is made of."""
 
@@ -25,10 +24,8 @@ class Standing:
     build: Build
     word: str
     """queued, building, succeeded, failed or cancelled."""
-    position: int | None = None
-    """In the queue, from 1."""
-    wait: float | None = None
-    """Until it starts, roughly."""
+    queue: QueueStatus | None = None
+    """While it waits."""
     took: float | None = None
     """Since it started, or until it ended."""
     estimate: float | None = None
@@ -51,12 +48,11 @@ class Standing:
 
 
 def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
-    """By image id; in at most three queries, however many images there are."""
+    """By image id; in at most eight queries, however many images there are."""
     builds = {image.pk: image.build for image in images}
     queued = any(build.state is Status.QUEUED for build in builds.values())
-    places = _places() if queued else {}
-    pace = _pace() if queued else None
-    return {pk: _standing(build, places, pace) for pk, build in builds.items()}
+    view = QueueView.now() if queued else None
+    return {pk: _standing(build, view) for pk, build in builds.items()}
 
 
 def standing(image: Image, build: Build) -> Standing:
@@ -66,43 +62,20 @@ def standing(image: Image, build: Build) -> Standing:
     if build.state in RUNNING or queued:
         before = image.attempts.filter(status=Status.SUCCEEDED).order_by("-number")
         estimate = _typical(before.values_list("started_at", "ended_at")[:SAMPLES])
-    places = _places() if queued else {}
-    return _standing(build, places, _pace() if queued else None, estimate)
+    return _standing(build, QueueView.now() if queued else None, estimate)
 
 
-def _standing(
-    build: Build, places: Mapping[UUID, int], pace: float | None, estimate: float | None = None
-) -> Standing:
-    position = places.get(build.pk)
+def _standing(build: Build, view: QueueView | None, estimate: float | None = None) -> Standing:
     took = None
     if build.started_at is not None:
         took = ((build.ended_at or timezone.now()) - build.started_at).total_seconds()
     return Standing(
         build=build,
         word=state_word(build.state),
-        position=position,
-        wait=position * pace if position and pace else None,
+        queue=view.of(build) if view and build.state is Status.QUEUED else None,
         took=took,
         estimate=estimate,
     )
-
-
-def _places() -> Mapping[UUID, int]:
-    ids = Build.objects.waiting().values_list("pk", flat=True)[:LOOKED_AT]
-    return {pk: place for place, pk in enumerate(ids, start=1)}
-
-
-def _pace() -> float | None:
-    """Seconds between two starts: what builds lately took, over how many run at once."""
-    running = Build.objects.running()
-    lately = Build.objects.filter(pk__in=_lately()).values_list("started_at", "ended_at")
-    took = _typical(lately)
-    return took / max(1, running.count()) if took else None
-
-
-def _lately() -> list[UUID]:
-    ended = Build.objects.filter(status=Status.SUCCEEDED).order_by("-queued_at")
-    return list(ended.values_list("pk", flat=True)[:SAMPLES])
 
 
 def _typical(

@@ -20,11 +20,15 @@ from builds.worker_checks import check_disk, check_engine, check_registry
 from storage.interface import files
 
 WELL = {
+    "title": "Alive",
+    "description": "That the process answers.",
     "type": "object",
     "properties": {"status": {"type": "string", "enum": ["ok"]}},
     "required": ["status"],
 }
 READINESS = {
+    "title": "Readiness",
+    "description": "Whether each dependency answers.",
     "type": "object",
     "properties": {
         "ready": {"type": "boolean"},

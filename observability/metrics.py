@@ -18,6 +18,7 @@ from builds import statistics
 from builds.models import Build, Pause, Worker
 from builds.models.clock import clock_offset
 from builds.status import Status
+from common.error_codes import UNAUTHORIZED, error_body
 
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 QUERIES = Histogram(
@@ -139,7 +140,9 @@ def _timed(
 def view(request: HttpRequest) -> HttpResponse:
     """For Prometheus: whoever bears the token, or without one whoever is on this machine."""
     if not may_read(request.META):
-        told = {"detail": "Metrics take the bearer token that SLIPWAY_METRICS_TOKEN names."}
+        told = error_body(
+            UNAUTHORIZED, "Metrics take the bearer token that SLIPWAY_METRICS_TOKEN names."
+        )
         return JsonResponse(told, status=401, headers={"WWW-Authenticate": "Bearer"})
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 

@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 from django.db.models import Count, Model, QuerySet
 from django.utils import timezone
 
+from common.error_codes import CodedError
+from common.outages import DATABASE_OUTAGES
 from operators.action_definitions import SUBJECTS, Refused, Subject, Verb
+from operators.audit import write_entry
 from operators.models import BulkAction, BulkItem
 
 MOST = 10_000
@@ -93,7 +94,7 @@ def carry_on(action_id: UUID, *, seconds: float) -> None:
     while (item := waiting.first()) is not None:
         try:
             _do(item, subject, verb, action.by)
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             logger.warning("the database is busy or away; %s goes on later", action, exc_info=True)
             return
         if monotonic() >= until:
@@ -134,13 +135,13 @@ def _do(item: BulkItem, subject: Subject[Any], verb: Verb[Any], by: Any) -> None
                 said = verb.act(_meant(item, subject), by)
                 _note(item, subject, verb, by, said)
                 done.update(note=said[:300])
-        except Refused as refusal:
+        except (Refused, CodedError) as refusal:
             done.update(state=BulkItem.REFUSED, note=str(refusal)[:300])
         except tuple(subject.refusals) as refusal:
             reasons = subject.refusals.items()
             note = next(text for kind, text in reasons if isinstance(refusal, kind))
             done.update(state=BulkItem.REFUSED, note=note)
-        except (OperationalError, InterfaceError):
+        except DATABASE_OUTAGES:
             raise  # all of it is undone, and tried again by whoever comes next
         except Exception:
             logger.exception("%s of %s %s broke", verb.name, subject.name, item.object_id)
@@ -160,11 +161,11 @@ def _meant(item: BulkItem, subject: Subject[T]) -> T:
 
 
 def _note(item: BulkItem, subject: Subject[Any], verb: Verb[Any], by: Any, said: str) -> None:
-    LogEntry.objects.create(
-        user_id=by.pk,
-        content_type=ContentType.objects.get_for_model(subject.model),
-        object_id=str(item.object_id),
-        object_repr=item.label[:200],
-        action_flag=verb.flag,
-        change_message=said,
+    write_entry(
+        by,
+        model=subject.model,
+        object_id=item.object_id,
+        name=item.label,
+        text=said,
+        flag=verb.flag,
     )

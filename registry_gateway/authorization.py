@@ -4,13 +4,14 @@ import re
 from http import HTTPStatus
 from typing import NamedTuple
 
-from builds.registry.tokens import REPOSITORY, WORKER, Signer
+from builds.registry.tokens import WORKER, Signer
+from common.repository_grammar import REPOSITORY
 from registry_gateway.pull_access import Puller
 
 READS = ("GET", "HEAD")
 END = b"\r\n\r\n"
 PATH = re.compile(
-    rf"/v2/(?P<repository>{REPOSITORY})/"
+    rf"/v2/(?P<repository>{REPOSITORY.pattern})/"
     r"(?:manifests/(?P<reference>[A-Za-z0-9_.:-]+)|blobs/sha256:[0-9a-f]{64}|(?P<tags>tags/list))"
 )
 Answer = tuple[HTTPStatus, object]

@@ -4,20 +4,18 @@ A view says it with `body_limits`, by method, and its callers have to be known b
 read. Everything else gets MEMORY_BYTES from anybody, which are kept in memory.
 """
 
-import json
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.urls import Resolver404, resolve
 
 from accounts.credentials import CHALLENGE, BadCredentials, Headers, check_headers
 from accounts.models import User
-from api.exceptions import TooMany
-from common.outages import HEADERS, away
-from webserver.connection import Refusal
+from common.error_codes import DATABASE_AWAY, CodedError
+from common.outages import DATABASE_OUTAGES, HEADERS
+from webserver.connection import Refusal, refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads
 
 CALLERS = 4
@@ -49,9 +47,9 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
         refused = _check_caller(caller, method, path)
         return refused or Allowed(limit, caller)
     except BadCredentials as problem:
-        return _refusal(HTTPStatus.UNAUTHORIZED, str(problem), [("WWW-Authenticate", CHALLENGE)])
-    except (OperationalError, InterfaceError) as problem:
-        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, away(problem), [*HEADERS.items()])
+        return refusal(problem.error_code, str(problem), [("WWW-Authenticate", CHALLENGE)])
+    except DATABASE_OUTAGES:
+        return refusal(DATABASE_AWAY, headers=[*HEADERS.items()])
     finally:
         close_old_connections()
 
@@ -67,9 +65,8 @@ def _check_caller(caller: str, method: str, path: str) -> Refusal | None:
         return None
     try:
         check_before_body(method, User.objects.get(pk=identity))
-    except TooMany as problem:
-        wait = str(getattr(problem, "wait", 0))
-        return _refusal(HTTPStatus.TOO_MANY_REQUESTS, str(problem.detail), [("Retry-After", wait)])
+    except CodedError as problem:
+        return refusal(problem.error_code, str(problem), problem.headers.items())
     return None
 
 
@@ -90,9 +87,6 @@ def limit_of(method: str, path: str) -> int | None:
     if "admin" in found.app_names:
         # To sign in takes little, and who signs in is not known yet.
         return None if found.url_name == "login" else ADMIN_BYTES
-    limits: dict[str, int] = getattr(getattr(found.func, "cls", None), "body_limits", {})
+    view = getattr(found.func, "cls", found.func)
+    limits: dict[str, int] = getattr(view, "body_limits", {})
     return limits.get(method)
-
-
-def _refusal(status: HTTPStatus, detail: Any, headers: list[tuple[str, str]]) -> Refusal:
-    return Refusal(status, json.dumps({"detail": detail}).encode(), headers)

@@ -17,6 +17,15 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.http_headers import Headers
 
+from common.error_codes import (
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    HEADERS_TOO_LARGE,
+    INTERNAL_ERROR,
+    REQUEST_TIMEOUT,
+    ErrorCode,
+    error_body,
+)
 from webserver.middleware import count_refused
 from webserver.upload_budget import Allowed
 
@@ -41,8 +50,10 @@ Check = Callable[[dict[str, str], str, str], Refusal | Allowed]
 """Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
 
 
-def refusal(status: HTTPStatus, detail: str) -> Refusal:
-    return Refusal(status, json.dumps({"detail": detail}).encode())
+def refusal(
+    kind: ErrorCode, detail: str | None = None, headers: Iterable[tuple[str, str]] = ()
+) -> Refusal:
+    return Refusal(kind.status, json.dumps(error_body(kind, detail)).encode(), headers)
 
 
 class Connection(http.HTTPChannel):
@@ -73,13 +84,13 @@ class Connection(http.HTTPChannel):
         headers = self.requests[-1].requestHeaders
         if any(b"\0" in value for _, values in headers.getAllRawHeaders() for value in values):
             # HTTP forbids it, and so does a database that is asked for such a key or session.
-            self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A header holds a null character."))
+            self.refuse(refusal(BAD_REQUEST, "A header holds a null character."))
         elif self.length == 0:
             super().allHeadersReceived()
         elif self.length is not None and self.length > self.max_body:
             self.refuse_body(self.max_body)
         elif b"websocket" in [each.lower() for each in headers.getRawHeaders(b"upgrade", [])]:
-            self.refuse(refusal(HTTPStatus.BAD_REQUEST, "A websocket's request has no body."))
+            self.refuse(refusal(BAD_REQUEST, "A websocket's request has no body."))
         elif self.ask is None:
             self._receive(Allowed(self.max_body))
         else:
@@ -103,7 +114,7 @@ class Connection(http.HTTPChannel):
     def _too_slow(self) -> None:
         self._body_timer = None
         if self.transport.connected:
-            self.refuse(refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+            self.refuse(refusal(REQUEST_TIMEOUT))
 
     def _body_came(self) -> None:
         if self._body_timer is not None and self._body_timer.active():
@@ -125,7 +136,7 @@ class Connection(http.HTTPChannel):
     @staticmethod
     def _ask_failed(failure: Failure) -> Refusal:
         logger.error("The check of a request's headers failed", exc_info=failure.value)
-        return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error")
+        return refusal(INTERNAL_ERROR)
 
     def _answered(self, answer: Refusal | Allowed) -> None:
         if not self.transport.connected or self.transport.disconnecting:
@@ -144,8 +155,7 @@ class Connection(http.HTTPChannel):
     # Refusing
 
     def refuse_body(self, limit: int) -> None:
-        detail = f"The body is larger than the {limit} bytes that are taken."
-        self.refuse(refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail))
+        self.refuse(refusal(BODY_TOO_LARGE, BODY_TOO_LARGE.text.format(limit=limit)))
 
     def refuse(self, answer: Refusal) -> None:
         if self.refused:
@@ -178,17 +188,16 @@ class Connection(http.HTTPChannel):
             super().allContentReceived()
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        self.refuse(refusal(status, "A line of the request's headers is too long."))
+        self.refuse(refusal(HEADERS_TOO_LARGE))
 
     def timeoutConnection(self) -> None:
         if self.requests:
-            self.refuse(refusal(HTTPStatus.REQUEST_TIMEOUT, "The request came too slowly."))
+            self.refuse(refusal(REQUEST_TIMEOUT))
         else:
             super().timeoutConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(refusal(HTTPStatus.BAD_REQUEST, "This is not a request in HTTP."))
+        self.refuse(refusal(BAD_REQUEST, "This is not a request in HTTP."))
 
     # The reader
 

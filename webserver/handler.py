@@ -20,6 +20,7 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefi
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from api.later import LaterResponse
 from webserver.body_spool import KEY, Spool
 
 Message = Mapping[str, Any]
@@ -66,9 +67,9 @@ class Handler(ASGIHandler):
             self.threads, context.run, self._answer, scope, body, spool
         )
         if isinstance(answer, Whole):
-            start = {"status": answer.status, "headers": answer.headers}
-            await send({"type": "http.response.start", **start})
-            await send({"type": "http.response.body", "body": answer.body})
+            await _send_whole(answer, send)
+        elif isinstance(answer, LaterResponse):
+            await loop.create_task(self._send_later(answer, receive, send), context=context)
         else:
             await loop.create_task(self._stream(answer, receive, send), context=context)
 
@@ -128,6 +129,21 @@ class Handler(ASGIHandler):
             await asyncio.gather(sending, leaving, return_exceptions=True)
             await asyncio.get_running_loop().run_in_executor(self.threads, response.close)
 
+    async def _send_later(self, answer: LaterResponse, receive: Receive, send: Send) -> None:
+        """Sends what it becomes, unless its reader leaves before."""
+        making = asyncio.ensure_future(answer.made())
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((making, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if making.done():
+                response = making.result()
+                await _send_whole(Whole(response, response.content), send)
+        finally:
+            for task in (making, leaving):
+                task.cancel()
+            await asyncio.gather(making, leaving, return_exceptions=True)
+            await asyncio.get_running_loop().run_in_executor(self.threads, answer.close)
+
     async def _send_stream(self, response: HttpResponseBase, send: Send) -> None:
         async with ThreadSensitiveContext():
             try:
@@ -138,6 +154,12 @@ class Handler(ASGIHandler):
                 source = getattr(response, "_iterator", None)
                 if isinstance(source, AsyncGenerator):
                     await source.aclose()
+
+
+async def _send_whole(answer: Whole, send: Send) -> None:
+    start = {"status": answer.status, "headers": answer.headers}
+    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.body", "body": answer.body})
 
 
 async def _left(receive: Receive) -> None:

@@ -22,8 +22,9 @@ from twisted.internet.interfaces import IAddress
 from twisted.logger import STDLibLogObserver, globalLogBeginner
 from twisted.python.failure import Failure
 
+from common.error_codes import NO_DISK, error_body, generic_code
 from webserver.body_spool import KEY, BodyTooLarge, Spool
-from webserver.connection import Check, Connection, Refusal, refusal
+from webserver.connection import Check, Connection, refusal
 from webserver.transport import BACKLOG, Listener, Socket
 from webserver.upload_budget import NoRoom, Uploads
 
@@ -33,6 +34,7 @@ LAST_SECONDS = 2  # for applications whose client is gone
 GOING_AWAY = 1001
 CLOSE = (b"connection", b"close")
 LOOK_SECONDS = 0.1
+PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 
 class Request(WebRequest):
@@ -70,13 +72,15 @@ class Request(WebRequest):
             self._no_disk()
 
     def _refuse(self, problem: NoRoom) -> None:
-        status, body, _ = refusal(problem.status, str(problem))
-        self.channel.refuse(Refusal(status, body, [("Retry-After", "10")]))
+        self.channel.refuse(refusal(problem.error_code, headers=[("Retry-After", "10")]))
 
     def _no_disk(self) -> None:
         logger.error("A body could not be spooled", exc_info=True)  # noqa: LOG014
-        status = HTTPStatus.INSUFFICIENT_STORAGE
-        self.channel.refuse(refusal(status, "There is no room for the body."))
+        self.channel.refuse(refusal(NO_DISK))
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """With the reason phrase of every registered status; twisted knows only some."""
+        super().setResponseCode(code, message or PHRASES.get(code))
 
     def process(self) -> None:
         self.server.receiving.discard(self)
@@ -102,7 +106,7 @@ class Request(WebRequest):
         if self._response_started:  # a cut answer shows that it is cut
             self.transport.abortConnection()
             return
-        text = json.dumps({"detail": status_text.decode()}).encode()
+        text = json.dumps(error_body(generic_code(status), status_text.decode())).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(text))]
         self.handle_reply(
             {"type": "http.response.start", "status": status, "headers": headers},

@@ -3,8 +3,9 @@
 import os
 from collections import Counter
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
+
+from common.error_codes import NO_DISK, SERVER_BUSY, UPLOADS_EXCEEDED, CodedError
 
 MEMORY_BYTES = 64 * 1024
 """Of a body that anybody may send anywhere. It never comes to the disk."""
@@ -22,12 +23,8 @@ class Allowed:
     caller: str = ""
 
 
-class NoRoom(Exception):
+class NoRoom(CodedError):
     """A body cannot be received now; the text says why."""
-
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Uploads:
@@ -43,13 +40,11 @@ class Uploads:
     def claim(self, caller: str, size: int) -> None:
         """Raises NoRoom, and then nothing is claimed."""
         if self.held + size > self.total:
-            text = "Too many bodies are being received; try again in a moment."
-            raise NoRoom(HTTPStatus.SERVICE_UNAVAILABLE, text)
+            raise NoRoom(SERVER_BUSY)
         if self.by_caller[caller] + size > self.per_caller:
-            text = "You are sending too much at once; try again when that has arrived."
-            raise NoRoom(HTTPStatus.TOO_MANY_REQUESTS, text)
+            raise NoRoom(UPLOADS_EXCEEDED)
         if self._left() - self.to_come - COPIES * size < self.free:
-            raise NoRoom(HTTPStatus.INSUFFICIENT_STORAGE, "There is no room for the body.")
+            raise NoRoom(NO_DISK)
         self.held += size
         self.to_come += size
         self.by_caller[caller] += size
@@ -58,7 +53,7 @@ class Uploads:
         """So much of what was claimed is on the disk. Raises NoRoom when others have filled it."""
         self.to_come -= size
         if self._left() < self.free:
-            raise NoRoom(HTTPStatus.INSUFFICIENT_STORAGE, "There is no room for the body.")
+            raise NoRoom(NO_DISK)
 
     def release(self, caller: str, size: int, *, unwritten: int) -> None:
         self.held -= size

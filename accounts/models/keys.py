@@ -42,9 +42,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         label: str = "",
         scopes: Iterable[str] = (scopes.ALL,),
         expires_at: datetime | None = None,
+        key_id: UUID | None = None,
     ) -> tuple["ApiKey", str]:
         """A new key, and its text, which nobody can tell again. Raises ValidationError."""
         key = ApiKey(user=user, label=label, scopes=list(scopes), expires_at=expires_at)
+        key.pk = key_id or key.pk
         text = key.draw()
         key.full_clean()
         key.save(force_insert=True, using=self.db)

@@ -6,9 +6,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from builds.lifecycle import (
-    ContextGone,
     Superseded,
-    UnderWay,
     request_cancel,
     request_front,
     request_retry,
@@ -18,7 +16,6 @@ from builds.status import FINAL, Status
 from operators.action_definitions import Refused, Subject, Verb, register
 
 LOOK, CHANGE = "builds.view_build", "builds.change_build"
-NOT_STORED = "What it was built from is no longer stored: its owner has to send it again."
 CONSEQUENCES = {
     "cancel": [
         "A queued build ends at once.",
@@ -109,8 +106,6 @@ BUILDS: Subject[Build] = register(
         rows=Build.objects.light,
         called=_called,
         refusals={
-            UnderWay: "It has not ended: cancel it, or wait for its end.",
-            ContextGone: NOT_STORED,
             Superseded: "A newer attempt has taken its place, or its image is deleted.",
         },
         leads_to=_newest,

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
@@ -23,6 +23,7 @@ from builds.admin.filters import (
     WorkerFilter,
 )
 from builds.models import Build, BuildQuerySet
+from builds.queue.status import QueueView
 from builds.status import RUNNING, Status, state_word
 from common.humanize import ago, badge, duration, took
 from database.substring_lookups import indexed
@@ -31,21 +32,18 @@ from operators.changelists import BoundedChangeList
 
 LETTER = re.compile(r"\w")
 BREAK = mark_safe(":<wbr>")
-PLACES = 1_000
-"""Places in the queue that the list tells."""
 
 
 class BuildList(BoundedChangeList):
-    """Knows the places in the queue of what it shows, in one query and only where some wait."""
+    """Knows how the queue stands for what it shows, where some of it waits."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        places: dict[UUID, int] = {}
-        if any(build.state is Status.QUEUED for build in self.result_list):
-            waiting = Build.objects.waiting().values_list("pk", flat=True)[:PLACES]
-            places = {pk: number for number, pk in enumerate(waiting, start=1)}
+        waits = any(build.state is Status.QUEUED for build in self.result_list)
+        view = QueueView.now() if waits else None
         for build in self.result_list:
-            build.place = places.get(build.pk)
+            queued = view is not None and build.state is Status.QUEUED
+            build.queue = view.of(build) if view is not None and queued else None
 
 
 @admin.register(Build)
@@ -99,6 +97,23 @@ class BuildAdmin(OperatedAdmin):
         )
         return [queue, failures, *super().get_urls()]
 
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """The log of a lost attempt goes on with the next one, whose lines have links too."""
+        build = self.get_object(request, object_id)
+        number = request.GET.get("attempt", "")
+        if build and self.has_view_permission(request, build) and number != str(build.number):
+            asked = build.sibling(number)
+            if asked is not None:
+                address = reverse("admin:builds_build_change", args=[asked.pk])
+                return HttpResponseRedirect(f"{address}?attempt={asked.number}")
+        return super().change_view(request, object_id, form_url, extra_context)
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
@@ -114,7 +129,7 @@ class BuildAdmin(OperatedAdmin):
     @admin.display(description="what it does")
     def doing(self, build: Any) -> str:
         if build.state is Status.QUEUED:
-            return f"position {build.place:,}" if build.place else "in the queue"
+            return str(build.queue.place) if build.queue else "in the queue"
         if build.state in (Status.PUSHING, Status.CANCELLING, Status.LOST):
             return str(build.status)
         if build.state in RUNNING:

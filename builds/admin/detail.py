@@ -8,7 +8,7 @@ from django.utils import timezone
 from builds.admin.actions import BUILDS
 from builds.admin.failure_hints import HINTS
 from builds.models import Build, Worker, targets
-from builds.queue_status import Hands, place, position
+from builds.queue.status import QueueView
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
 from common.humanize import took
@@ -60,8 +60,8 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
 def _why(build: Build) -> list[str]:
     if build.state is not Status.QUEUED:
         return []
-    number = position(build)
-    waits = (
-        [f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}."] if build.waiting_for else []
-    )
-    return [place(number), *waits, *Hands.now().reasons(number - 1)]
+    status = QueueView.now().of(build)
+    told = [f"{status.text[:1].upper()}{status.text[1:]}."]
+    for reason in status.reasons:
+        told += [reason.text, *([reason.detail] if reason.detail else [])]
+    return told

@@ -21,7 +21,7 @@ HINTS = {
     "registry": "The registry did not answer as it should.",
     "step": "A command of the Dockerfile failed: its log says which.",
     "storage": "What was sent could not be read from the file storage: see the system page.",
-    "store": "A base image could not be stored: see the disk.",
+    "store": "A base image could not be stored, or was damaged on the disk: see the disk.",
     "syntax": "The Dockerfile has an error.",
     "worker-lost": "The worker died under it; it starts again, at most three times.",
 }

@@ -1,5 +1,6 @@
 """The queue as it stands, and failures by what went wrong."""
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
@@ -11,7 +12,7 @@ from builds.admin.actions import BUILDS
 from builds.admin.failure_hints import HINTS
 from builds.admin.filters import SPANS
 from builds.models import Build
-from builds.queue_status import Hands
+from builds.queue.status import QueueView
 from builds.status import Status
 from database.bounded_counts import bounded_count
 from operators.changelists import since
@@ -27,17 +28,19 @@ def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
     """What runs and where, what waits and why."""
     if not BUILDS.shown_to(request.user):
         raise PermissionDenied
-    hands = Hands.now()
+    view = QueueView.now()
     waiting = Build.objects.waiting().light()
+    first = list(islice(view.forecast.places, SHOWN))
+    known = waiting.order_by().in_bulk(first)
     running = list(Build.objects.running().light().order_by("started_at", "id")[:SHOWN])
     context = {
         **_context(admin, request),
         "title": "The queue",
         "running": running,
-        "waiting": list(enumerate(waiting[:SHOWN], start=1)),
+        "waiting": [(known[pk], view.of(known[pk])) for pk in first if pk in known],
         "count": bounded_count(waiting),
-        "hands": hands,
-        "reasons": list(hands.reasons(hands.free)),
+        "slots": view.slots,
+        "reasons": list(view.slots.closed()),
         "may_change": bool(BUILDS.allowed(request.user)),
     }
     return TemplateResponse(request, "admin/builds/build/queue.html", context)

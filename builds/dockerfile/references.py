@@ -2,11 +2,10 @@
 
 import re
 
+from common.repository_grammar import REPOSITORY, TAG
+
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?", re.ASCII)
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_PATH = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS = 255
@@ -43,9 +42,9 @@ def qualify(name: str) -> str:
         raise NotAReference(f"{host[:80]!r} is not a registry's host name")
     if path != path.lower():
         raise NotAReference("names of images are lower case")
-    if not _PATH.fullmatch(path):
+    if not REPOSITORY.fullmatch(path):
         raise NotAReference("it is not written as one")
-    if colon and not _TAG.fullmatch(tag):
+    if colon and not TAG.fullmatch(tag):
         raise NotAReference("its tag is not written as one")
     if host == _HUB and "/" not in path:
         path = f"library/{path}"

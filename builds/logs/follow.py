@@ -14,7 +14,7 @@ from builds.logs.hub import Feed, hub
 from builds.logs.reader import Head, Page, page
 from builds.logs.reader_threads import in_reader
 from builds.status import Status
-from common.outages import PASSING
+from common.outages import OUTAGES
 
 KEEPALIVE_SECONDS = 15.0
 AWAY_SECONDS = 60.0
@@ -143,7 +143,7 @@ async def _page(feed: Feed, line: int) -> Page | None:
             if found is None or found.lines or found.first >= found.head.lines:
                 return found
             await asyncio.sleep(MOVED_SECONDS)
-        except PASSING:
+        except OUTAGES:
             if monotonic() > until:
                 raise
             logger.warning("database or storage is away; a reader waits")

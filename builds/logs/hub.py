@@ -12,13 +12,13 @@ from logging import getLogger
 from time import monotonic
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from builds.logs.cursor import Cursor, Lines
 from builds.logs.pubsub import BELL, SAFETY_SECONDS
 from builds.logs.reader import Asked, Head, Seen, look
 from builds.logs.reader_threads import in_reader
-from common.outages import PASSING
+from common.outages import OUTAGES
+from common.per_loop import PerLoop
 
 GAP_SECONDS = 0.05
 """Between two looks at many attempts, however often the bell rings."""
@@ -172,7 +172,7 @@ class Hub:
         then, with more in each."""
         try:
             found, seconds = await in_reader(_timed, [feed.asks() for feed in due])
-        except PASSING:
+        except OUTAGES:
             logger.warning("the database is away; readers wait", exc_info=True)
             self._unread.update(feed for feed in due if feed in self._readers)
             return SAFETY_SECONDS
@@ -191,12 +191,5 @@ def _timed(asked: list[Asked]) -> tuple[dict[tuple[UUID, int], Seen], float]:
     return look(asked), monotonic() - began
 
 
-_HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
-
-
-def hub() -> Hub:
-    """The running loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _HUBS:
-        _HUBS[loop] = Hub()
-    return _HUBS[loop]
+hub = PerLoop(Hub)
+"""Returns the running event loop's."""

@@ -11,11 +11,11 @@ from logging import getLogger
 from time import sleep
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 
 from builds.conf import build_settings
+from common.per_loop import PerLoop
 
 SAFETY_SECONDS = 1.0
 REST_SECONDS = 0.1
@@ -66,8 +66,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._hearers: set[Heard] = set()
-        self._listening: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = (
-            WeakKeyDictionary()
+        self._listen = PerLoop(
+            lambda: asyncio.create_task(self._receive()), usable=lambda task: not task.done()
         )
         self._ringer = Ringer()
 
@@ -112,12 +112,6 @@ class Bell:
             message: dict[str, Any] = await layer.receive(channel)
             for image in message["images"]:
                 self._sound(UUID(image))
-
-    def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
-        task = self._listening.get(loop)
-        if task is None or task.done():
-            self._listening[loop] = loop.create_task(self._receive())
 
     async def _receive(self) -> None:
         layer, listening = get_channel_layer(), asyncio.current_task()

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import zstandard
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import F, UUIDField
 
 from builds.logs.group_commit import Together
@@ -21,6 +21,7 @@ from builds.logs.steps import STEP_CHARACTERS
 from builds.metrics import LOG_BYTES, LOG_LINES
 from builds.models import Build, BuildQuerySet, LogChunk
 from builds.status import RUNNING
+from common.outages import DATABASE_OUTAGES
 
 CHUNK_LINES = 2_000
 """No chunk holds more, so the one that contains a line is found by a range of the index."""
@@ -180,7 +181,7 @@ def _head(build: Build, chunks: int) -> BuildQuerySet:
     return Build.objects.held_by(build).filter(status__in=RUNNING, log_chunks=chunks)
 
 
-TOGETHER = Together(_insert, shared=(OperationalError, InterfaceError))
+TOGETHER = Together(_insert, shared=DATABASE_OUTAGES)
 
 
 def store_steps(build: Build, *, step: int, steps: int, facts: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from logging import getLogger
 from time import monotonic, sleep
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone
 
 from builds.build_spec import Step, StepOutput, StepUpdate, Stream
@@ -21,6 +21,7 @@ from builds.logs.steps import CONTINUED, StepStates
 from builds.logs.store import CHUNK_LINES, append, size_of, store_steps
 from builds.logs.truncation import Kept
 from builds.models import Build
+from common.outages import DATABASE_OUTAGES
 
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
@@ -185,7 +186,7 @@ class LogWriter:
         began = monotonic()
         try:
             self._store_held()
-        except (OperationalError, InterfaceError) as problem:
+        except DATABASE_OUTAGES as problem:
             logger.warning("build %s: lines wait for the database: %s", self.build, problem)
             connection.close()
             # A try may take seconds, in which nobody reads what the child prints: not more than

@@ -3,6 +3,13 @@
 from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet, milliseconds, step_facts
 from builds.models.chunks import LogChunk
 from builds.models.incidents import Incident
+from builds.models.queue import (
+    Priority,
+    QueueLine,
+    QueueOwner,
+    ResourceClass,
+    ResourceClassGrant,
+)
 from builds.models.targets import Target, targets
 from builds.models.unreferenced import UnreferencedFile
 from builds.models.workers import Pause, Worker
@@ -15,6 +22,11 @@ __all__ = [
     "Incident",
     "LogChunk",
     "Pause",
+    "Priority",
+    "QueueLine",
+    "QueueOwner",
+    "ResourceClass",
+    "ResourceClassGrant",
     "Target",
     "UnreferencedFile",
     "Worker",

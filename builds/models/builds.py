@@ -9,6 +9,7 @@ from django.db import models, transaction
 from django.db.models import Exists, Max, OuterRef, Q
 from django.utils import timezone
 
+from builds.build_spec import DEFAULT_CLASS
 from builds.list_indexes import LISTED_BY
 from builds.models.clock import Now, from_now
 from builds.models.targets import Target, targets
@@ -90,7 +91,10 @@ class BuildQuerySet(models.QuerySet["Build"]):
         return self.running().filter(lease_until__lt=Now())
 
     def waiting(self) -> "BuildQuerySet":
-        """The queue in its order, with builds that are not due yet."""
+        """All that wait, with builds that are not due yet, by age; those at the front come first.
+
+        Turns decide who goes next: `builds.queue`.
+        """
         return self.filter(status=Status.QUEUED).order_by("front", "queued_at", "id")
 
     def open_to(self, worker: str) -> "BuildQuerySet":
@@ -125,12 +129,6 @@ class BuildQuerySet(models.QuerySet["Build"]):
         found: int | None = self.filter(image_id=image_id).aggregate(last=Max("number"))["last"]
         return (found or 0) + 1
 
-    def ahead_of(self, build: "Build") -> "BuildQuerySet":
-        """Queued and to be taken before it."""
-        earlier = Q(queued_at__lt=build.queued_at) | Q(queued_at=build.queued_at, id__lt=build.pk)
-        before = Q(front__lt=build.front) | (Q(front=build.front) & earlier)
-        return self.filter(before, status=Status.QUEUED)
-
 
 class Build(models.Model):
     """One attempt at an image. Its history outlives the image."""
@@ -152,6 +150,9 @@ class Build(models.Model):
     no_cache = models.BooleanField(default=False)
     pull = models.BooleanField(default=False)
     labels = models.JSONField(default=dict)
+    resource_class = models.CharField(
+        max_length=40, default=DEFAULT_CLASS, db_default=DEFAULT_CLASS
+    )
     context_key = models.CharField(max_length=200, blank=True)
     """In the default storage; blank once it has been removed."""
     context_superseded = models.BooleanField(default=False)
@@ -242,6 +243,16 @@ class Build(models.Model):
                 condition=Q(status="queued"),
             ),
             models.Index(
+                fields=["owner_id", "resource_class", "queued_at", "id"],
+                name="builds_build_line",
+                condition=Q(status="queued"),
+            ),
+            models.Index(
+                fields=["not_before"],
+                name="builds_build_retries",
+                condition=Q(status="queued", not_before__isnull=False),
+            ),
+            models.Index(
                 fields=["lease_until"],
                 name="builds_build_leases",
                 condition=Q(status__in=[*_RUNNING]),
@@ -320,6 +331,13 @@ class Build(models.Model):
     def step_facts(self) -> list[dict[str, Any]]:
         return step_facts(self.step_list, self.step_times)
 
+    def sibling(self, number: str) -> "Build | None":
+        """The attempt of that number at the same image, as an address spells it."""
+        if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
+            return None
+        found = Build.objects.light().filter(image_id=self.image_id, owner_id=self.owner_id)
+        return found.filter(number=int(number)).first()
+
     def become_current(self, target: Target) -> None:
         """The target stands at this attempt from now on. Called with its row locked."""
         if target.current_id is not None:
@@ -343,6 +361,7 @@ class Build(models.Model):
             no_cache=self.no_cache,
             pull=self.pull,
             labels=self.labels,
+            resource_class=self.resource_class,
             context_key=self.context_key,
             context_sha256=self.context_sha256,
             context_bytes=self.context_bytes,

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from django.db import models
-from django.db.models import ExpressionWrapper, F
+from django.db.models import ExpressionWrapper, F, Value
 from django.utils import timezone
 
 from builds.conf import build_settings
@@ -46,6 +46,8 @@ class Worker(models.Model):
     pid = models.PositiveIntegerField()
     threads = models.PositiveIntegerField()
     """Builds that it can run at once."""
+    resource_classes = models.JSONField(default=list, db_default=Value([], models.JSONField()))
+    """Names of those that it takes; empty for all."""
     version = models.CharField(max_length=40)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from common.repository_grammar import REPOSITORY
+
 SERVICE = ISSUER = "slipway"
 CREDENTIAL = "slipway-credential"
 """The audience of what is shown to our realm: no registry takes it, and no token is one."""
@@ -38,10 +40,8 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of the curve P-256."""
 _SINCE, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
 
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-REPOSITORY = rf"{_PART}(?:/{_PART})*"
 _SCOPE = re.compile(
-    rf"(?P<kind>[a-z]+(?:\([a-z]+\))?):(?P<name>{REPOSITORY}):"
+    rf"(?P<kind>[a-z]+(?:\([a-z]+\))?):(?P<name>{REPOSITORY.pattern}):"
     r"(?P<actions>(?:[a-z]+|\*)(?:,(?:[a-z]+|\*))*)?"
 )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
+from psycopg import OperationalError
 from psycopg_pool import ConnectionPool
 
 # The stubs leave out how Django pools connections.
@@ -58,10 +59,19 @@ def is_pooled(connection: Any) -> bool:
 
 
 def check(connection: Any) -> None:
-    """Raises OperationalError where a connection of the pool is dead."""
+    """Raises OperationalError where a connection of the pool is dead.
+
+    Then the pool has dropped the others that are dead, too: it waits longer and longer between the
+    dead ones that it comes upon, and gives up at the fourth.
+    """
     fresh = monotonic() - getattr(connection, "used_at", 0.0) <= FRESH_SECONDS
-    if not fresh or _has_news(connection.fileno()):
+    if fresh and not _has_news(connection.fileno()):
+        return
+    try:
         ConnectionPool.check_connection(connection)
+    except OperationalError:
+        connection._pool.check()  # noqa: SLF001  (the pool that it came from)
+        raise
 
 
 def _has_news(fd: int) -> bool:

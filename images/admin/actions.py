@@ -7,7 +7,6 @@ from django.contrib.admin.models import DELETION
 from django.db.models import QuerySet
 
 from accounts.models import User
-from builds.lifecycle import ContextGone, UnderWay
 from builds.models import Build
 from builds.status import FINAL, Status
 from images import catalog
@@ -15,7 +14,6 @@ from images.admin.consequences import consequences
 from images.models import OVERSEE, Image
 from operators.action_definitions import Subject, Verb, register
 
-NOT_STORED = "What it was built from is no longer stored: its owner has to send it again."
 CHANGE, DELETE = "images.change_image", "images.delete_image"
 
 
@@ -130,12 +128,6 @@ IMAGES: Subject[Image] = register(
         called=_called,
         refusals={
             Image.DoesNotExist: "It is gone: somebody deleted it before.",
-            catalog.NothingUnderWay: "There is no build to cancel: the last one has ended.",
-            catalog.Protected: "It is protected: take the protection off first.",
-            catalog.OperatorsOnly: "Whoever asked for it may not do so any more.",
-            catalog.QuotaExceeded: "Its owner has used up the builds of this day.",
-            UnderWay: "A build is under way: cancel it, or wait for its end.",
-            ContextGone: NOT_STORED,
         },
         locked=True,
         leads_to=lambda image_id: image_id,

@@ -5,7 +5,6 @@ from typing import Any
 from django.http import HttpRequest
 
 from builds.conf import build_settings
-from builds.models import Build
 from builds.status import Status, state_word
 from builds.timeline import timeline
 from images.admin.actions import IMAGES
@@ -18,7 +17,7 @@ ATTEMPTS = 25
 
 def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
     attempts = list(image.attempts.light().order_by("-number")[:ATTEMPTS])
-    build = _asked(request, attempts) or image.build
+    build = image.attempt(request.GET.get("attempt", "")) or image.build
     registry = build_settings().registry
     return {
         "image": image,
@@ -35,8 +34,3 @@ def detail(request: HttpRequest, image: Image) -> dict[str, Any]:
         "title": str(image),
         "subtitle": None,
     }
-
-
-def _asked(request: HttpRequest, attempts: list[Build]) -> Build | None:
-    number = request.GET.get("attempt", "")
-    return next((each for each in attempts if str(each.number) == number), None)

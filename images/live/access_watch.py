@@ -8,13 +8,13 @@ from enum import IntEnum
 from logging import getLogger
 from typing import Any
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from accounts import scopes
 from accounts.models import ApiKey, User
 from accounts.websocket_auth import Caller, still_good
 from builds.logs.reader_threads import in_reader
-from common.outages import PASSING
+from common.outages import OUTAGES
+from common.per_loop import PerLoop
 from images.models import Image, overseers
 
 ASK_SECONDS = 3.0
@@ -127,7 +127,7 @@ class Gate:
             await asyncio.sleep(ASK_SECONDS)
             try:
                 found = await in_reader(barred, list(self._places))
-            except PASSING:
+            except OUTAGES:
                 logger.warning("the database is away; viewers are not asked for their papers")
                 continue
             for place, code in found.items():
@@ -170,12 +170,5 @@ async def while_allowed(
         await source.aclose()  # type: ignore[attr-defined]
 
 
-_GATES: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
-
-
-def gate() -> Gate:
-    """The running loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _GATES:
-        _GATES[loop] = Gate()
-    return _GATES[loop]
+gate = PerLoop(Gate)
+"""Returns the running event loop's."""

@@ -18,7 +18,7 @@ from builds.logs.cursor import BadCursor, Cursor, Lines
 from builds.logs.follow import Done, Silence, Standing, follow
 from builds.logs.reader_threads import in_reader
 from builds.metrics import VIEWERS
-from common.outages import PASSING
+from common.outages import OUTAGES
 from images.live.access_watch import Closed, Code, gate, may_read, opened
 from images.live.messages import (
     GoneMessage,
@@ -94,7 +94,7 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             code = Code.UNAUTHORIZED
         except Closed as closed:
             code = closed.code
-        except PASSING as problem:
+        except OUTAGES as problem:
             logger.warning("the database is away; a viewer is to come back: %s", problem)
             code = Code.BROKEN
         except Exception:

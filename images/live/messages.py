@@ -58,6 +58,8 @@ class ImageMessage(TypedDict):
     step: int
     steps: int
     position: int | None
+    """In the queue, from 1; None where it does not wait or nobody knows."""
+    waiting_for: str
 
 
 class GoneMessage(TypedDict):

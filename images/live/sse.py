@@ -1,6 +1,7 @@
 """The log as server-sent events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from uuid import UUID
 
@@ -12,40 +13,55 @@ from builds.metrics import VIEWERS
 
 SSE = "text/event-stream"
 EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "The cursor of what follows."},
-        "event": {"type": "string", "enum": ["message", "done"]},
-        "data": {
-            "type": "string",
-            "description": "A JSON object of `log` (`log_type`, `log`, `line`, `ts`, `step`, and "
-            "`heading`, true, where a step begins or goes on) and `offset`, which is the id "
-            "again. Of `done`, the image's status as a JSON string.",
-        },
-    },
-    "required": ["id", "data"],
+    "type": "string",
+    "description": (
+        "Server-sent events. `data` of each is a JSON object of `log` (`log_type`, `log`, `line`,"
+        " `ts`, `step`, and `heading`, true, where a step begins or goes on) and `offset`. `id` "
+        "is the cursor of what follows, and `offset` the same. The last event is named `done`: "
+        "its `data` is the image's status as a JSON string."
+    ),
 }
-"""Each event in OpenAPI."""
-SHUT_OUT = b'event: done\ndata: "error: this log may not be read any more"\n\nDONE\n\n'
+"""The stream in OpenAPI, which cannot describe each event."""
+KEEPALIVE = b": keepalive\n\n"
+_DENIED = b'event: done\ndata: "error: this log may not be read any more"\n'
+DENIED = _DENIED + b"DONE\n\n"
 """The end for somebody whose key was revoked, or from whom the image was hidden."""
+COMMAND_LINE_DENIED = _DENIED + b"\nDONE\n\n"
+RETRY = b"retry: 1000\n"
 
 
-async def events(image_id: UUID, cursor: Cursor) -> AsyncIterator[bytes]:
-    """Valid SSE, and what the `chutes` command line reads; always ends in `DONE`."""
-    yield b"retry: 1000\n\n"
+async def command_line_events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[bytes, None]:
+    """Valid SSE, and what the `chutes` command line reads: `DONE` is a block of its own."""
+    yield RETRY + b"\n"
+    async with aclosing(_events(image_id, cursor)) as source:
+        async for piece, last in source:
+            yield piece + b"\nDONE\n\n" if last else piece
+
+
+async def events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[bytes, None]:
+    """The same without blocks that have no data: `retry` is in the first, `DONE` in the last."""
+    first = True
+    async with aclosing(_events(image_id, cursor)) as source:
+        async for piece, last in source:
+            told = piece + b"DONE\n\n" if last else piece
+            yield RETRY + told if first and told != KEEPALIVE else told
+            first = first and told == KEEPALIVE
+
+
+async def _events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[tuple[bytes, bool], None]:
+    """Whole blocks, and at last one without its blank line."""
     with VIEWERS.labels("events").track_inprogress():
-        async for told in follow(image_id, cursor):
-            match told:
-                case Lines():
-                    yield told.once(_events_of)
-                case Silence():
-                    yield b": keepalive\n\n"
-                case Done():
-                    data = orjson.dumps(told.api_status)
-                    yield b"id: %s\nevent: done\ndata: %s\n\nDONE\n\n" % (
-                        str(told.cursor).encode(),
-                        data,
-                    )
+        async with aclosing(follow(image_id, cursor)) as source:
+            async for told in source:
+                match told:
+                    case Lines():
+                        yield told.once(_events_of), False
+                    case Silence():
+                        yield KEEPALIVE, False
+                    case Done():
+                        status = orjson.dumps(told.api_status)
+                        end = str(told.cursor).encode()
+                        yield b"id: %s\nevent: done\ndata: %s\n" % (end, status), True
 
 
 def _events_of(lines: Lines) -> bytes:

@@ -6,21 +6,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from logging import getLogger
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from builds.logs.pubsub import BELL, SAFETY_SECONDS
 from builds.logs.reader_threads import in_reader
-from builds.models import Build
+from builds.queue.status import QueueView
 from builds.status import FINAL, Status, state_word
-from common.outages import PASSING
+from common.outages import OUTAGES
+from common.per_loop import PerLoop
 from images.live.messages import GoneMessage, ImageMessage
 from images.models import Image
 
-QUEUE_SHOWN = 1_000
-"""Builds in the queue whose moves are told; those behind them wait to come so far."""
 READ = (
     *("public", "owner_id"),
-    *(f"current__{name}" for name in ("number", "status", "failure_text", "step", "steps")),
+    *(
+        f"current__{name}"
+        for name in ("number", "status", "failure_text", "step", "steps", "waiting_for")
+    ),
 )
 GAP_SECONDS = 0.25
 """Between two looks, however often the bell rings."""
@@ -45,27 +46,29 @@ class Moved:
 
 
 def look(also: Collection[UUID]) -> dict[UUID, Moved]:
-    """Images whose build has not ended, and those asked for, in three queries.
+    """Images whose build has not ended, and those asked for, in a bounded number of queries.
 
-    Of the queue only the first QUEUE_SHOWN, so that a look costs the same however long it is.
+    Of the queue only the places that are told, so that a look costs the same however long it is.
     """
-    queue = list(Build.objects.waiting().values_list("image_id", flat=True)[:QUEUE_SHOWN])
-    position = {image_id: place for place, image_id in enumerate(queue)}
-    running = Build.objects.running().values_list("image_id", flat=True)
+    view = QueueView.now()
+    queue = (place.image_id for place in view.forecast.places.values())
+    running = (each.image_id for each in view.slots.running)
     ids = {*queue, *running, *also}
     images = Image.objects.select_related("current").only(*READ).filter(pk__in=ids)
-    return {image.pk: Moved(image, _message(image, position.get(image.pk))) for image in images}
+    return {image.pk: Moved(image, _message(image, view)) for image in images}
 
 
 def moved(image: Image) -> Moved:
     """One image, whether its build has ended or not."""
     build = image.build
-    position = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else None
-    return Moved(image, _message(image, position))
+    view = QueueView.now() if build.state is Status.QUEUED else None
+    return Moved(image, _message(image, view))
 
 
-def _message(image: Image, position: int | None) -> ImageMessage:
+def _message(image: Image, view: QueueView | None) -> ImageMessage:
     build = image.build
+    queued = view is not None and build.state is Status.QUEUED
+    position = view.position(build.pk) if view is not None and queued else None
     return {
         "type": "image",
         "image_id": str(image.pk),
@@ -74,7 +77,8 @@ def _message(image: Image, position: int | None) -> ImageMessage:
         "status": build.api_status,
         "step": build.step,
         "steps": build.steps,
-        "position": position if build.state is Status.QUEUED else None,
+        "position": position,
+        "waiting_for": build.waiting_for if queued else "",
     }
 
 
@@ -151,7 +155,7 @@ class Moves:
                 try:
                     self._tell(asked, await in_reader(look, asked))
                     self._looked.set()
-                except PASSING:
+                except OUTAGES:
                     self._rung |= rung
                     logger.warning("the database is away; nobody is told what moves")
                     await asyncio.sleep(SAFETY_SECONDS)
@@ -171,12 +175,5 @@ class Moves:
                     inbox.put(now, then)
 
 
-_MOVES: WeakKeyDictionary[asyncio.AbstractEventLoop, Moves] = WeakKeyDictionary()
-
-
-def moves() -> Moves:
-    """The running loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _MOVES:
-        _MOVES[loop] = Moves()
-    return _MOVES[loop]
+moves = PerLoop(Moves)
+"""Returns the running event loop's."""

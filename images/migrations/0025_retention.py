@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("builds", "0050_unreferenced_files"),
+        ("builds", "0052_unreferenced_files"),
         ("images", "0022_sort_indexes"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -9,17 +9,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from builds.lifecycle import ContextGone, UnderWay
+from common.error_codes import CodedError
 from images import catalog
 from images.models import Image
 from images.pages.image_detail import missing
-
-REFUSALS: dict[type[Exception], str] = {
-    catalog.NothingUnderWay: "There is no build to cancel: the last one has ended.",
-    catalog.Protected: "The image is protected: ask an operator to take the protection off.",
-    UnderWay: "A build is under way: cancel it, or wait for its end.",
-    ContextGone: "What it was built from is no longer stored: send the image again.",
-}
 
 
 @require_POST
@@ -52,8 +45,8 @@ def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> Ht
     except catalog.QuotaExceeded as problem:
         minutes = -(-problem.retry_after // 60)
         messages.error(request, f"{problem} The next may start in {minutes} min.")
-    except tuple(REFUSALS) as problem:
-        messages.error(request, REFUSALS[type(problem)])
+    except CodedError as problem:
+        messages.error(request, f"{problem}.")
     except Image.DoesNotExist:
         return missing(request)
     return HttpResponseRedirect(reverse("image", args=[image_id]))

@@ -1,5 +1,6 @@
 """Errors outside the REST API: a page for browsers, JSON as in the API for all other clients."""
 
+import json
 from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from api import errors
+from common.error_codes import METHOD_NOT_ALLOWED, error_body
 
 Answer = Callable[[HttpRequest], HttpResponse]
 
@@ -69,7 +71,7 @@ def method_errors(answer: Answer) -> Answer:
         if response.content or request.method == "HEAD":
             return response
         if not wants_page(request):
-            response.content = b'{"detail": "Method Not Allowed"}'
+            response.content = json.dumps(error_body(METHOD_NOT_ALLOWED))
             response["Content-Type"] = "application/json"
             return response
         return _answer(request, response)

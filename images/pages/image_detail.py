@@ -1,9 +1,11 @@
-"""The page at `/i/<image_id>`: one image, how its build stands, and the log."""
+"""The page at `/i/<image_id>`: one image, how its build stands, and a tab of its details."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -12,11 +14,22 @@ from django.views.decorators.http import require_safe
 from builds.conf import build_settings
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
-from images.models import Image
+from images.models import Image, oversees
+from images.pages.attempts import attempt_rows
+from images.pages.step_times import step_times
 from images.progress import standing
 
 DOTS = 24
 """The attempts that are shown to switch between."""
+ATTEMPTS = 50
+"""On one page of their list."""
+TABS: dict[str, str] = {
+    "log": "Log",
+    "steps": "Steps",
+    "attempts": "Attempts",
+    "inputs": "Dockerfile",
+    "readme": "Readme",
+}
 
 
 @require_safe
@@ -26,19 +39,30 @@ def show(request: HttpRequest, image_id: UUID) -> HttpResponse:
         return missing(request)
     attempts = list(image.attempts.light().order_by("-number")[:DOTS])[::-1]
     build = attempt_named(request, image) or image.build
+    is_owner = request.user.pk == image.owner_id
+    tabs = _tabs(image, sees_inputs=is_owner or oversees(request.user))
+    tab = request.GET.get("tab", "")
+    tab = tab if tab in tabs else "log"
+    current = build.pk == image.build.pk
     context = {
         "image": image,
         "build": build,
         "standing": standing(image, build),
-        "current": build.pk == image.build.pk,
+        "current": current,
         "good": image.good,
         "attempts": [(each, state_word(each.state)) for each in attempts],
-        "is_owner": request.user.pk == image.owner_id,
+        "is_owner": is_owner,
         "lost": build.state is Status.LOST,
-        "tab": "readme" if request.GET.get("tab") == "readme" else "log",
+        "tab": tab,
+        "tabs": [(name, label, _query(name, build, current)) for name, label in tabs.items()],
+        "share": request.build_absolute_uri(
+            f"{reverse('image', args=[image.pk])}?attempt={build.number}"
+        ),
         **_actions(image),
         **_addresses(image),
     }
+    if details := DETAILS.get(tab):
+        context |= details(request, image, build)
     return render(request, "pages/image_detail.html", context)
 
 
@@ -59,10 +83,7 @@ def missing(request: HttpRequest) -> HttpResponse:
 
 def attempt_named(request: HttpRequest, image: Image) -> Build | None:
     """The attempt that the address asks for, if there is one."""
-    number = request.GET.get("attempt", "")
-    if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
-        return None
-    return image.attempts.light().filter(number=int(number)).first()
+    return image.attempt(request.GET.get("attempt", ""))
 
 
 def _actions(image: Image) -> dict[str, Any]:
@@ -78,3 +99,49 @@ def _addresses(image: Image) -> dict[str, str]:
     registry = build_settings().registry
     reference = f"{image.repository}:{image.tag}"
     return {"pull": f"docker pull {registry}/{reference}", "public_url": settings.PUBLIC_URL}
+
+
+def _tabs(image: Image, *, sees_inputs: bool) -> dict[str, str]:
+    """Dockerfiles and build arguments may hold secrets, so not every reader sees them."""
+    without = set() if sees_inputs else {"inputs"}
+    if not image.readme:
+        without.add("readme")
+    return {name: label for name, label in TABS.items() if name not in without}
+
+
+def _query(tab: str, build: Build, current: bool) -> str:
+    parts = [] if tab == "log" else [f"tab={tab}"]
+    if not current:
+        parts.append(f"attempt={build.number}")
+    return "&".join(parts)
+
+
+def _steps(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
+    whole = image.attempts.defer("dockerfile", "build_args", "labels")
+    before = whole.filter(status=Status.SUCCEEDED, number__lt=build.number)
+    return {"steps": step_times(whole.get(pk=build.pk), before.order_by("-number").first())}
+
+
+def _attempts(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
+    oldest_first = request.GET.get("sort") == "number"
+    found = image.attempts.with_step_times().order_by("number" if oldest_first else "-number")
+    page = Paginator(found, ATTEMPTS).get_page(request.GET.get("page"))
+    rows = attempt_rows(page.object_list, current=image.build.pk, good=image.good_id)
+    return {"page": page, "rows": rows, "oldest_first": oldest_first}
+
+
+def _inputs(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
+    whole = image.attempts.defer("log_steps", "step_list", "step_times").get(pk=build.pk)
+    return {
+        "whole": whole,
+        "lines": list(enumerate(whole.dockerfile.splitlines(), start=1)),
+        "build_args": sorted(whole.build_args.items()),
+        "labels": sorted(whole.labels.items()),
+    }
+
+
+DETAILS: dict[str, Callable[[HttpRequest, Image, Build], dict[str, Any]]] = {
+    "steps": _steps,
+    "attempts": _attempts,
+    "inputs": _inputs,
+}

@@ -1,22 +1,19 @@
 """What the views of images have in common: who may call, and which image an address means."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, cast
 
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import NotFound
 from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, User
 from accounts.websocket_auth import Caller
-from api.exceptions import TooMany
 from api.views import ApiView
-from images.catalog import QuotaExceeded
+from common.error_codes import IMAGE_NOT_FOUND, TAG_MISSING, CodedError
 from images.models import Image, ImageQuerySet
+from images.naming import is_tagless
 
-MISSING = "Image not found, or does not belong to you"
 REF = (
     "An id, `name:tag` or `owner/name:tag`. For reading also `name` or `owner/name`, the newest "
     "image of that name. Slashes may stand as they are."
@@ -33,6 +30,11 @@ class ImageView(ApiView):
     scope_object = "images"
     anonymous_allowed = False
     path_texts = {"ref": REF}
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """An image that was deleted meanwhile is not found."""
+        gone = isinstance(exc, Image.DoesNotExist)
+        return super().handle_exception(CodedError(IMAGE_NOT_FOUND) if gone else exc)
 
     @property
     def user(self) -> User:
@@ -77,26 +79,22 @@ class ImageView(ApiView):
     def meant(
         self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False
     ) -> Image:
-        """Raises NotFound, or Forbidden where the key is for others. Missing looks as forbidden."""
+        """Raises CodedError where there is none that the caller may see.
+
+        Raises MissingScope where the key is for others.
+        """
         among = self.get_queryset() if within is None else within
         found = among.meant_by(ref, self.request.user, tagless=tagless)
+        if found is None and not tagless and is_tagless(ref):
+            raise CodedError(TAG_MISSING, name=ref.strip("/"))
         if found is None:
-            raise NotFound(MISSING)
+            raise CodedError(IMAGE_NOT_FOUND)
         self.check_object_permissions(self.request, found)
         return found
 
     def owned(self, ref: str) -> Image:
         """One of the caller's own."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
-
-
-@contextmanager
-def quota_refusals() -> Iterator[None]:
-    """Says that a quota is used up as the API does."""
-    try:
-        yield
-    except QuotaExceeded as problem:
-        raise TooMany(str(problem), problem.retry_after) from problem
 
 
 def accepted(told: Mapping[str, Any]) -> Response:

@@ -1,30 +1,32 @@
 """The attempts at an image: looked at, ended, made again."""
 
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.exceptions import Conflict
-from api.schema import query_parameters
-from builds.lifecycle import ContextGone, UnderWay
+from api.schema import refusals
+from common.error_codes import (
+    ATTEMPT_NOT_FOUND,
+    BUILD_UNDER_WAY,
+    CONTEXT_GONE,
+    NOTHING_UNDER_WAY,
+    QUOTA_EXCEEDED,
+    STORAGE_EXCEEDED,
+    CodedError,
+)
 from images import catalog
 from images.filters import BuildFilter
-from images.models import Image
 from images.rest import rows
-from images.rest.base import MISSING, ImageView, accepted, quota_refusals
+from images.rest.base import ImageView, accepted
 from images.rest.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
 
-NO_BUILD = "There is no build of this number"
 DIGITS = 9
 
 
 class BuildsView(ImageView):
-    @extend_schema(
-        operation_id="list_builds",
-        parameters=query_parameters(BuildFilter),
-        responses=BuildSerializer(many=True),
-    )
+    queries = {"list": BuildFilter}
+
+    @extend_schema(operation_id="list_builds", responses=BuildSerializer(many=True))
     def list(self, request: Request, ref: str) -> Response:
         """Every attempt at an image since it was made, newest first."""
         attempts = self.filtered(BuildFilter, self.meant(ref, tagless=True).attempts)
@@ -42,7 +44,7 @@ class BuildView(ImageView):
             attempts = self.meant(ref, tagless=True).attempts
             found = attempts.filter(number=int(number)).first()
         if found is None:
-            raise NotFound(NO_BUILD)
+            raise CodedError(ATTEMPT_NOT_FOUND, number=number)
         return Response(BuildSerializer(found).data)
 
 
@@ -50,16 +52,11 @@ class CancelView(ImageView):
     @extend_schema(
         operation_id="cancel_build",
         request=None,
-        responses={202: ImageSerializer, 409: "No build is under way."},
+        responses={202: ImageSerializer, **refusals(NOTHING_UNDER_WAY)},
     )
     def create(self, request: Request, ref: str) -> Response:
         """Ends the build under way: at once while it is queued, else within seconds."""
-        try:
-            image = catalog.cancel(self.owned(ref))
-        except catalog.NothingUnderWay as problem:
-            raise Conflict("There is no build to cancel: the last one has ended") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        image = catalog.cancel(self.owned(ref))
         return accepted(ImageSerializer(image).data)
 
 
@@ -69,19 +66,10 @@ class RebuildView(ImageView):
         request=None,
         responses={
             202: AcceptedSerializer,
-            409: "A build is under way, or what it was made from is gone.",
-            429: "The caller's builds for 24 hours are used up.",
+            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
     def create(self, request: Request, ref: str) -> Response:
         """A new attempt with the Dockerfile, context and options of the last one."""
-        try:
-            with quota_refusals():
-                image = catalog.rebuild(self.owned(ref))
-        except UnderWay as problem:
-            raise Conflict("A build is under way: cancel it, or wait for its end") from problem
-        except ContextGone as problem:
-            raise Conflict("The context is no longer stored: send the image again") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        image = catalog.rebuild(self.owned(ref))
         return accepted(rows.accepted(image))

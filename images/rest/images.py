@@ -5,26 +5,34 @@ from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import Forbidden
 from accounts.models import User
-from api.exceptions import Conflict
+from api.fields import QueryInt
 from api.filters import DEFAULT_LIMIT
 from api.media_types import JSON_BYTES, FormParser, JsonParser
 from api.pagination import envelope
-from api.schema import query_parameters
+from api.schema import refusals
 from api.views import narrowed
 from builds.logs.cursor import Cursor
+from builds.status import FINAL
+from common.error_codes import (
+    BUILD_UNDER_WAY,
+    IMAGE_NOT_FOUND,
+    IMAGE_PROTECTED,
+    NAME_TAKEN,
+    NOT_YOUR_NAME,
+    QUOTA_EXCEEDED,
+    STORAGE_EXCEEDED,
+    CodedError,
+)
 from images import catalog
 from images.filters import ImageFilter
 from images.list_totals import total_of
 from images.live.sse import EVENT, SSE
-from images.models import Image
 from images.rest import rows
-from images.rest.base import MISSING, ImageView, accepted, quota_refusals
+from images.rest.base import ImageView, accepted
 from images.rest.logs import stream
 from images.rest.serializers import (
     AcceptedSerializer,
@@ -34,31 +42,28 @@ from images.rest.serializers import (
     ImageSerializer,
     OrderSerializer,
 )
-
-OTHER_USER = "Cannot make images for users other than yourself!"
-NOT_YOURS_TO_PROTECT = "Only operators protect images, or take the protection off"
+from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 
 class ManyView(ImageView):
     parser_classes = (FormParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
+    queries = {"list": ImageFilter}
 
     @staticmethod
     def check_before_body(method: str, caller: User) -> None:
-        """Raises TooMany where the body would be sent in vain."""
+        """Raises CodedError where the body would be sent in vain."""
         if method == "POST":
-            with quota_refusals():
-                catalog.check_quota(caller)
+            catalog.check_quota(caller)
 
     @extend_schema(
         operation_id="list_images",
-        parameters=query_parameters(ImageFilter),
         responses=ImageSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
         """The caller's images, and others' public ones where asked for."""
-        asked = self.asked(ImageFilter)
+        asked = self.query()
         size = asked["limit"] or DEFAULT_LIMIT
         start = asked["page"] * size
         found: rows.Page
@@ -81,8 +86,7 @@ class ManyView(ImageView):
         responses={
             202: AcceptedSerializer,
             (202, SSE): EVENT,
-            409: "There is an image of that name and tag, and it is not one that failed.",
-            429: "The caller's builds for 24 hours are used up.",
+            **refusals(NAME_TAKEN, BUILD_UNDER_WAY, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
     def create(self, request: Request) -> HttpResponseBase:
@@ -93,33 +97,45 @@ class ManyView(ImageView):
         form = OrderSerializer(data=request.data, context={"owner": self.user})
         form.is_valid(raise_exception=True)
         if form.validated_data.get("username", self.user.username) != self.user.username:
-            raise Forbidden(OTHER_USER)
+            raise CodedError(NOT_YOUR_NAME)
         wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
-        try:
-            with quota_refusals():
-                image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        except catalog.NameTaken as problem:
-            taken = f"Image with name={wanted.name!r} and tag={wanted.tag!r} already exists"
-            if wanted.replace:
-                taken += ", and its build has not ended: cancel it, or wait for its end"
-            raise Conflict(taken) from problem
+        image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
         if form.validated_data.get("wait"):
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
         return accepted(rows.accepted(image))
 
 
+WAIT = {
+    "wait": QueryInt(
+        default=0,
+        least=0,
+        most=MOST_SECONDS,
+        help_text="Seconds to wait for the status of its build to change.",
+    )
+}
+
+
 class OneView(ImageView):
     parser_classes = (JsonParser,)
     body_limits = {"PATCH": JSON_BYTES}
+    queries = {"retrieve": WAIT}
 
     @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
-    def retrieve(self, request: Request, ref: str) -> Response:
-        """One image."""
+    def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
+        """One image; with `wait` as soon as the status of its build changes, or after that time.
+
+        Of a build that has ended the answer comes at once, as nothing changes any more.
+        """
+        seconds: int = self.query()["wait"]
         found = rows.find(ref, self.user, tagless=True)
         if found is None:
-            raise NotFound(MISSING)
-        self.check_object_permissions(request, rows.Named(found[0]))
+            raise CodedError(IMAGE_NOT_FOUND)
+        image_id = found[0]
+        self.check_object_permissions(request, rows.Named(image_id))
+        number, status = rows.standing(found)
+        if seconds and status not in FINAL and request.method == "GET":
+            return wait_for_change(self.caller, self.user, image_id, number, status, seconds)
         return Response(rows.detail(found))
 
     @extend_schema(
@@ -130,25 +146,15 @@ class OneView(ImageView):
         image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        try:
-            changed = catalog.change(image, by=self.user, **form.validated_data)
-        except catalog.OperatorsOnly as problem:
-            raise Forbidden(NOT_YOURS_TO_PROTECT) from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        changed = catalog.change(image, by=self.user, **form.validated_data)
         return Response(ImageSerializer(changed).data)
 
     @extend_schema(
         operation_id="delete_image",
-        responses={200: DeletedSerializer, 409: "The image is protected."},
+        responses={200: DeletedSerializer, **refusals(IMAGE_PROTECTED)},
     )
     def destroy(self, request: Request, ref: str) -> Response:
         """Deletes one of the caller's images, by id or with its tag, and ends its build."""
         image = self.owned(ref)
-        try:
-            catalog.delete(image)
-        except catalog.Protected as problem:
-            raise Conflict("Image is protected; take the protection off first") from problem
-        except Image.DoesNotExist as problem:
-            raise NotFound(MISSING) from problem
+        catalog.delete(image)
         return Response({"image_id": image.pk, "deleted": True})

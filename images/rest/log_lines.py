@@ -3,29 +3,26 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.fields import QueryBool, QueryInt, QueryNeedle
-from api.query_parameters import asked, described
 from builds.logs.lines import LogLine
 from builds.logs.reader import page
 from builds.logs.search import search
 from builds.models import Build
 from builds.status import state_word
+from common.error_codes import ATTEMPT_NOT_FOUND, LOG_GONE, CodedError
 from images.live.messages import row
 from images.models import Image
 from images.rest.base import ImageView
+from images.rest.logs import ATTEMPT
 
 MOST_LINES = 2_000
 MOST_HITS = 10_000
 MOST_BYTES = 2 * 1024 * 1024
 LAST_LINE = 999_999_999
 
-ATTEMPT = QueryInt(
-    default=0, least=0, most=LAST_LINE, required=False, help_text="The current one without it."
-)
 FIRST = QueryInt(
     default=0, least=0, most=LAST_LINE, required=False, help_text="The number of a line."
 )
@@ -43,8 +40,8 @@ SEARCH = {
     "count": QueryInt(default=1_000, least=1, most=MOST_HITS, required=False),
 }
 NUMBER = {"type": "integer", "minimum": 0}
+OR_NULL = {"type": ["integer", "null"], "minimum": 0}
 TEXT = {"type": "string"}
-ANYTHING: dict[str, Any] = {}
 
 
 def body(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +49,7 @@ def body(**properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_of(text: str) -> dict[str, Any]:
-    cells = {"type": "array", "items": ANYTHING}
+    cells = {"type": "array", "items": {"type": ["string", "integer", "null"]}}
     return {"type": "array", "items": cells, "description": text}
 
 
@@ -68,9 +65,8 @@ PAGE = body(
     next={**TEXT, "description": "The cursor after the last of these lines."},
 )
 PAGE["properties"]["gap"] = {
-    "type": "array",
+    "type": ["array", "null"],
     "items": NUMBER,
-    "nullable": True,
     "description": "`[first, following]` of the lines that a log too long has lost; the first of "
     "them says so.",
 }
@@ -89,8 +85,8 @@ PAGE["properties"]["step_list"] = {
             **TEXT,
             "enum": ["waiting", "running", "cached", "succeeded", "failed", "cancelled"],
         },
-        started={**NUMBER, "nullable": True, "description": "In microseconds since 1970."},
-        ended={**NUMBER, "nullable": True},
+        started={**OR_NULL, "description": "In microseconds since 1970."},
+        ended=OR_NULL,
     ),
     "description": "Every step of the build. `waiting` where it was not reached.",
 }
@@ -100,21 +96,24 @@ HITS = body(
     q=TEXT,
     total={**NUMBER, "description": "Of all matching lines, those before `from` too."},
     hits=rows_of("`[line, text]` of each."),
-    next={**NUMBER, "nullable": True, "description": "The `from` of what was left."},
+    next={**OR_NULL, "description": "The `from` of what was left."},
 )
+
+
+PAGE["title"], HITS["title"] = "LogPage", "LogHits"
 
 
 class LinesView(ImageView):
     anonymous_allowed = True
+    queries = {"retrieve": LINES}
 
     @extend_schema(
         operation_id="get_log_lines",
-        parameters=described(LINES),
         responses={200: OpenApiResponse(PAGE)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines by their numbers, of a log under way or finished."""
-        given = asked(request, LINES)
+        given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         at = first = given["from"]
@@ -127,7 +126,7 @@ class LinesView(ImageView):
             if not found.lines or found.gap or len(lines) >= given["count"] or size > MOST_BYTES:
                 break
         if found is None:
-            raise NotFound
+            raise CodedError(LOG_GONE)
         lines, left = lines[: given["count"]], lines[given["count"] :]
         head = found.head
         answer: dict[str, Any] = {
@@ -150,15 +149,15 @@ class LinesView(ImageView):
 
 class SearchView(ImageView):
     anonymous_allowed = True
+    queries = {"retrieve": SEARCH}
 
     @extend_schema(
         operation_id="search_log",
-        parameters=described(SEARCH),
         responses={200: OpenApiResponse(HITS)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
         """Lines that hold a text, with their numbers, and how many there are."""
-        given = asked(request, SEARCH)
+        given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
         found = search(
@@ -181,9 +180,9 @@ class SearchView(ImageView):
 
 
 def attempt_of(image: Image, number: int) -> Build:
-    """That attempt, the current one for 0. Raises NotFound."""
+    """That attempt, the current one for 0. Raises CodedError."""
     attempts = image.attempts.defer("dockerfile", "build_args", "labels")
     build = attempts.filter(number=number or image.build.number).first()
     if build is None:
-        raise NotFound(f"There is no attempt {number} of this image")
+        raise CodedError(ATTEMPT_NOT_FOUND, number=number)
     return build

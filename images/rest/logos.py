@@ -5,13 +5,14 @@ from uuid import UUID
 from django.core.files.storage import default_storage
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.exceptions import TooLarge, TooMany
 from api.media_types import FormParser
+from api.schema import refusals
 from api.views import OpenView
+from common.error_codes import LOGO_NOT_FOUND, LOGO_TOO_LARGE, LOGOS_EXCEEDED, CodedError
 from images import logos
 from images.models import Logo
 from images.rest.base import ImageView
@@ -19,7 +20,6 @@ from images.rest.serializers import LogoSerializer, LogoUploadSerializer
 
 FORM_BYTES = 64 * 1024
 """Around the picture."""
-NO_LOGO = "Logo not found"
 
 
 class LogosView(ImageView):
@@ -29,7 +29,7 @@ class LogosView(ImageView):
     @extend_schema(
         operation_id="create_logo",
         request={"multipart/form-data": LogoUploadSerializer},
-        responses={200: LogoSerializer, 429: "The caller sent too many logos in 24 hours."},
+        responses={200: LogoSerializer, **refusals(LOGOS_EXCEEDED)},
     )
     def create(self, request: Request) -> Response:
         """Takes a picture and keeps a small webp of it, for images to name as `logo_id`."""
@@ -37,14 +37,11 @@ class LogosView(ImageView):
         form.is_valid(raise_exception=True)
         file = form.validated_data["logo"]
         if file.size > logos.BYTES:
-            raise TooLarge(f"A logo takes at most {logos.BYTES} bytes")
+            raise CodedError(LOGO_TOO_LARGE, limit=logos.BYTES)
         try:
             logo = logos.add(owner=self.user, file=file)
         except logos.NotALogo as problem:
             raise ValidationError({"logo": [str(problem)]}, code="value_error") from problem
-        except logos.TooManyLogos as problem:
-            text = f"You may only send {logos.MOST} logos per 24 hours."
-            raise TooMany(text, logos.WINDOW.total_seconds()) from problem
         return Response(LogoSerializer(logo).data)
 
 
@@ -57,11 +54,11 @@ class LogoView(OpenView):
         """A logo. It never changes."""
         logo = Logo.objects.filter(pk=logo_id).first()
         if logo is None:
-            raise NotFound(NO_LOGO)
+            raise CodedError(LOGO_NOT_FOUND)
         try:
             with default_storage.open(logo.path) as file:
                 response = HttpResponse(file.read(), content_type="image/webp")
         except FileNotFoundError as problem:
-            raise NotFound(NO_LOGO) from problem
+            raise CodedError(LOGO_NOT_FOUND) from problem
         response["Cache-Control"] = "public, max-age=31536000, immutable"
         return response

@@ -1,7 +1,8 @@
 """The log of an image's build: events while it runs, text when it has ended."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -11,51 +12,75 @@ from rest_framework.request import Request
 
 from accounts.websocket_auth import Caller
 from api.exceptions import Invalid
+from api.fields import QueryInt, QueryText
 from api.http_ranges import Read, answer
+from api.schema import refusals
 from builds.logs.cursor import CURSOR, BadCursor, Cursor
 from builds.logs.plain_text import LogText
 from builds.models import Build
 from builds.status import FINAL, Status
+from common.error_codes import ATTEMPT_NOT_FOUND, RANGE_NOT_SATISFIABLE, CodedError
 from images.live.access_watch import while_allowed
-from images.live.sse import EVENT, SHUT_OUT, SSE, events
+from images.live.sse import COMMAND_LINE_DENIED, EVENT, SSE, command_line_events
 from images.models import Image
 from images.rest.base import ImageView
 
 TEXT = "text/plain; charset=utf-8"
+LAST_ATTEMPT = 999_999_999
+ATTEMPT = QueryInt(
+    default=0,
+    least=0,
+    most=LAST_ATTEMPT,
+    required=False,
+    help_text="The number of a build; 0 means the current one.",
+)
 ZSTD = re.compile(r"(^|[\s,])zstd\s*(,|$)", re.IGNORECASE)
 """Accepted without a weight: who gives it one can do without."""
 CURSOR_SCHEMA = {"type": "string", "pattern": f"^({CURSOR.pattern})?$"}
 """Empty is as good as absent."""
-HEADERS = [
-    ("Last-Event-ID", CURSOR_SCHEMA, "A cursor; it wins over `offset`."),
-    ("Range", {"type": "string"}, "Some bytes of a finished log."),
-    ("If-None-Match", {"type": "string"}, "The ETag of a finished log that one has."),
-]
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID",
+    CURSOR_SCHEMA,
+    OpenApiParameter.HEADER,
+    description="The `id` of the last event that was received. It wins over `offset`.",
+)
+RANGE = OpenApiParameter(
+    "Range",
+    {"type": "string"},
+    OpenApiParameter.HEADER,
+    description="The bytes of a finished log to send, as in `bytes=0-999`.",
+)
+IF_NONE_MATCH = OpenApiParameter(
+    "If-None-Match",
+    {"type": "string"},
+    OpenApiParameter.HEADER,
+    description="The `ETag` of the finished log that the client has already.",
+)
+TEXT_RESPONSES: dict[Any, Any] = {
+    (200, "text/plain"): OpenApiResponse(str, "The log."),
+    (206, "text/plain"): OpenApiResponse(str, "The bytes that `Range` asks for."),
+    304: OpenApiResponse(None, "The log is the one that `If-None-Match` names."),
+    **refusals(RANGE_NOT_SATISFIABLE),
+}
+OFFSET = QueryText(
+    required=False,
+    strip=False,
+    schema=CURSOR_SCHEMA,
+    help_text="The cursor of the first line to send, from an earlier answer.",
+)
 
 
 class LogsView(ImageView):
     anonymous_allowed = True
+    queries = {"retrieve": {"offset": OFFSET, "attempt": ATTEMPT}}
 
     @extend_schema(
         operation_id="get_logs",
-        parameters=[
-            OpenApiParameter(
-                "offset",
-                CURSOR_SCHEMA,
-                description="The cursor of the first line to send, from an earlier answer.",
-            ),
-            *(
-                OpenApiParameter(name, schema, OpenApiParameter.HEADER, description=text)
-                for name, schema, text in HEADERS
-            ),
-        ],
+        parameters=[LAST_EVENT_ID, RANGE, IF_NONE_MATCH],
         responses={
             (200, SSE): EVENT,
-            (200, "text/plain"): str,
-            204: OpenApiResponse(None, "The stream that Last-Event-ID names has ended."),
-            (206, "text/plain"): OpenApiResponse(str, "The bytes asked for."),
-            304: OpenApiResponse(None, "The log is what If-None-Match names."),
-            416: "The log has no such bytes.",
+            204: OpenApiResponse(None, "The stream that `Last-Event-ID` names has ended."),
+            **TEXT_RESPONSES,
         },
     )
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
@@ -65,28 +90,44 @@ class LogsView(ImageView):
         `text/event-stream` in it.
         """
         image = self.meant(ref, self.readable(), tagless=True)
-        resumed = request.headers.get("Last-Event-ID", "")
-        cursor = cursor_of(image, request.query_params.get("offset", ""))
-        cursor = cursor_of(image, resumed) if resumed else cursor
-        if resumed and cursor.done:
-            # The end was delivered: this is what keeps EventSource from asking again.
+        cursor, attempts = asked_for(request, image, self.query())
+        if cursor is None:
             return HttpResponse(status=204)
-        attempts = chain(image, cursor.attempt)
-        if not attempts:
-            raise bad_offset(f"there is no attempt {cursor.attempt} of this image")
         if SSE in request.headers.get("Accept", "") or attempts[-1].state not in FINAL:
             return stream(request, image, cursor, self.caller)
         return text(request, image, LogText(attempts, cursor.line), self.caller)
 
 
-def cursor_of(image: Image, given: str) -> Cursor:
-    """Raises Invalid."""
+def asked_for(
+    request: Request, image: Image, query: Mapping[str, Any]
+) -> tuple[Cursor | None, Sequence[Build]]:
+    """Where to begin, and the attempts to read. None where `Last-Event-ID` is the end.
+
+    The 204 that is answered then is what keeps EventSource from asking again. Raises Invalid, or
+    CodedError where there is no such attempt.
+    """
+    resumed, number = request.headers.get("Last-Event-ID", ""), query["attempt"]
+    cursor = cursor_of(image, query["offset"], number)
+    cursor = cursor_of(image, resumed, number) if resumed else cursor
+    attempts = chain(image, cursor.attempt)
+    if not attempts and (query["offset"] or resumed):
+        raise bad_offset(f"there is no attempt {cursor.attempt} of this image")
+    if not attempts:
+        raise CodedError(ATTEMPT_NOT_FOUND, number=cursor.attempt)
+    return (None if resumed and cursor.done else cursor), attempts
+
+
+def cursor_of(image: Image, given: str, number: int) -> Cursor:
+    """The cursor that was given, or the start of an attempt. Raises Invalid."""
     if not given:
-        return Cursor(image.build.number, 0)
+        return Cursor(number or image.build.number, 0)
     try:
-        return Cursor.parse(given)
+        cursor = Cursor.parse(given)
     except BadCursor as problem:
         raise bad_offset(str(problem)) from problem
+    if number and cursor.attempt != number:
+        raise bad_offset(f"{given!r} is of attempt {cursor.attempt}, not {number}")
+    return cursor
 
 
 def bad_offset(problem: str) -> Invalid:
@@ -108,14 +149,22 @@ def chain(image: Image, number: int) -> Sequence[Build]:
 def stream(
     request: Request, image: Image, cursor: Cursor, caller: Caller, *, status: int = 200
 ) -> HttpResponseBase:
-    """The log as it comes. Nothing of the request's database connection is kept meanwhile."""
+    """The log as it comes, for the command line too."""
+    source = command_line_events(image.pk, cursor)
+    pieces = while_allowed(caller, image.pk, source, last=COMMAND_LINE_DENIED)
+    return streamed(request, pieces, SSE, status=status)
+
+
+def streamed(
+    request: Request, pieces: AsyncIterator[bytes], content_type: str, *, status: int = 200
+) -> HttpResponseBase:
+    """An answer that goes on. Nothing of the request's database connection is kept meanwhile."""
     connection.close()
     response: HttpResponseBase
     if request.method == "HEAD":
-        response = HttpResponse(content_type=SSE)
+        response = HttpResponse(content_type=content_type)
     else:
-        pieces = while_allowed(caller, image.pk, events(image.pk, cursor), last=SHUT_OUT)
-        response = StreamingHttpResponse(pieces, content_type=SSE, status=status)
+        response = StreamingHttpResponse(pieces, content_type=content_type, status=status)
     response["Cache-Control"] = "private, no-cache"
     response["X-Accel-Buffering"] = "no"
     return response

@@ -14,7 +14,8 @@ from django.db.models import BigIntegerField, Q, Subquery
 
 from accounts.models import User
 from builds.conf import build_settings
-from builds.models import Build, milliseconds, step_facts
+from builds.models import milliseconds, step_facts
+from builds.queue.status import QueueView
 from builds.status import Status, api_word
 from database import bounded_counts
 from database.prepared_queries import Prepared, Row
@@ -159,9 +160,14 @@ def accepted(image: Image) -> dict[str, Any]:
             *(image.good_bytes, image.good_ms),
         )
     )
-    ahead = Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
-    told["build"]["position"] = ahead
+    view = QueueView.now() if build.state is Status.QUEUED else None
+    told["build"]["position"] = view.position(build.pk) if view else None
     return {**told, "user_id": owner.pk}
+
+
+def standing(row: Row) -> tuple[int, str]:
+    """The number and the status of the current attempt, from the values of COLUMNS."""
+    return row[COLUMNS.index("current__number")], row[COLUMNS.index("current__status")]
 
 
 class SumOf(Subquery):

@@ -1,12 +1,13 @@
 // The page of one image: its log with everything around it, and a head that keeps up.
 
 import { copy } from "./copying.js";
+import { refreshHead as refresh } from "./head.js";
 import { listen as listenToKeys, shortcuts } from "./log/keys.js";
 import { all, some } from "./log/text.js";
 import { Search } from "./log/search.js";
 import { Viewer } from "./log/viewer.js";
 import { listen } from "./status_feed.js";
-import { tick } from "./times.js";
+import "./notify.js";
 
 const part = (id) => document.getElementById(id);
 const section = part("log");
@@ -56,8 +57,6 @@ const press = (id, on) => part(id).setAttribute("aria-pressed", String(on));
 // What the head says comes from the server, which knows how to say it.
 
 let known = `${section.dataset.state}`;
-let wanted = null; // the attempt to show; what is asked for meanwhile is fetched next
-let fetching = false;
 
 function status(message) {
   const bar = part("bar");
@@ -75,37 +74,7 @@ function status(message) {
   }
 }
 
-async function refreshHead(attempt = viewer.lines.last.attempt) {
-  wanted = attempt;
-  if (fetching) return;
-  fetching = true;
-  while (wanted !== null) {
-    const address = new URL(location.href);
-    address.searchParams.set("attempt", wanted);
-    address.hash = "";
-    wanted = null;
-    try {
-      const answer = await fetch(address);
-      if (answer.ok) showHead(new DOMParser().parseFromString(await answer.text(), "text/html"));
-    } catch {
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
-      wanted ??= attempt; // what it stands at must not stay unsaid
-    }
-  }
-  fetching = false;
-}
-
-function showHead(page) {
-  const [old, head] = [part("head"), page.getElementById("head")];
-  // Somebody about to press a button keeps the one that is there.
-  if (!head || old.querySelector("details[open]")) return;
-  const focused = old.contains(document.activeElement);
-  old.replaceWith(head);
-  if (focused) head.querySelector("a, button, summary")?.focus();
-  document.title = page.title;
-  tick(head);
-  dispatchEvent(new Event("slipway:head"));
-}
+const refreshHead = (attempt = viewer.lines.last.attempt) => refresh(attempt);
 
 // Somebody may build the image again, here or elsewhere, after this log has ended.
 

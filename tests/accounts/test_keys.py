@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 SIGNER = Keypair()
 ONE = "49ed040e-b58b-486e-808c-5fd84b0c70f6"
-MISSING = {"detail": "API key not found, or does not belong to you"}
+MISSING = {"detail": "API key not found, or does not belong to you", "code": "key_not_found"}
 
 
 def client_with(user: User, **options: Any) -> APIClient:
@@ -139,9 +139,9 @@ def test_a_key_that_is_not_for_everything_cannot_touch_keys(owner: User) -> None
         client.get("/api_keys/"),
         client.get("/api_keys/first"),
         client.delete("/api_keys/first"),
-        client.get("/users/me"),
     ):
-        assert answer.status_code == 401
+        assert (answer.status_code, answer.json()["code"]) == (401, "insufficient_scope")
+    assert client.get("/users/me").status_code == 200
     assert ApiKey.objects.usable().count() == 1
 
 

@@ -58,7 +58,7 @@ def post(client: httpx.Client, **values: Any) -> httpx.Response:
 
 def refused(answer: httpx.Response, status: int) -> Any:
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
-    assert list(answer.json()) == ["detail"]
+    assert list(answer.json()) == ["detail", "code"]
     return answer.json()["detail"]
 
 
@@ -165,11 +165,12 @@ def test_text_in_the_place_of_a_file_and_a_file_in_that_of_text_are_named(
     text = {name: (None, value.encode()) for name, value in form(build_context="zip").items()}
     [entry] = refused(client.post("/images/", files=text), 422)
     assert entry["loc"] == ["body", "build_context"]
-    files = {"build_context": b"zip", "readme": b"a file"}
+    files = {"build_context": b"zip", "tag": b"a file"}
     values = form()
-    del values["readme"]
+    del values["tag"]
     [entry] = refused(client.post("/images/", data=values, files=files), 422)
-    assert (entry["loc"], entry["type"]) == (["body", "readme"], "string_type")
+    assert (entry["loc"], entry["type"]) == (["body", "tag"], "string_type")
+    assert "a file was sent" in entry["msg"]
 
 
 @pytest.mark.parametrize("value", ['{"A": "\\u0000"}', '{"A=B": "x"}', '{"-A": "x"}', '{"": "x"}'])
@@ -239,4 +240,7 @@ def test_a_null_character_in_a_header_is_a_bad_request(
 
 def test_a_host_that_is_not_ours_is_a_bad_request() -> None:
     answer = Client().get("/images/", HTTP_HOST="evil.example")
-    assert (answer.status_code, answer.json()) == (400, {"detail": "Bad Request"})
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {"detail": "Bad Request", "code": "bad_request"},
+    )

@@ -103,9 +103,9 @@ def test_lists_take_as_many_queries_for_many_rows_as_for_few(
         order()
     counter.get(LIST)
     for path in ("", "queue/", "failures/"):
-        with django_assert_max_num_queries(11):
+        with django_assert_max_num_queries(17):
             assert counter.get(f"{LIST}{path}").status_code == 200
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(19):
         assert counter.get(f"{LIST}{Build.objects.waiting()[0].pk}/change/").status_code == 200
 
 
@@ -119,16 +119,19 @@ def test_a_build_that_waits_says_why(counter: Client, order: Order) -> None:
         page = counter.get(f"{LIST}{build.pk}/change/")
         return " ".join(page.context["why"])
 
-    assert why(first) == "Next in the queue. No worker is alive: start one."
+    assert why(first) == "Next in the queue. No worker is running. Start one."
     hand = worker()
-    assert why(first) == "Next in the queue. A worker is free: it starts within seconds."
-    assert why(second) == "Position 2 in the queue."
+    free = "A worker is free: it starts within seconds."
+    assert why(first) == f"Next in the queue, starts within 1 min. {free}"
+    busy = "The only build slot is busy, or others are first."
+    assert why(second) == f"Position 2 in the queue. {busy}"
     started(first)
-    assert why(second) == "Next in the queue. The only build slot of the workers is busy."
+    assert why(second) == f"Next in the queue. {busy}"
     lifecycle.request_drain(hand.name)
-    assert why(second) == "Next in the queue. Every worker is draining and takes nothing more."
+    ends = "Every worker is about to stop and takes no more builds. All of them drain."
+    assert why(second) == f"Next in the queue. {ends}"
     lifecycle.request_pause(by="keeper")
-    assert "The queue is paused by keeper" in why(second)
+    assert "keeper paused it" in why(second)
     page = counter.get(f"{LIST}queue/").content.decode()
     assert "Paused by keeper" in page
     assert Pause.objects.exists()
@@ -266,7 +269,7 @@ def test_builds_moved_to_the_front_together_keep_their_order(counter: Client, or
     [
         ("cancel", "ended", "it has ended"),
         ("front", "running", "does not wait"),
-        ("retry", "running", "It has not ended"),
+        ("retry", "running", "A build is under way"),
         ("retry", "without", "no longer stored"),
         ("retry", "superseded", "A newer attempt"),
         ("retry", "deleted", "its image is deleted"),

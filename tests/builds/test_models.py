@@ -40,9 +40,3 @@ def test_the_database_refuses_the_same_number_twice(order: Order) -> None:
     second.number = 1
     with pytest.raises(IntegrityError), transaction.atomic():
         second.save()
-
-
-def test_builds_ahead_are_those_queued_before(order: Order) -> None:
-    first, second, third = order("echo 1"), order("echo 2"), order("echo 3")
-    Build.objects.filter(pk=first.pk).move(Status.BUILDING)
-    assert [each.pk for each in Build.objects.ahead_of(third)] == [second.pk]

@@ -18,7 +18,7 @@ from builds.engines.base import Problem
 from builds.engines.scripted import ScriptedEngine
 from builds.models import Build, Worker
 from builds.quarantine import BACK_OFF, FAILURES, Quarantine
-from builds.queue_status import Hands
+from builds.queue.status import queue_statuses
 from builds.status import Status
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
@@ -113,8 +113,9 @@ def test_a_sick_worker_fails_no_build_says_why_and_comes_back(
         row = Worker.objects.get()
         assert row.quarantine_reason.startswith(reason)
         assert row.quarantined
-        [told] = Hands.now().reasons(0)
-        assert reason in told
+        [told] = queue_statuses([build.pk])[build.pk].reasons
+        assert told.code == "quarantined"
+        assert reason in told.detail
         assert REGISTRY.get_sample_value(
             "slipway_worker_quarantined", {"worker": WORKER.name, "host": WORKER.host}
         )

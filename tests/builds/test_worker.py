@@ -16,6 +16,7 @@ from builds.lifecycle import (
 )
 from builds.models import Build
 from builds.models.workers import Worker
+from builds.queue.status import QueueView
 from builds.status import Status
 from builds.worker import WORKER, ThisWorker
 from tests.conftest import Order
@@ -45,7 +46,8 @@ def test_a_build_moved_to_the_front_is_taken_before_all_others(order: Order) -> 
     assert list(Build.objects.waiting()) == [third, first, second]
     assert request_front(second)
     second.refresh_from_db()
-    assert [Build.objects.ahead_of(each).count() for each in (second, third, first)] == [0, 1, 2]
+    view = QueueView.now()
+    assert [view.position(each.pk) for each in (second, third, first)] == [1, 2, 3]
     assert [taken(), taken(), taken()] == [second, third, first]
 
 

@@ -1,6 +1,5 @@
 """What a Slipway leaves behind: processes, mounts, loop devices, control groups, folders."""
 
-import hashlib
 import json
 import os
 import time
@@ -9,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from helper.folders import installation
 from helper.id_ranges import FIRST, SIZE
 
 WORK_FOLDERS = (
@@ -78,10 +78,10 @@ class Traces:
         return [file for file in found if str(self.data_dir) in file]
 
     def groups(self) -> list[str]:
-        digest = hashlib.sha256(bytes(self.data_dir)).hexdigest()[:12]
+        own = installation(self.data_dir.stat())
         found = []
         for folder, names, _ in os.walk("/sys/fs/cgroup"):
-            if Path(folder).name == f"slipway-{digest}":
+            if Path(folder).name == own:
                 found += [f"{folder}/{name}" for name in names]
         return found
 

@@ -1,7 +1,6 @@
 """Starts helpers and builders, builds through them, and finds what they leave behind."""
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -24,7 +23,7 @@ ENGINE_ROOT = Path(os.environ[VARIABLE]).resolve()
 OWNER = UUID("00000000-0000-4000-8000-00000000000a")
 STRANGER = UUID("00000000-0000-4000-8000-00000000000b")
 SYSTEM_PYTHON = "/usr/bin/python3"
-PLAIN_USER = "slipway-build"
+PLAIN_USER, PLAIN_ID, SUBORDINATE_ID = "slipway-plain", 61_233, 0x6000_0000
 ROOMY = Limits(memory_bytes=2 << 30, pids=1000, cpus=2.0, disk_bytes=1 << 30)
 CACHE_BYTES = 1 << 30
 NO_LOOP_DEVICES = (
@@ -184,14 +183,26 @@ def running_helper(
 def as_plain_user(data_dir: Path, engine_root: Path) -> list[str]:
     """A prefix for commands of an ordinary user with subordinate ids, who owns the data directory.
 
-    The engine root is shown at a path that the user can reach.
+    Only what the prefix starts knows the user, and sees the engine root at a path that the user
+    can reach.
     """
-    user = pwd.getpwnam(PLAIN_USER)
-    for folder in (data_dir, engine_root):
+    etc = data_dir.parent / "etc"
+    for folder in (data_dir, engine_root, etc):
         folder.mkdir(exist_ok=True)
-    os.chown(data_dir, user.pw_uid, user.pw_gid)
-    ids = ["--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
-    show = f'mount --bind {ENGINE_ROOT} {engine_root} && exec "$@"'
+    os.chown(data_dir, PLAIN_ID, PLAIN_ID)
+    entries = {
+        "passwd": f"{PLAIN_USER}:x:{PLAIN_ID}:{PLAIN_ID}::/:/bin/sh\n",
+        "group": f"{PLAIN_USER}:x:{PLAIN_ID}:\n",
+        "subuid": f"{PLAIN_USER}:{SUBORDINATE_ID}:65536\n",
+        "subgid": f"{PLAIN_USER}:{SUBORDINATE_ID}:65536\n",
+    }
+    mounts = [f"mount --bind {ENGINE_ROOT} {engine_root}"]
+    for name, entry in entries.items():
+        (etc / name).write_text(Path("/etc", name).read_text() + entry)
+        (etc / name).chmod(0o644)
+        mounts.append(f"mount --bind {etc / name} /etc/{name}")
+    ids = ["--reuid", str(PLAIN_ID), "--regid", str(PLAIN_ID), "--clear-groups"]
+    show = " && ".join([*mounts, 'exec "$@"'])
     return ["unshare", "--mount", "--", "bash", "-c", show, "bash", "setpriv", *ids, "--"]
 
 

@@ -1,9 +1,9 @@
 """A cache that cannot be trusted is made again; one that can is kept."""
 
+import json
 import os
 import signal
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
@@ -155,17 +155,15 @@ def test_two_helpers_never_share_a_data_directory(tmp_path: Path) -> None:
     assert first.process.returncode == 0
 
 
-def test_ids_are_reused_only_after_the_cache_is_gone(helper: RunningHelper, tmp_path: Path) -> None:
-    # These two would begin at the same range.
-    owners = [UUID(int=7), UUID(int=7 + 4096)]
-    maps = []
-    for owner in owners:
-        with running_builder(helper, tmp_path / "worker", owner=owner) as builder:
-            maps.append(Path(f"/proc/{builder.handle.pid}/uid_map").read_text())
-    assert maps[0] != maps[1]
-    helper.client.drop(owners[0])
-    with running_builder(helper, tmp_path / "worker", owner=UUID(int=7 + 8192)) as builder:
-        assert Path(f"/proc/{builder.handle.pid}/uid_map").read_text() == maps[0]
+def test_ids_are_kept_until_the_cache_is_gone(helper: RunningHelper, tmp_path: Path) -> None:
+    file = helper.caches / "ids.json"
+    for owner in (OWNER, STRANGER):
+        with running_builder(helper, tmp_path / "worker", owner=owner):
+            pass
+    ids = json.loads(file.read_text())
+    assert set(ids) == {str(OWNER), str(STRANGER)}
+    helper.client.drop(OWNER)
+    assert json.loads(file.read_text()) == {str(STRANGER): ids[str(STRANGER)]}
 
 
 def test_a_host_without_mkfs_uses_that_of_the_engine_root(

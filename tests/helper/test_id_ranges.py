@@ -1,17 +1,31 @@
 """Ranges of kernel ids: never shared, never anybody else's, remembered."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from helper import id_ranges
-from helper.id_ranges import COUNT, FIRST, SIZE, IdRanges, subordinate_range, taken_ranges
+from helper.id_ranges import (
+    COUNT,
+    FIRST,
+    SIZE,
+    IdRanges,
+    mapped_ranges,
+    subordinate_range,
+    taken_ranges,
+)
 from helper.protocol import Refused
 
-A, B, C = UUID(int=3), UUID(int=3 + COUNT), UUID(int=4)
+A, B, C = UUID(int=3), UUID(int=4), UUID(int=5)
+
+
+def ranges(
+    folder: int, *taken: range, installation: str = "one", in_use: Sequence[range] = ()
+) -> IdRanges:
+    return IdRanges(folder, taken, installation=installation, in_use=lambda: in_use)
 
 
 @pytest.fixture
@@ -22,37 +36,56 @@ def folder(tmp_path: Path) -> Iterator[int]:
 
 
 def test_owners_get_ranges_that_do_not_overlap_and_keep_them(folder: int) -> None:
-    ids = IdRanges(folder, [])
+    ids = ranges(folder)
     first = [ids.assign(owner) for owner in (A, B, C)]
     assert len(set(first)) == 3
     assert all(start >= FIRST and (start - FIRST) % SIZE == 0 for start in first)
-    again = IdRanges(folder, [])
+    again = ranges(folder)
     assert [again.assign(owner) for owner in (C, B, A)] == first[::-1]
 
 
-def test_a_range_is_free_again_after_its_release(folder: int) -> None:
-    ids = IdRanges(folder, [])
+def test_a_range_is_free_again_after_its_release(
+    folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(id_ranges, "COUNT", 1)
+    ids = ranges(folder)
     first = ids.assign(A)
-    assert ids.assign(B) != first
     ids.release(A)
-    ids.release(B)
-    assert IdRanges(folder, []).assign(B) == first
+    assert ranges(folder).assign(B) == first
 
 
 def test_ranges_of_the_host_are_skipped(folder: int) -> None:
-    start = FIRST + 3 * SIZE
+    ids = ranges(folder)
+    start = ids.assign(A)
+    ids.release(A)
+    after = FIRST + (start + SIZE - FIRST) % (COUNT * SIZE)
     for taken in (range(start, start + 1), range(start + SIZE - 1, start + SIZE)):
-        ids = IdRanges(folder, [taken])
-        assert ids.assign(A) == start + SIZE
-        ids.release(A)
-    assert IdRanges(folder, [range(start - 9, start)]).assign(A) == start  # the control
+        for ids in (ranges(folder, taken), ranges(folder, in_use=[taken])):
+            assert ids.assign(A) == after
+            ids.release(A)
+    assert ranges(folder, range(start - 9, start)).assign(A) == start  # the control
+
+
+def test_an_owner_has_other_ids_in_each_installation(folder: int) -> None:
+    ids = ranges(folder, installation="one")
+    first = ids.assign(A)
+    ids.release(A)
+    assert ranges(folder, installation="two").assign(A) != first
+
+
+def test_what_processes_map_is_seen(tmp_path: Path) -> None:
+    for pid, text in ((1, f"0 0 {1 << 32}\n"), (7, f"0 {FIRST + SIZE} {SIZE}\n"), (8, "")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "uid_map").write_text(text.replace(" ", "       "))
+    (tmp_path / "9").mkdir()  # ended meanwhile
+    assert mapped_ranges(tmp_path) == [range(FIRST + SIZE, FIRST + 2 * SIZE)]
 
 
 def test_no_range_is_given_twice_when_all_are_in_use(
     folder: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(id_ranges, "COUNT", 2)
-    ids = IdRanges(folder, [])
+    ids = ranges(folder)
     assert ids.assign(A) != ids.assign(B)
     with pytest.raises(Refused) as caught:
         ids.assign(C)
@@ -68,11 +101,11 @@ def test_a_range_ends_below_the_highest_id() -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"x": 1}', '{"00000000": [1]}', "{"])
 def test_a_spoilt_file_counts_as_none(folder: int, tmp_path: Path, text: str) -> None:
     (tmp_path / "ids.json").write_text(text)
-    assert IdRanges(folder, []).owners() == set()
+    assert ranges(folder).owners() == set()
 
 
 def test_the_range_of_a_folder_that_is_left_is_adopted(folder: int) -> None:
-    ids = IdRanges(folder, [])
+    ids = ranges(folder)
     ids.adopt(A, FIRST + 9 * SIZE)
     ids.adopt(B, FIRST + 9 * SIZE + 1)
     ids.adopt(C, 1000)

@@ -422,3 +422,20 @@ def test_a_folder_of_an_earlier_start_for_root_makes_place(tmp_path: Path) -> No
     with running_helper(data_dir, service=65534) as helper:
         assert helper.socket.stat().st_uid == 65534
         assert helper.client.info().root
+
+
+def test_two_installations_share_no_ids_and_end_nothing_of_each_other(tmp_path: Path) -> None:
+    """The same owner in both, as in a copy of a data directory."""
+    with ExitStack() as stack:
+        helpers = [stack.enter_context(running_helper(tmp_path / name)) for name in "ab"]
+        first, second = (
+            stack.enter_context(running_builder(helper, tmp_path / f"worker-{number}"))
+            for number, helper in enumerate(helpers)
+        )
+        owners = {Path(f"/proc/{each.handle.pid}").stat().st_uid for each in (first, second)}
+        assert len(owners) == 2
+        first.handle.close()
+        os.close(helpers[0].lifeline)
+        assert helpers[0].process.wait(30) == 0
+        assert second.handle.usage()
+        assert not second.handle.has_ended()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
@@ -67,3 +68,31 @@ def built(answer: Any) -> Image:
     """Runs the build that an answer promised."""
     runner.run(Build.objects.get(image_id=answer.json()["image_id"], status="queued").pk)
     return Image.objects.with_build().get(pk=answer.json()["image_id"])
+
+
+@pytest.fixture
+def uncollected(settings: Any) -> None:
+    """Pages need no collected files to be tried."""
+    backend = "django.contrib.staticfiles.storage.StaticFilesStorage"
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": {"BACKEND": backend}}
+
+
+def seated(user: User) -> Client:
+    """A browser that the user is signed in to."""
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def mine(owner: User) -> Client:
+    return seated(owner)
+
+
+@pytest.fixture
+def theirs(stranger: User) -> Client:
+    return seated(stranger)
+
+
+def text(answer: Any) -> str:
+    return " ".join(answer.content.decode().split())

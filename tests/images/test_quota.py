@@ -33,7 +33,7 @@ def test_an_attempt_counts_once_whatever_becomes_of_it(
     assert Build.objects.count() == 4
     answer = send(tag="fourth")
     assert answer.status_code == 429
-    assert "3 images per 24 hours" in answer.json()["detail"]
+    assert "3 builds per 24 hours" in answer.json()["detail"]
 
 
 def test_an_order_that_is_refused_costs_nothing(

@@ -143,7 +143,7 @@ def test_images_take_no_more_room_than_they_may(
     assert send(tag="within").status_code == 202
     Image.objects.filter(pk=image.pk).update(good_bytes=1024 * 1024)
     answer = send(tag="beyond")
-    assert answer.status_code == 429
+    assert (answer.status_code, answer.json()["code"]) == (403, "storage_exceeded")
     assert "1 MiB of 1 MiB" in answer.json()["detail"]
     User.objects.filter(pk=owner.pk).update(storage_limit_mb=5)
     assert api.get("/users/me/storage").json()["limit_bytes"] == 5 * 1024 * 1024

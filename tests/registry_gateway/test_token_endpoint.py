@@ -173,7 +173,7 @@ def test_a_key_that_is_revoked_or_may_not_read_is_refused(send: Send, owner: Use
     _, text = ApiKey.objects.issue(owner, scopes=["images:write", "images:delete"])
     answer = ask(**basic("owner", text))
     assert answer.status_code == 401
-    assert answer.json() == {"detail": "This API key may not read images"}
+    assert answer.json()["detail"] == "This API key may not read images"
 
 
 def test_a_key_for_one_image_pulls_that_one(send: Send, owner: User, guarded: bool) -> None:

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from common.error_codes import UNAUTHORIZED
 from webserver.connection import Refusal, refusal
 from webserver.handler import Handler
 from webserver.server import serve
@@ -182,9 +182,7 @@ def check(headers: dict[str, str], method: str, path: str) -> Refusal | Allowed:
     if "x-fault" in headers:
         raise ValueError("a fault of the check")
     if "x-unknown" in headers:
-        return Refusal(
-            401, refusal(HTTPStatus.UNAUTHORIZED, "Unknown.").body, [("WWW-Authenticate", "Bearer")]
-        )
+        return refusal(UNAUTHORIZED, "Unknown.", [("WWW-Authenticate", "Bearer")])
     if limit := int(headers.get("x-limit", 0)):
         return Allowed(limit, headers.get("x-caller", ""))
     return Allowed(sys.maxsize, "somebody")

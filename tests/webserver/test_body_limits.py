@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from accounts.credentials import NOBODY
 from accounts.models import ApiKey, SpentSignature, User
+from common.error_codes import CREDENTIALS_MISSING, error_body
 from tests.accounts.keypair import Keypair
 from webserver.body_limits import check, limit_of
 from webserver.connection import Refusal
@@ -62,7 +62,7 @@ def test_routes_that_take_more_ask_for_credentials(method: str, path: str, least
     assert limit >= least
     answer = check({}, method, path)
     assert isinstance(answer, Refusal)
-    assert (answer.status, json.loads(answer.body)) == (401, {"detail": NOBODY})
+    assert (answer.status, json.loads(answer.body)) == (401, error_body(CREDENTIALS_MISSING))
 
 
 def test_to_sign_in_takes_no_credentials() -> None:
@@ -96,9 +96,9 @@ def test_headers_that_cannot_be_right_are_refused(signer: User) -> None:
     half = plain(KEY.headers())
     del half["x-chutes-signature"]
     for bad, text in (
-        ({}, NOBODY),
-        ({"cookie": "sessionid=invented"}, NOBODY),
-        ({"cookie": "sessionid="}, NOBODY),
+        ({}, CREDENTIALS_MISSING.text),
+        ({"cookie": "sessionid=invented"}, CREDENTIALS_MISSING.text),
+        ({"cookie": "sessionid="}, CREDENTIALS_MISSING.text),
         (half, "Missing or invalid"),
         (plain(KEY.headers(nonce="²")), "Invalid nonce!"),
         (plain(KEY.headers(nonce=int(time.time()) - 601)), "Invalid nonce!"),

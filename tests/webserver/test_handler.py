@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
+from api.later import LaterResponse
 from observability.logs import REQUEST_ID
 from webserver import handler
 from webserver.handler import Handler
@@ -47,7 +48,21 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines())
 
 
-urlpatterns = [path("plain", plain), path("stream", stream)]
+def later(request: HttpRequest) -> LaterResponse:
+    async def make() -> HttpResponse:
+        try:
+            await asyncio.sleep(60 if "endless" in request.GET else 0)
+        finally:
+            CLOSED.append("later")
+        return HttpResponse(b"later", status=404, headers={"X-Its-Own": "1"})
+
+    response = LaterResponse(make)
+    response["X-Of-Middleware"] = "1"
+    response.set_cookie("a", "b")
+    return response
+
+
+urlpatterns = [path("plain", plain), path("stream", stream), path("later", later)]
 
 
 @pytest.fixture
@@ -102,6 +117,27 @@ async def test_streams_take_no_thread_and_keep_what_middleware_set(site: Handler
     sent = await ask(site, "/stream")
     assert sent[1]["body"] == b"of this request"
     assert sent[-1] == {"type": "http.response.body"}
+
+
+async def test_an_answer_that_is_made_later_has_its_own_status(site: Handler) -> None:
+    start, body = await ask(site, "/later")
+    assert (start["status"], body["body"]) == (404, b"later")
+    headers = dict(start["headers"])
+    assert (headers[b"X-Its-Own"], headers[b"X-Of-Middleware"]) == (b"1", b"1")
+    assert (headers[b"Content-Length"], headers[b"Set-Cookie"]) == (b"5", b"a=b; Path=/")
+
+
+async def test_answers_that_are_made_later_take_no_thread(site: Handler) -> None:
+    waiting = [asyncio.create_task(ask(site, "/later", b"endless=1")) for _ in range(5)]
+    assert (await ask(site, "/plain"))[1]["body"] == b"plain"
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_nothing_is_made_for_a_reader_who_left(site: Handler) -> None:
+    assert await ask(site, "/later", b"endless=1", leave=0.1) == []
+    assert CLOSED == ["later"]
 
 
 async def test_a_stream_is_closed_when_its_reader_leaves(site: Handler) -> None:

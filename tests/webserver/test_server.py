@@ -358,7 +358,7 @@ def test_headers_alone_can_refuse_before_the_body(server: Child) -> None:
         )
         status, headers, body = read_answer(client.stream)
         assert client.stream.read() == b""
-    assert (status, json.loads(body)) == (401, {"detail": "Unknown."})
+    assert (status, json.loads(body)) == (401, {"detail": "Unknown.", "code": "unauthorized"})
     assert (headers["www-authenticate"], headers["connection"]) == ("Bearer", "close")
     assert server.get("/seen")["asked"][-1] == "POST /echo"
 
@@ -389,7 +389,7 @@ def test_other_requests_are_served_while_a_check_thinks(server: Child) -> None:
 
 def test_a_check_that_fails_is_no_way_in(server: Child) -> None:
     status, answer = post(server, "/echo", b"body", {"X-Fault": "1"})
-    assert (status, answer) == (500, {"detail": "Internal Server Error"})
+    assert (status, answer) == (500, {"detail": "Internal Server Error", "code": "internal_error"})
 
 
 def test_a_client_that_expects_it_is_told_to_continue_after_the_check(server: Child) -> None:
@@ -471,7 +471,10 @@ def test_a_fault_before_the_answer_is_json_and_within_it_a_cut(server: Child) ->
     connection.request("GET", "/broken")
     answer = connection.getresponse()
     assert answer.status == 500
-    assert json.loads(answer.read()) == {"detail": "Internal Server Error"}
+    assert json.loads(answer.read()) == {
+        "detail": "Internal Server Error",
+        "code": "internal_error",
+    }
     connection.close()
     for _ in range(2):  # the second shows that the first did no lasting harm
         connection.request("GET", "/half")

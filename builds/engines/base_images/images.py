@@ -6,7 +6,7 @@ store for those, filled with the owner's rights.
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -129,10 +129,16 @@ class BaseImages:
         if not held:
             shutil.rmtree(store.root, ignore_errors=True)
 
-    def doubt(self, fetched: FetchedBase) -> Events[None]:
-        """Read a base again that an engine could not use, and remove what is damaged of it."""
-        for _ in BaseStore(fetched.store.parent).verify(fetched.digest):
-            yield TICK
+    def drop_damaged(self, bases: Iterable[FetchedBase]) -> Events[bool]:
+        """Read bases again that an engine could not use and remove what is damaged of them.
+
+        Returns whether anything was. The next fetch brings it again.
+        """
+        found = False
+        for each in bases:
+            reading = BaseStore(each.store.parent).drop_damaged(each.digest)
+            found |= yield from _ticking(reading)
+        return found
 
     def sweep(self) -> None:
         """Remove what fetches left that failed or ended with their process."""
@@ -157,6 +163,15 @@ class BaseImages:
     def _stores(self) -> list[BaseStore]:
         owned = sorted(self._owners.iterdir()) if self._owners.exists() else []
         return [self._shared, *map(BaseStore, owned)]
+
+
+def _ticking(reading: Generator[None, None, bool]) -> Events[bool]:
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return bool(end.value)
+        yield TICK
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,8 +195,12 @@ class BaseStore:
             lock.release(remove=True)
         return True
 
-    def verify(self, digest: str) -> Iterator[None]:
-        """Read an image's blobs again and remove those that are damaged. Yields now and then."""
+    def drop_damaged(self, digest: str) -> Generator[None, None, bool]:
+        """Read an image's blobs again and remove those that are damaged; whether there were any.
+
+        Yields now and then.
+        """
+        found = False
         image = self._read_image(self._image_file(digest))
         path = self.blob(digest)
         parts = list(image.blobs) if image else []
@@ -211,8 +215,10 @@ class BaseStore:
                 yield from _check(fd, blob, links=False)
             except DamagedBlob:
                 self.blob(blob.digest).unlink(missing_ok=True)
+                found = True
             finally:
                 os.close(fd)
+        return found
 
     def sweep(self) -> None:
         """Remove what fetches left behind that failed or ended with their process."""

@@ -231,6 +231,8 @@ class Builders:
     def _give_back(self, lease: Lease) -> None:
         builder = lease.builder
         if lease.keep and not lease.drop_cache and not builder.ended:
+            with suppress(HelperError):  # it has ended just now, and the next use finds that
+                builder.sandbox.trim()
             with self._lock:
                 builder.idle_since = time.monotonic()
                 self._idle.append(builder)

@@ -55,8 +55,6 @@ LOOK_SECONDS = 1.0
 PRUNE_BELOW = 0.25
 """With less of a cache free than this, the least recently used half of it goes before a build."""
 PRUNE_SECONDS = 60.0
-_OUTPUT_LOST = "failed to receive status: context canceled"
-"""What the client says when progress was left three seconds after the end of the build."""
 OUTPUT_LOST = b"WARNING: the end of the output is lost: it came faster than it could be read.\n"
 
 
@@ -174,7 +172,7 @@ class BuildKitEngine:
             run = ClientRun(progress, before=before)
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
-            if _OUTPUT_LOST in run.json.text and progress.failed is None:
+            if run.lost_output:
                 # The steps are cached now, and say no more.
                 yield StepOutput("stderr", OUTPUT_LOST)
                 if not tries_left:
@@ -200,6 +198,7 @@ class BuildKitEngine:
                 lease.keep = True
                 return outcome
         yield from progress.finish(success=False)
+        yield from self._check_bases(run, fetched)
         failure = failure_of(spec, builder, run)
         lease.keep = isinstance(failure, BuildFailed)
         lease.drop_cache = failure.code == "disk"
@@ -235,6 +234,13 @@ class BuildKitEngine:
                     self._check_disk(spec, builder, began)
         run.json.close()
         run.exit_code = child.exit_code or 0
+
+    def _check_bases(
+        self, run: ClientRun, fetched: Sequence[FetchedBase]
+    ) -> Generator[BuildEvent, None, None]:
+        if run.doubts_bases and (yield from self._bases.drop_damaged(fetched)):
+            text = "A base image was damaged on the build server's disk; it will be fetched again."
+            raise EngineBroken(text, code="store")
 
     def _check_disk(self, spec: BuildSpec, builder: Builder, began: float) -> None:
         if self._free() < self._settings.reserve_bytes:

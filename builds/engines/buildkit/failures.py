@@ -21,6 +21,14 @@ _DAMAGED = (
     "input/output error",
     "read-only file system",
 )
+_OUTPUT_LOST = {
+    f"ERROR: failed to receive status: {reason}"
+    for reason in (
+        "context canceled",
+        "rpc error: code = Canceled desc = context canceled",
+    )
+}
+_OTHER_CONTENT = ("unexpected commit digest", "failed size validation")
 SIGNALLED = 128
 """Exit codes above tell of a signal."""
 KILLED = SIGNALLED + signal.SIGKILL
@@ -39,6 +47,20 @@ class ClientRun:
     json: RawJson = field(default_factory=RawJson)
     tails: dict[int | None, bytes] = field(default_factory=dict)
     exit_code: int = 0
+
+    @property
+    def lost_output(self) -> bool:
+        """Whether progress was left three seconds after the end of the build.
+
+        The client says so in a line of its own, and nothing else: the Dockerfile cannot forge it.
+        """
+        last = self.json.text.strip().rpartition("\n")[2]
+        return last in _OUTPUT_LOST and self.progress.failed is None
+
+    @property
+    def doubts_bases(self) -> bool:
+        """Whether BuildKit got other content than a digest names. A build's text may say so too."""
+        return any(sign in self.json.text for sign in _OTHER_CONTENT)
 
     def events(self, data: bytes) -> Iterator[BuildEvent]:
         """The events that some of the client's stderr tells of. Raises EngineBroken."""

@@ -12,9 +12,11 @@ from rest_framework import serializers
 from api.fields import FormBool, JsonBool, Text
 from builds import context
 from builds.build_options import (
+    ARGS_CHARACTERS,
     LABELS_BYTES,
     TARGET_CHARACTERS,
     TARGETS,
+    TEXT_CHARACTERS,
     OptionRefused,
     check_build_args,
     check_labels,
@@ -27,8 +29,6 @@ from images.models import Logo
 T = TypeVar("T")
 NO_LOGO = frozenset({"", "__none__"})
 PATH_CHARACTERS = 1024
-TEXT_CHARACTERS = 1024 * 1024
-ARGS_CHARACTERS = 64 * 1024
 LABELS_CHARACTERS = 2 * LABELS_BYTES
 """Of JSON, which may escape characters."""
 UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -64,6 +64,17 @@ class LabelsField(Text):
     pass
 
 
+class TextOrFile(Text):
+    """A text that may come as a file, as `curl -F readme=@README.md` sends it."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if isinstance(data, File):
+            # At least one character more than is accepted, where there are so many.
+            most = 4 * ((self.max_length or TEXT_CHARACTERS) + 1)
+            data = data.read(most).decode(errors="surrogateescape")
+        return super().run_validation(data)
+
+
 class OrderSerializer(serializers.Serializer[Any]):
     """The form of `POST /images/`, in its order of declaration."""
 
@@ -75,12 +86,12 @@ class OrderSerializer(serializers.Serializer[Any]):
     )
     username = Text(required=False, help_text="The caller's own.")
     name = NameField(min_length=3, max_length=65)
-    readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
+    readme = TextOrFile(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
     logo_id = LogoField(
         required=False, allow_blank=True, help_text="From `POST /logos/`; or `__none__`."
     )
     tag = TagField(max_length=128)
-    dockerfile = Text(
+    dockerfile = TextOrFile(
         required=False,
         max_length=TEXT_CHARACTERS,
         help_text="The text. Required unless `dockerfile_path` is sent.",

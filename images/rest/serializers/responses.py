@@ -9,6 +9,7 @@ from rest_framework import serializers
 from accounts.serializers import UserSerializer
 from builds.conf import build_settings
 from builds.models import Build
+from builds.queue.status import QueueView
 from builds.status import Status
 from images.models import Image, Logo
 
@@ -175,13 +176,15 @@ class ImageDetailSerializer(ImageSerializer):
 
 
 class AcceptedStandingSerializer(StandingSerializer):
-    position = serializers.SerializerMethodField(help_text="Builds that come before it.")
+    position = serializers.SerializerMethodField(
+        help_text="In the queue, from 1; null where it does not wait or nobody knows."
+    )
 
     class Meta(StandingSerializer.Meta):
         fields: tuple[str, ...] = (*StandingSerializer.Meta.fields, "position")
 
-    def get_position(self, build: Build) -> int:
-        return Build.objects.ahead_of(build).count() if build.state is Status.QUEUED else 0
+    def get_position(self, build: Build) -> int | None:
+        return QueueView.now().position(build.pk) if build.state is Status.QUEUED else None
 
 
 class AcceptedSerializer(ImageSerializer):

@@ -21,9 +21,12 @@ export class Scroller {
   count = 0;
   wrapped = false;
 
-  /** `draw(row)` makes an element; `moved(up)` is called when the reader scrolled. */
-  constructor(frame, canvas, box, draw, moved) {
-    Object.assign(this, { frame, canvas, box, draw, moved });
+  /**
+   * `draw(row)` makes an element; `moved(up)` is called when the reader scrolled, and `placed()`
+   * whenever other rows may be on top.
+   */
+  constructor(frame, canvas, box, { draw, moved, placed }) {
+    Object.assign(this, { frame, canvas, box, draw, moved, placed });
     frame.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     new ResizeObserver(() => {
       if (this.#width !== frame.clientWidth) this.#heights.clear();
@@ -40,6 +43,11 @@ export class Scroller {
 
   get firstRow() {
     return this.#top.row;
+  }
+
+  /** Pixels of the first row that are out of sight. */
+  get into() {
+    return this.#top.px;
   }
 
   atEnd = true;
@@ -190,5 +198,6 @@ export class Scroller {
     for (let row = this.#from; row < this.#top.row; row++) above += this.#height(row);
     const top = this.frame.scrollTop - above - this.#top.px;
     this.box.style.transform = `translateY(${top}px)`;
+    this.placed();
   }
 }

@@ -8,6 +8,7 @@ import { row } from "./row.js";
 import { Scroller } from "./scroller.js";
 import { firstError } from "./errors.js";
 import { show, Steps } from "./steps.js";
+import { Sticky } from "./sticky.js";
 
 export class Viewer {
   folds = new Folds();
@@ -32,7 +33,12 @@ export class Viewer {
     this.lines = new Lines(image, this.attempt, () => this.#drawAgain());
     this.marks = new Marks(this.lines);
     const [frame, canvas, rows] = ["scroller", "canvas", "rows"].map((id) => document.getElementById(id));
-    this.scroller = new Scroller(frame, canvas, rows, (each) => this.#row(each), (up) => this.#moved(up));
+    this.sticky = new Sticky(frame, (step) => this.show(step.first));
+    this.scroller = new Scroller(frame, canvas, rows, {
+      draw: (each) => this.#row(each),
+      moved: (up) => this.#moved(up),
+      placed: () => this.#stick(),
+    });
     rows.addEventListener("click", (event) => this.#clicked(event));
     addEventListener("hashchange", () => {
       this.marks.read();
@@ -128,6 +134,16 @@ export class Viewer {
       const fact = found && this.#fact(found);
       if (fact && heading.querySelector(".sign")) show(heading, fact, found.continued);
     }
+    this.#stick();
+  }
+
+  /** The step of the line on top, where its heading is not to be seen. */
+  #stick() {
+    if (!this.scroller) return;
+    const line = this.folds.line(this.scroller.firstRow);
+    const step = this.folds.of(line);
+    const hidden = step && !step.folded && (step.first < line || this.scroller.into > 0);
+    this.sticky.show(hidden ? step : null, hidden && this.#fact(step));
   }
 
   #fact({ attempt, step }) {

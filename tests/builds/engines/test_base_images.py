@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from builds.engines.base import BuildFailed
+from builds.engines.base import BuildFailed, EngineBroken
 from builds.engines.buildkit import BuildKitEngine
+from builds.engines.sandbox.settings import EngineSettings
 from tests.builds.engines.base_images.scripted_registry import redirect, scripted_registry
 from tests.builds.engines.busybox import busybox_layer
 from tests.builds.engines.conftest import Workshop
@@ -58,3 +59,21 @@ def test_a_base_that_leads_to_a_private_address_fails_the_build_with_its_line(
         engine.close()
     assert failed.value.code == "base"
     assert target.requests == []
+
+
+def test_a_base_that_is_damaged_on_the_disk_is_fetched_again(
+    workshop: Workshop, settings: EngineSettings, tuned: Callable[..., BuildKitEngine]
+) -> None:
+    workshop.engine = tuned(root=settings.root.parent / "damaged")
+    workshop.run("FROM BASE\nRUN ONCE\n", owner=uuid4())
+    blobs = settings.root.parent / "damaged/base-images/shared/layout/blobs/sha256"
+    layer = max(blobs.iterdir(), key=lambda each: each.stat().st_size)
+    data = layer.read_bytes()
+    layer.chmod(0o644)
+    layer.write_bytes(bytes(1000) + data[1000:])
+    with pytest.raises(EngineBroken, match="damaged") as broken:
+        workshop.run("FROM BASE\nRUN ONCE; echo fine\n", owner=uuid4())
+    assert broken.value.code == "store"
+    ran = workshop.run("FROM BASE\nRUN ONCE; echo fine\n", owner=uuid4())
+    assert b"fine\n" in ran.stdout
+    assert layer.read_bytes() == data

@@ -17,9 +17,11 @@ import pytest
 from builds.build_spec import StepOutput
 from builds.dockerfile import DockerfileRefused
 from builds.engines.base import BuildFailed, EngineError
+from builds.engines.buildkit import backlog
+from builds.engines.buildkit.engine import OUTPUT_LOST
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, run, start
-from tests.builds.engines.conftest import Ran, Workshop, drive
+from tests.builds.engines.conftest import Ran, Workshop, drive, listen
 from tests.builds.engines.island import serve
 
 pytestmark = [
@@ -247,3 +249,20 @@ def test_a_flood_of_output_is_taken_as_it_comes(workshop: Workshop) -> None:
     assert lines == 700_000
     assert total == 700_000 * 41 + 30_000_000
     assert largest < 1 << 20
+
+
+@pytest.mark.long
+def test_output_that_the_client_throws_away_is_told_of_and_the_image_is_made(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the worker cannot take a flood for longer than the client waits for it."""
+    monkeypatch.setattr(backlog.Backlog.__init__, "__defaults__", (1 << 16,))
+    build = workshop.engine.build(
+        workshop.spec("FROM BASE\nRUN ONCE; yes flood | head -n 3000000; echo last line\n")
+    )
+    listen(build, b"flood")
+    time.sleep(8)  # the client gives up after 3 seconds, and nothing tells of it
+    ran = drive(build)
+    assert OUTPUT_LOST.decode() in ran.said
+    assert "last line" not in ran.said
+    assert ran.outcome.digest

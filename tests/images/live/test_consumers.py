@@ -365,7 +365,7 @@ async def test_images_are_shown_as_they_move(send: Send, owner: User, stranger: 
     keys = [await sync_to_async(key_of)(user) for user in (owner, stranger)]
     async with viewing("/ws/images", keys[0]) as viewer, viewing("/ws/images", keys[1]) as other:
         *shown, _ = await viewer.until("ready")
-        assert [(each["image_id"], each["position"]) for each in shown] == [(first, 0), (second, 1)]
+        assert [(each["image_id"], each["position"]) for each in shown] == [(first, 1), (second, 2)]
         assert {each["state"] for each in shown} == {"queued"}
         assert await other.until("ready") == [{"type": "ready"}]
         build = await Build.objects.aget(image_id=first)
@@ -374,7 +374,7 @@ async def test_images_are_shown_as_they_move(send: Send, owner: User, stranger: 
         while newest.get(first, {}).get("state") != "succeeded" or second not in newest:
             message = await viewer.message()
             newest[message["image_id"]] = message
-        assert newest[second]["position"] == 0
+        assert newest[second]["position"] == 1
         assert await other.socket.receive_nothing(0.5)
 
 

@@ -15,6 +15,7 @@ from builds.build_options import HARMLESS_BUILDER_ARGS
 from builds.conf import BuildSettings
 from builds.models import Build
 from images.models import Image
+from tests.conftest import script
 from tests.images.conftest import Send, built, form
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +36,7 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "exit_code": None,
         "ended_at": None,
         "duration_ms": None,
-        "position": 0,
+        "position": 1,
     }
     assert sent == [Build.objects.get().pk]
 
@@ -107,7 +108,10 @@ def test_nobody_makes_images_for_somebody_else(
 ) -> None:
     answer = strangers_api.post("/images/", form(owner.username), format="multipart")
     assert answer.status_code == 401
-    assert answer.json() == {"detail": "Cannot make images for users other than yourself!"}
+    assert answer.json() == {
+        "detail": "Cannot make images for users other than yourself!",
+        "code": "not_your_name",
+    }
 
 
 def test_without_credentials_there_is_no_image(owner: User, deployment: BuildSettings) -> None:
@@ -297,3 +301,24 @@ def test_a_body_that_is_not_a_form_is_refused(api: APIClient, deployment: BuildS
     assert answer.status_code in {400, 422}
     assert answer.json()["detail"]
     assert api.post("/images/", b"x", content_type="text/plain").status_code == 415
+
+
+def test_texts_may_come_as_files(send: Send) -> None:
+    dockerfile = SimpleUploadedFile("Dockerfile", script("echo ü").encode())
+    readme = SimpleUploadedFile("README.md", b"# hello")
+    assert send(dockerfile=dockerfile, readme=readme).status_code == 202
+    image = Image.objects.with_build().get()
+    assert Build.objects.get(pk=image.build.pk).dockerfile == script("echo ü")
+    assert image.readme == "# hello"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"\xff", "string_unicode"), (b"", "string_too_short"), (b"a" * 2**21, "string_too_long")],
+)
+def test_a_file_that_is_no_text_is_refused(send: Send, content: bytes, kind: str) -> None:
+    answer = send(dockerfile=SimpleUploadedFile("Dockerfile", content))
+    assert answer.status_code == 422
+    assert [(each["loc"], each["type"]) for each in answer.json()["detail"]] == [
+        (["body", "dockerfile"], kind)
+    ]

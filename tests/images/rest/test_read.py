@@ -2,6 +2,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
@@ -12,7 +13,7 @@ from tests.images.conftest import Send, built, form
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-MISSING = {"detail": "Image not found, or does not belong to you"}
+MISSING = {"detail": "Image not found, or does not belong to you", "code": "image_not_found"}
 
 
 def names(answer: Any) -> list[str]:
@@ -168,7 +169,7 @@ def test_reading_without_credentials_is_refused(send: Send) -> None:
     for path in ("/images/", "/images/my-app:1.0"):
         answer = APIClient().get(path)
         assert answer.status_code == 401
-        assert answer.json() == {"detail": "Can't find a user with that api key in our db :("}
+        assert answer.json()["detail"] == "Can't find a user with that api key in our db :("
 
 
 def test_the_address_without_its_slash_redirects_keeping_the_method() -> None:
@@ -178,7 +179,38 @@ def test_the_address_without_its_slash_redirects_keeping_the_method() -> None:
 
 def test_unknown_paths_and_wrong_methods_answer_as_json(api: APIClient) -> None:
     answer = api.get("/nothing/here")
-    assert (answer.status_code, answer.json()) == (404, {"detail": "Not Found"})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "Not Found")
     answer = api.put("/images/", {})
-    assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
+    assert (answer.status_code, answer.json()["detail"]) == (405, "Method Not Allowed")
     assert "GET" in answer.headers["Allow"]
+
+
+def test_a_wrong_parameter_is_told_in_a_sentence(api: APIClient) -> None:
+    answer = api.get("/images/?limit=many&status=gone")
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid"
+    limit, status = answer.json()["detail"]
+    assert limit["msg"] == ("Input should be a valid integer, unable to parse string as an integer")
+    assert status["msg"].startswith("Input should be 'queued', ")
+
+
+def test_the_address_without_its_slash_leads_to_the_one_with_it_for_any_method() -> None:
+    client = Client(enforce_csrf_checks=True)
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        answer = client.generic(method, "/images")
+        assert (answer.status_code, answer["Location"]) == (307, "/images/")
+
+
+def test_a_change_by_a_bare_name_says_to_add_the_tag(send: Send, api: APIClient) -> None:
+    send()
+    asked = [
+        api.delete("/images/my-app"),
+        api.delete("/images/unknown"),
+        api.patch("/images/my-app", {}, format="json"),
+        api.post("/images/my-app/cancel"),
+        api.post("/images/owner/my-app/rebuild"),
+    ]
+    for answer in asked:
+        assert (answer.status_code, answer.json()["code"]) == (404, "tag_missing")
+    assert asked[0].json()["detail"] == "Image not found: add a tag, as in my-app:TAG"
+    assert api.delete("/images/unknown:1").json() == MISSING

@@ -47,7 +47,7 @@ def test_digits_that_are_no_number_are_refused_and_no_crash(
     client = APIClient(raise_request_exception=False)
     for ask in (client.get, client.post):
         answer = ask("/images/", **KEY.headers(nonce=nonce))
-        assert (answer.status_code, answer.json()) == (401, {"detail": "Invalid nonce!"})
+        assert (answer.status_code, answer.json()["detail"]) == (401, "Invalid nonce!")
 
 
 def test_a_refusal_does_not_tell_what_to_sign(send: Send, owner: User) -> None:
@@ -55,7 +55,7 @@ def test_a_refusal_does_not_tell_what_to_sign(send: Send, owner: User) -> None:
     owner.save()
     answer = APIClient().get("/images/", **KEY.headers("something else"))
     assert answer.status_code == 401
-    assert answer.json() == {"detail": f"Invalid request signature for hotkey {KEY.hotkey}"}
+    assert answer.json()["detail"] == f"Invalid request signature for hotkey {KEY.hotkey}"
 
 
 def test_a_signature_of_nothing_fits_its_own_address_alone(send: Send, owner: User) -> None:

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("builds", "0041_dockerfile_path"),
+        ("builds", "0050_fair_queue"),
     ]
 
     operations = [

@@ -1,0 +1,28 @@
+"""Answers that are made later than the request is read, while no thread waits for them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from django.http import HttpResponse, StreamingHttpResponse
+
+
+class LaterResponse(StreamingHttpResponse):
+    """What `make` returns, awaited in the event loop.
+
+    Our web server sends that answer with its own status, and with the headers that middleware gave
+    to this one. Other servers send its content with status 200.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[HttpResponse]]) -> None:
+        async def content() -> AsyncIterator[bytes]:
+            yield (await make()).content
+
+        super().__init__(content(), content_type="application/json")
+        self._make = make
+
+    async def made(self) -> HttpResponse:
+        response = await self._make()
+        for name, value in self.items():
+            response.headers.setdefault(name, value)
+        response.cookies = self.cookies
+        response.headers["Content-Length"] = str(len(response.content))
+        return response

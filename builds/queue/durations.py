@@ -1,0 +1,87 @@
+"""How long builds take, by those that ended lately: of the same image, else owner, else all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, pvariance
+from typing import Self
+from uuid import UUID
+
+from builds.models import Build
+from builds.models.clock import from_now
+from builds.queue.simulation import Duration
+from builds.status import Status
+
+SAMPLES = 300
+"""Builds that ended last."""
+LATELY_SECONDS = 7 * 86_400
+OF_IMAGE, OF_OWNER, OF_ALL = 2, 4, 3
+"""So many have to be known to tell something by them."""
+LEAST_DEVIATION = 0.2
+"""Of the mean: few samples look more alike than builds are."""
+LONGER = 0.5
+"""What a build still takes that took longer than all before it, by what it took."""
+LEAST = 1.0
+UNKNOWN = Duration(60.0, 3_600.0)
+"""Where nothing is known, so that no build seems to start at once behind another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    by_image: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
+    by_owner: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
+    all: Sequence[float] = ()
+
+    @classmethod
+    def lately(cls) -> Self:
+        """One query."""
+        ended = Build.objects.filter(ended_at__gt=from_now(-LATELY_SECONDS)).order_by("-ended_at")
+        rows = ended.values_list("image_id", "owner_id", "status", "started_at", "ended_at")
+        return cls.of(
+            (image, owner, (end - start).total_seconds())
+            for image, owner, status, start, end in rows[:SAMPLES]
+            if start and end and status in (Status.SUCCEEDED, Status.FAILED)
+        )
+
+    @classmethod
+    def of(cls, told: Iterable[tuple[UUID, UUID, float]]) -> Self:
+        """By image, owner and seconds."""
+        images: dict[UUID, list[float]] = {}
+        owners: dict[UUID, list[float]] = {}
+        seconds = []
+        for image, owner, took in told:
+            images.setdefault(image, []).append(took)
+            owners.setdefault(owner, []).append(took)
+            seconds.append(took)
+        return cls(images, owners, seconds)
+
+    @property
+    def known(self) -> bool:
+        return len(self.all) >= OF_ALL
+
+    def total(self, owner: UUID, image: UUID | None = None) -> Duration:
+        """Of a build that starts."""
+        return _duration(self._samples(owner, image))
+
+    def rest(self, owner: UUID, image: UUID, elapsed: float) -> Duration:
+        """Of a build that has run for so many seconds."""
+        samples = [each - elapsed for each in self._samples(owner, image) if each > elapsed]
+        if not samples:
+            samples = [each - elapsed for each in self.all if each > elapsed]
+        if not samples:
+            longer = max(1.0, LONGER * elapsed)
+            return Duration(longer, longer**2)
+        return _duration(samples)
+
+    def _samples(self, owner: UUID, image: UUID | None) -> Sequence[float]:
+        if image is not None and len(found := self.by_image.get(image, ())) >= OF_IMAGE:
+            return found
+        if len(found := self.by_owner.get(owner, ())) >= OF_OWNER:
+            return found
+        return self.all
+
+
+def _duration(samples: Sequence[float]) -> Duration:
+    if not samples:
+        return UNKNOWN
+    mean = max(LEAST, fmean(samples))
+    return Duration(mean, max(pvariance(samples), (LEAST_DEVIATION * mean) ** 2))

@@ -1,0 +1,190 @@
+"""In which order and when waiting builds start, if nothing else is sent: the turns, played through.
+
+Pure Python. `builds.queue.turns` is the same order in SQL; a test holds the two equal.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import NamedTuple
+from uuid import UUID
+
+LEAST_STEP = 2**-20
+"""Between two turns, so that of two owners with equal weights the one served earlier is first."""
+
+
+class Duration(NamedTuple):
+    """In seconds."""
+
+    mean: float
+    variance: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Owner:
+    running: int
+    most: int | None
+    """Builds at once; None for no limit."""
+    weight: int
+    turn: float
+    lines: list["Line"] = field(default_factory=list)
+
+    @property
+    def has_room(self) -> bool:
+        return self.most is None or self.running < self.most
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    id: int
+    owner_id: UUID
+    resource_class: str
+    waiting: int
+    precedence: int
+    taken: int = 0
+    version: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Ahead:
+    """A build that waits for no turn: moved to the front, or tried again."""
+
+    build_id: UUID
+    owner_id: UUID
+    image_id: UUID
+    resource_class: str
+    moved: bool
+    """To the front: also where its owner runs too many."""
+    due_in: float
+    """Seconds until it may be taken."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """One build that a worker can run, and what runs in it now."""
+
+    classes: frozenset[str]
+    """That it takes; empty for all."""
+    owner_id: UUID | None = None
+    ends_in: float = 0.0
+    variance: float = 0.0
+    closed: bool = False
+    """Whether it takes no other build."""
+
+    def takes(self, resource_class: str) -> bool:
+        return not self.classes or resource_class in self.classes
+
+
+class Start(NamedTuple):
+    """What starts, after how many seconds."""
+
+    what: "Ahead | Line"
+    number: int
+    """Which of its line, from 0."""
+    at: float
+    variance: float
+
+
+Takes = Callable[["Ahead | Line", int], Duration]
+"""How long a build takes, by where it waits and its number there."""
+
+
+class Simulation:
+    def __init__(
+        self,
+        *,
+        slots: Iterable[Slot],
+        owners: dict[UUID, Owner],
+        ahead: Sequence[Ahead],
+        lines: Sequence[Line],
+        latest_turn: float,
+        takes: Takes,
+    ) -> None:
+        self._owners = owners
+        self._ahead = list(ahead)
+        self._latest = latest_turn
+        self._takes = takes
+        self._tie = count()
+        self._events: list[tuple[float, int, Slot | None]] = []
+        self._idle: list[Slot] = []
+        self._lines: list[tuple[float, float, float, int, int, Line]] = []
+        for line in lines:
+            owners[line.owner_id].lines.append(line)
+            self._offer(line)
+        for slot in slots:
+            heappush(self._events, (slot.ends_in, next(self._tie), slot))
+        for each in self._ahead:
+            if each.due_in > 0:
+                heappush(self._events, (each.due_in, next(self._tie), None))
+
+    def starts(self) -> Iterator[Start]:
+        """In their order, until nothing more can start."""
+        while self._events:
+            at, _, slot = heappop(self._events)
+            if slot is not None:
+                self._release(slot)
+                if not slot.closed:
+                    self._idle.append(slot)
+            for free in list(self._idle):
+                found = self._choose(free, at)
+                if found is None:
+                    continue
+                self._idle.remove(free)
+                what, number = found
+                yield Start(what, number, at, free.variance)
+                takes = self._takes(what, number)
+                free.owner_id, free.ends_in = what.owner_id, at + takes.mean
+                free.variance += takes.variance
+                heappush(self._events, (free.ends_in, next(self._tie), free))
+
+    def _release(self, slot: Slot) -> None:
+        owner = self._owners.get(slot.owner_id) if slot.owner_id else None
+        slot.owner_id = None
+        if owner is not None:
+            owner.running -= 1
+            for line in owner.lines:
+                self._offer(line)
+
+    def _offer(self, line: Line) -> None:
+        """Only the last offer of a line counts."""
+        if line.waiting <= 0:
+            return
+        owner = self._owners[line.owner_id]
+        line.version += 1
+        load = owner.running / owner.weight
+        heappush(self._lines, (line.precedence, load, owner.turn, line.id, line.version, line))
+
+    def _choose(self, slot: Slot, at: float) -> "tuple[Ahead | Line, int] | None":
+        for each in self._ahead:
+            owner = self._owners[each.owner_id]
+            may_start = each.due_in <= at and (each.moved or owner.has_room)
+            if may_start and slot.takes(each.resource_class):
+                self._ahead.remove(each)
+                self._run(owner)
+                return each, 0
+        others: list[tuple[float, float, float, int, int, Line]] = []
+        found: tuple[Line, int] | None = None
+        while self._lines and found is None:
+            offer = heappop(self._lines)
+            line = offer[-1]
+            owner = self._owners[line.owner_id]
+            if offer[-2] != line.version or not owner.has_room:
+                continue  # it is offered again when one of its owner's builds ends
+            if not slot.takes(line.resource_class):
+                others.append(offer)
+                continue
+            found = line, line.taken
+            line.taken += 1
+            line.waiting -= 1
+            self._latest = max(owner.turn, self._latest + LEAST_STEP)
+            owner.turn = self._latest + 1 / owner.weight
+            self._run(owner)
+        for offer in others:
+            heappush(self._lines, offer)
+        return found
+
+    def _run(self, owner: Owner) -> None:
+        owner.running += 1
+        for line in owner.lines:
+            self._offer(line)

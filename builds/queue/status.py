@@ -1,0 +1,144 @@
+"""What is told of builds that wait: place, reasons, and when they start. The only place for it.
+
+API, pages, admin, sockets and streams word what they find here.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Self
+from uuid import UUID
+
+from django.utils import timezone
+
+from builds.models import Build
+from builds.queue.forecast import Forecast, Place
+from builds.queue.reasons import STANDSTILL, Reason
+from builds.queue.slots import Slots
+from builds.status import Status
+from common.humanize import within
+
+SPREAD = 1.28
+"""Standard deviations around the expected start: 8 of 10 builds start within the range."""
+SOON_SECONDS = 10.0
+"""In which a build starts when a slot is free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """When a build starts, as a range in seconds from now."""
+
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        return within(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """Of one build that waits."""
+
+    position: int | None
+    """From 1. None where it is further back than `forecast.PLACES`, or nobody takes its class."""
+    reasons: tuple[Reason, ...]
+    """The most important first; at least one."""
+    estimate: Estimate | None
+    """None where nothing moves or too little is known."""
+
+    @property
+    def place(self) -> str:
+        """In words, such as `position 3 in the queue`."""
+        if self.position is None:
+            return "in the queue"
+        return (
+            "next in the queue"
+            if self.position == 1
+            else f"position {self.position:,} in the queue"
+        )
+
+    @property
+    def text(self) -> str:
+        """Place and estimate in words."""
+        return f"{self.place}, starts {self.estimate.text}" if self.estimate else self.place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """The queue at one moment, for everything that a page or an answer says about it."""
+
+    slots: Slots
+    forecast: Forecast
+
+    @classmethod
+    def now(cls) -> Self:
+        """At most eight queries, each of which reads a bounded number of rows."""
+        slots = Slots.read()
+        return cls(slots=slots, forecast=Forecast.of(slots))
+
+    def position(self, build_id: UUID) -> int | None:
+        place = self.forecast.places.get(build_id)
+        return place.number if place else None
+
+    def of(self, build: Build) -> QueueStatus:
+        """Of a build that waits; fields of another are not looked at."""
+        place = self.forecast.places.get(build.pk)
+        reasons = tuple(self._reasons(build, place))
+        return QueueStatus(
+            position=place.number if place else None,
+            reasons=reasons,
+            estimate=self._estimate(place, reasons),
+        )
+
+    def _reasons(self, build: Build, place: Place | None) -> Iterator[Reason]:
+        yield from self.slots.closed()
+        takers = self.slots.taking(build.resource_class)
+        if self.slots.workers and not takers:
+            text = f"No worker takes builds of the class “{build.resource_class}” now."
+            yield Reason(code="no-worker-for-class", text=text)
+        if build.waiting_for and build.not_before is not None:
+            text = f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}"
+            left = (build.not_before - timezone.now()).total_seconds()
+            again = f"; it is tried again in {left:.0f} s" if left > 1 else ""
+            yield Reason(code="retry", text=f"{text}{again}.")
+        running = self.forecast.full.get(build.owner_id)
+        if running is not None and build.front >= 0:
+            yield Reason(code="owner-limit", text=_limit(running))
+        elif self.slots.workers and takers:
+            yield self._taken(takers, place)
+
+    def _taken(self, takers: int, place: Place | None) -> Reason:
+        if place and place.at <= 0 and not self.slots.pause:
+            return Reason(code="starting", text="A worker is free: it starts within seconds.")
+        whole = f"All {takers} build slots are" if takers > 1 else "The only build slot is"
+        return Reason(code="busy", text=f"{whole} busy, or others are first.")
+
+    def _estimate(self, place: Place | None, reasons: Sequence[Reason]) -> Estimate | None:
+        if place is None or any(each.code in STANDSTILL for each in reasons):
+            return None
+        if place.at <= 0:
+            return Estimate(low=0, high=SOON_SECONDS)
+        if not self.forecast.sure:
+            return None
+        around = SPREAD * sqrt(place.variance)
+        return Estimate(low=max(0.0, place.at - around), high=place.at + around)
+
+
+def queue_statuses(build_ids: Collection[UUID]) -> dict[UUID, QueueStatus]:
+    """Of those of these builds that wait; in at most nine queries, however long the queue is."""
+    if not build_ids:
+        return {}
+    waiting = Build.objects.filter(pk__in=build_ids, status=Status.QUEUED).light()
+    builds = list(waiting)
+    if not builds:
+        return {}
+    view = QueueView.now()
+    return {build.pk: view.of(build) for build in builds}
+
+
+def _limit(running: int) -> str:
+    if not running:
+        return "No build of its owner may run now."
+    builds = "1 build" if running == 1 else f"{running} builds"
+    return f"Its owner has {builds} running, as many as may run at once."

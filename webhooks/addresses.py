@@ -1,0 +1,87 @@
+"""URLs of webhooks: what may be one. Which addresses they lead to is decided when one is sent."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from builds.engines.base_images.addresses import (
+    AddressPolicy,
+    AddressRefused,
+    NameUnknown,
+    current_policy,
+    endpoints,
+)
+
+URL_CHARACTERS = 2_048
+PORTS = {"http": 80, "https": 443}
+MOST_PORT = 65_535
+
+
+class BadUrl(ValueError):
+    """Nothing is sent there. The text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a request goes."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """With the query."""
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse_url(url: str) -> Target:
+    """Raises BadUrl."""
+    if len(url) > URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
+        raise BadUrl(f"takes at most {URL_CHARACTERS} printable ASCII characters without blanks")
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, (parts.hostname or "").rstrip(".")
+    except ValueError as problem:
+        raise BadUrl(f"is no URL: {problem}") from problem
+    if parts.scheme not in PORTS or not host:
+        raise BadUrl("takes an address such as https://example.com/hooks")
+    if parts.username is not None or parts.password is not None:
+        raise BadUrl("takes no user name or password: use the signature")
+    if parts.fragment or "\\" in url or any(each in host for each in "%/?#@"):
+        raise BadUrl("takes an address without a fragment, a backslash or an escaped host")
+    if port == 0:
+        raise BadUrl(f"takes a port from 1 to {MOST_PORT}")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(scheme=parts.scheme, host=host, port=port or PORTS[parts.scheme], path=path)
+
+
+def check_url(url: str) -> None:
+    """Raises BadUrl. Names are not resolved: who answers for them may be slow."""
+    target = parse_url(url)
+    try:
+        ip_address(target.host)
+    except ValueError:
+        return
+    open_addresses(target)
+
+
+def open_addresses(target: Target) -> list[str]:
+    """The addresses to try, by the rules that builds have too. Raises BadUrl.
+
+    A name without an address and one with a private address are refused alike, so that nobody
+    learns which names there are in this network.
+    """
+    try:
+        return policy().addresses(target.host, target.port)
+    except (AddressRefused, NameUnknown) as problem:
+        raise BadUrl(f"{target.host} has no address that webhooks are sent to") from problem
+
+
+def policy() -> AddressPolicy:
+    configured = (each for host in settings.WEBHOOK_HOSTS for each in endpoints(host))
+    return current_policy(configured)

@@ -1,0 +1,69 @@
+"""Writes down, in the transaction of a change, what webhooks are to be told of it."""
+
+from typing import Any
+
+import orjson
+from django.dispatch import receiver
+from django.utils import timezone
+
+from builds.models import Build
+from builds.signals import build_ended
+from builds.status import Status
+from images.models import Image
+from images.rest.serializers import BuildSerializer, ImageSerializer
+from images.signals import image_event
+from webhooks.models import TEST, Delivery, Webhook
+
+LEFT_OUT = ("readme", "logo", "logo_id")
+"""Of images: long, or of no use to a program."""
+LEFT_OUT_OF_BUILDS = ("step_list", "labels")
+ENDS = {
+    Status.SUCCEEDED: "build_succeeded",
+    Status.FAILED: "build_failed",
+    Status.CANCELLED: "build_cancelled",
+}
+
+
+@receiver(image_event)
+def note_image(*, event: str, image: Image, **_: Any) -> None:
+    """An image was made or described again, or is about to be deleted."""
+    hooks = Webhook.objects.hearing(event, image.owner_id)
+    if hooks:
+        _write(hooks, event, image, None)
+
+
+@receiver(build_ended)
+def note_end(*, build_id: Any, status: Status, **_: Any) -> None:
+    """A build ended for good. Those that start again have not, nor those of deleted images."""
+    event = ENDS.get(status)
+    image = Image.objects.with_build().filter(current=build_id).first() if event else None
+    if event is None or image is None:
+        return
+    hooks = Webhook.objects.hearing(event, image.owner_id)
+    if hooks:
+        _write(hooks, event, image, image.build)
+
+
+def note_test(webhook: Webhook) -> Delivery:
+    """What somebody asked for, to see that it arrives."""
+    body = _body(TEST, {"webhook_id": webhook.pk})
+    return Delivery.objects.create(webhook=webhook, event=TEST, body=body)
+
+
+def _write(hooks: list[Webhook], event: str, image: Image, build: Build | None) -> None:
+    told: dict[str, Any] = {"image": _without(ImageSerializer(image).data, LEFT_OUT)}
+    if build is not None:
+        told["build"] = _without(BuildSerializer(build).data, LEFT_OUT_OF_BUILDS)
+    body = _body(event, told)
+    Delivery.objects.bulk_create(
+        Delivery(webhook=hook, event=event, image_id=image.pk, body=body) for hook in hooks
+    )
+
+
+def _body(event: str, told: dict[str, Any]) -> str:
+    content = {"event": event, "created_at": timezone.now(), **told}
+    return orjson.dumps(content, option=orjson.OPT_UTC_Z, default=str).decode()
+
+
+def _without(told: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in names}
