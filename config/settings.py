@@ -142,7 +142,6 @@ CHANNEL_LAYERS = (
 )
 
 AUTH_USER_MODEL = "accounts.User"
-BUILDS_TARGET = "images.Image"
 BUILDS_PULL_RIGHTS = "registry_gateway.pull_access.owner_may_pull"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "images"

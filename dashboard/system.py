@@ -115,10 +115,6 @@ class System:
     def alive(self) -> int:
         return sum(not hand.worker.silent for hand in self.hands)
 
-    @property
-    def unwell(self) -> Sequence[str]:
-        return [name for name, answer in self.parts.items() if answer != "ok"]
-
 
 def summary() -> System:
     """For the front page."""

@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 WITHOUT_INSTANCE = frozenset({"", "check", "help", "makemigrations", "spectacular", "version"})
 """Commands of manage.py that work on the code and not on a data directory."""
 BUILDING = frozenset({"up", "worker", "doctor"})
-FOLDERS = ("builds", "files", "registry", "static", "spool", "examples")
+FOLDERS = ("builds", "files", "registry", "static", "spool", "examples", "workers")
 FILES = ("secret_key", "admin.key", "admin.password", "lock", "slipway.sqlite3")
 DATABASE_FILES = ("slipway.sqlite3-wal", "slipway.sqlite3-shm")
 OF_ROOT = ("engine-root", "helper", "run")

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from builds.process import start
+from builds.registry.client import Registry
 
 CONFIG = """version: 0.1
 log: {{level: error}}
@@ -45,3 +46,10 @@ def running_registry(folder: Path, *, more: str = "") -> Iterator[str]:
                 assert time.monotonic() < until, (folder / "registry.log").read_text()
                 time.sleep(0.02)
         yield f"127.0.0.1:{port}"
+
+
+def tags_of(registry: Registry, repository: str) -> list[str]:
+    """All tags, sorted; none of a repository that does not exist."""
+    path = f"/v2/{repository}/tags/list?n=1000"
+    answer = registry._call("GET", path, f"for the tags of {repository}", accepted={200, 404})
+    return sorted(answer.json()["tags"] or []) if answer.status_code == 200 else []

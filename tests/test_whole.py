@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import zipped
 from tests.instance import ROOT, Instance, events, send, watch
+from tests.registry import tags_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
@@ -67,7 +68,7 @@ def eventually(met: Callable[[], bool], seconds: float) -> None:
 
 
 def tags(instance: Instance, repository: str) -> list[str]:
-    return instance.registry_as_worker().tags(repository)
+    return tags_of(instance.registry_as_worker(), repository)
 
 
 def manifest_digest(instance: Instance, reference: str) -> str | None:

@@ -1,7 +1,6 @@
 """Targets: what is built. The row of one is the lock under which its public tag moves."""
 
 from django.apps import apps
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -9,9 +8,9 @@ from builds.status import WORDS
 
 
 class Target(models.Model):
-    """What attempts are made for, and which of them it stands at.
+    """The part of an image that builds know: which attempt is current, which one succeeded last.
 
-    Whoever has things to build extends it, and `settings.BUILDS_TARGET` names that model. The id of
+    `images.Image` extends it, so this package has its columns without importing `images`. The id of
     a row is the `image_id` of its builds.
     """
 
@@ -43,5 +42,5 @@ class Target(models.Model):
 
 
 def targets() -> "models.QuerySet[Target]":
-    """The rows of the model that is the target here."""
-    return models.QuerySet(apps.get_model(settings.BUILDS_TARGET))
+    """The images, with the columns of `Target`."""
+    return models.QuerySet(apps.get_model("images", "Image"))

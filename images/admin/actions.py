@@ -13,6 +13,7 @@ from images import catalog
 from images.admin.consequences import consequences
 from images.models import OVERSEE, Image
 from operators.action_definitions import Subject, Verb, register
+from operators.bulk import GONE
 
 CHANGE, DELETE = "images.change_image", "images.delete_image"
 
@@ -127,7 +128,7 @@ IMAGES: Subject[Image] = register(
         rows=Image.objects.with_build,
         called=_called,
         refusals={
-            Image.DoesNotExist: "It is gone: somebody deleted it before.",
+            Image.DoesNotExist: GONE,
         },
         locked=True,
         leads_to=lambda image_id: image_id,

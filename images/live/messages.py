@@ -67,10 +67,6 @@ class GoneMessage(TypedDict):
     image_id: str
 
 
-class BareMessage(TypedDict):
-    type: Literal["ping", "ready"]
-
-
 def row(line: LogLine) -> LineRow:
     return line.stream, line.text, microseconds(line), line.step
 

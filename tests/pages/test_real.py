@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.instance import Instance, send
 from tests.pages.conftest import PASSWORD, check_whole, settled, sign_in
+from tests.registry import tags_of
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
@@ -116,4 +117,4 @@ def test_an_operator_puts_right_what_went_wrong(
         expect(page.locator(".messagelist")).to_contain_text("2 images deleted")
         page.goto(address)
         expect(page.locator("#bulk")).to_contain_text("Nothing of them is left", timeout=30_000)
-        assert [registry.tags(name) for name in names] == [[], []]
+        assert [tags_of(registry, name) for name in names] == [[], []]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import script, zipped
 from tests.instance import Instance, send, watch
-from tests.registry import running_registry
+from tests.registry import running_registry, tags_of
 
 CONTEXT = zipped(a_txt="a")
 CAST = """
@@ -147,7 +147,7 @@ def test_nobody_but_a_worker_pushes_or_deletes(cast: Cast, tmp_path: Path) -> No
         assert skopeo("delete", "--tls-verify=false", *who, source).returncode != 0
     assert worker.digest_of("owner/secret", "1") == before
     assert worker.digest_of("owner/secret", "new") is None
-    assert worker.tags("owner/other") == []
+    assert tags_of(worker, "owner/other") == []
     token = cast.token("secret", "pull,push,delete,*", "owner")
     for method, path in (
         ("DELETE", f"secret/manifests/{before}"),
@@ -184,7 +184,11 @@ def test_a_token_for_a_repository_does_not_open_what_is_private_in_it(cast: Cast
     assert cast.call("GET", "mixed/tags/list", anybody).json()["tags"] == ["open"]
     assert cast.call("GET", "mixed/tags/list", owner).json()["tags"] == ["closed", "open"]
     closed = cast.call("GET", "mixed/manifests/closed", owner).headers["docker-content-digest"]
-    for reference in ("closed", closed, *cast.instance.registry_as_worker().tags("owner/mixed")):
+    for reference in (
+        "closed",
+        closed,
+        *tags_of(cast.instance.registry_as_worker(), "owner/mixed"),
+    ):
         wanted = 200 if reference == "open" else 404
         assert cast.call("GET", f"mixed/manifests/{reference}", anybody).status_code == wanted
     assert cast.call("GET", f"mixed/manifests/{closed}", owner).status_code == 200

@@ -18,12 +18,7 @@ MAX_ONBUILD = 1_000
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 PLATFORM_PART = re.compile(r"[A-Za-z0-9._-]{1,32}", re.ASCII)
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-INDEXES = {
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-}
 CONFIGS = {
     "application/vnd.oci.image.config.v1+json",
     "application/vnd.docker.container.image.v1+json",

@@ -1,17 +1,11 @@
-"""Which addresses a build may never reach, and whether it can have a network at all."""
+"""Which addresses a build may never reach, and the device that its network needs."""
 
 import ipaddress
-import os
 import re
-import shutil
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from builds.process import CLEAN_ENV
-
 TUN = Path("/dev/net/tun")
-EVERYONE = stat.S_IROTH | stat.S_IWOTH
 PRIVATE = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -42,17 +36,3 @@ def denied(more: Iterable[str]) -> list[str]:
     closed += [f"{address}/32" for address in own_addresses()]
     closed += [str(ipaddress.IPv4Network(network, strict=False)) for network in more]
     return list(dict.fromkeys(closed))
-
-
-def tun_opens(uid: int) -> bool:
-    """Whether that user may open the tun device as it stands."""
-    if uid == os.geteuid():
-        return os.access(TUN, os.R_OK | os.W_OK)
-    return TUN.exists() and TUN.stat().st_mode & EVERYONE == EVERYONE
-
-
-def can_have_network(uid: int) -> bool:
-    """Whether builds of that user can have one: root lends a copy of the device."""
-    if shutil.which("slirp4netns", path=CLEAN_ENV["PATH"]) is None:
-        return False
-    return TUN.exists() and (os.geteuid() == 0 or tun_opens(uid))

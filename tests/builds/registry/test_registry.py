@@ -34,7 +34,7 @@ from builds.registry import (
     push,
 )
 from builds.registry.auth import AuthFileError, Credentials, RegistryAuth, read_credentials
-from tests.registry import CONFIG, free_port, running_registry
+from tests.registry import CONFIG, free_port, running_registry, tags_of
 
 make = partial(Registry, insecure=True)
 
@@ -199,7 +199,7 @@ def test_an_image_without_layers_and_one_with_the_same_twice_are_pushed(
 
 def test_a_tag_that_does_not_exist_has_no_digest(registry: Registry, repository: str) -> None:
     assert registry.digest_of(repository, "1") is None
-    assert registry.tags(repository) == []
+    assert tags_of(registry, repository) == []
 
 
 def test_a_tag_moves_to_a_digest_and_on_to_another(
@@ -214,7 +214,7 @@ def test_a_tag_moves_to_a_digest_and_on_to_another(
     registry.tag(repository, second_manifest, tag="latest")
     assert registry.digest_of(repository, "latest") == second_digest
     assert registry.digest_of(repository, "attempt-1") == first_digest
-    assert registry.tags(repository) == ["attempt-1", "attempt-2", "latest"]
+    assert tags_of(registry, repository) == ["attempt-1", "attempt-2", "latest"]
 
 
 def test_a_tag_does_not_move_to_what_is_not_there(
@@ -241,19 +241,6 @@ def test_deleting_a_digest_takes_all_its_tags_and_no_others(
     assert registry.digest_of(repository, "b") is None
     assert registry.digest_of(repository, "c") == second_digest
     registry.delete(repository, first_digest)  # a second time is fine
-
-
-def test_one_tag_of_a_shared_digest_can_go_alone(
-    registry: Registry, repository: str, layout: tuple[Path, str]
-) -> None:
-    folder, digest = layout
-    pushed(registry, folder, repository, "stays")
-    pushed(registry, folder, repository, "goes")
-    registry.delete_tag(repository, "goes")
-    assert registry.digest_of(repository, "goes") is None
-    assert registry.digest_of(repository, "stays") == digest
-    registry.delete_tag(repository, "goes")  # a second time is fine
-    assert registry.tags(repository) == ["stays"]
 
 
 def test_a_registry_that_is_there_answers_a_ping(registry: Registry) -> None:
@@ -421,9 +408,8 @@ def test_credentials_open_a_locked_registry_for_pushes_and_calls(
     _, manifest = push_to_the_end(registry, layout[0], repository)
     assert registry.digest_of(repository, "1") == layout[1]
     registry.tag(repository, manifest, tag="2")
-    registry.delete_tag(repository, "2")
     registry.delete(repository, layout[1])
-    assert registry.tags(repository) == []
+    assert tags_of(registry, repository) == []
 
 
 def test_a_build_of_an_owner_never_gets_the_operators_credentials(
@@ -620,30 +606,6 @@ def test_a_digest_is_computed_where_the_registry_does_not_name_it() -> None:
     with http_server(lambda asked: asked.say(200, b"manifest")) as host:
         found = make(host).digest_of("a/b", "1")
     assert found == f"sha256:{hashlib.sha256(b'manifest').hexdigest()}"
-
-
-def test_many_tags_are_listed_page_by_page_and_from_nowhere_else() -> None:
-    asked: list[str] = []
-
-    def answer(request: Asked) -> None:
-        asked.append(request.path)
-        if "last=b" in request.path:
-            request.say(200, b'{"tags": ["a"]}')
-        elif "last=c" in request.path:
-            request.say(
-                200, b'{"tags": ["b"]}', Link='<http://other.example/v2/x/y?last=b>; rel="next"'
-            )
-        else:
-            request.say(200, b'{"tags": ["c"]}', Link='</v2/a/b/tags/list?last=c>; rel="next"')
-
-    with http_server(answer) as host:
-        assert make(host).tags("a/b") == ["a", "b", "c"]
-    assert asked == ["/v2/a/b/tags/list?n=1000", "/v2/a/b/tags/list?last=c", "/v2/x/y?last=b"]
-
-
-def test_a_repository_without_tags_has_none() -> None:
-    with http_server(lambda asked: asked.say(200, b'{"name": "a/b", "tags": null}')) as host:
-        assert make(host).tags("a/b") == []
 
 
 # Pushes to registries that misbehave.
