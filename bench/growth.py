@@ -31,7 +31,7 @@ def run(folder: Path) -> Iterator[Figure]:
     (folder / "registry").mkdir()
     with running_servers() as (database, queue), running_registry(folder / "registry") as registry:
         environment = {"DATABASE_URL": database.url, "REDIS_URL": queue.url}
-        environment |= {"SLIPWAY_DAILY_BUILDS": "100000", "SLIPWAY_WORKERS": "4"}
+        environment |= {"SLIPWAY_DAILY_BUILDS": "100000"}
         with Cluster(folder / "data", registry, **environment) as cluster:
             cluster.manage("create_user", "grower")
             key = cluster.manage("create_api_key", "grower").strip()

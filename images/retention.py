@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User
+from database.substring_lookups import LowerIs
 from images import catalog
 from images.models import Image, ImageQuerySet, RetentionRule
 
@@ -60,13 +62,12 @@ def due(rule: RetentionRule) -> ImageQuerySet:
     """The images that go by a rule. Only those that were built, and that nothing builds now."""
     named = Image.objects.filter(owner=rule.owner).exclude(good=None)
     if rule.name:
-        named = named.alias(lower=Lower("name")).filter(lower=rule.name)
-        return _older(named, rule)
-    ruled = rule.owner.retention_rules.exclude(name="").values("name")
-    named = named.annotate(lower=Lower("name")).exclude(lower__in=ruled)
-    keys: list[object] = []
-    for name in named.values_list("lower", flat=True).distinct().order_by("lower"):
-        keys += _older(named.filter(lower=name), rule).values_list("pk", flat=True)
+        return _older(named.filter(LowerIs("name", rule.name)), rule)
+    ruled = {each.name for each in rule.owner.retention_rules.all()}
+    names = {name.lower() for name in named.values_list("name", flat=True).distinct()}
+    keys: list[UUID] = []
+    for name in sorted(names - ruled):
+        keys += _older(named.filter(LowerIs("name", name)), rule).values_list("pk", flat=True)
     return Image.objects.filter(pk__in=keys)
 
 

@@ -6,12 +6,27 @@ import subprocess
 from itertools import takewhile
 from pathlib import Path
 from tempfile import gettempdir
+from uuid import uuid4
+
+import psycopg
+from psycopg.sql import SQL, Identifier
 
 from tests.instance import Instance
 
 
 def servers() -> dict[str, str]:
     return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+
+
+def own_servers(*, queue: int) -> dict[str, str]:
+    """The same servers, with an empty database and that database of Redis."""
+    given, name = servers(), f"own_{uuid4().hex}"
+    with psycopg.connect(given["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    return {
+        "DATABASE_URL": given["DATABASE_URL"].rpartition("/")[0] + f"/{name}",
+        "REDIS_URL": given["REDIS_URL"].rpartition("/")[0] + f"/{queue}",
+    }
 
 
 class Cluster(Instance):

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cluster import Cluster, servers
+from tests.cluster import Cluster, own_servers
 from tests.conftest import script, zipped
 from tests.instance import send, watch
 from tests.with_servers import answers, free_port
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 CONFIG = """[databases]
-postgres = host=127.0.0.1 port={server_port} dbname=postgres user=slipway
+* = host=127.0.0.1 port={server_port} user=slipway
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -30,11 +30,12 @@ max_client_conn = 200
 
 
 @pytest.fixture
-def pooled(tmp_path: Path) -> Iterator[str]:
-    """DATABASE_URL of a PgBouncer with four connections in front of the tests' PostgreSQL."""
+def pooled(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """DATABASE_URL of a PgBouncer with four connections in front of PostgreSQL, and REDIS_URL."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "apt-get install pgbouncer"
-    port, server = free_port(), urlsplit(servers()["DATABASE_URL"])
+    port, own = free_port(), own_servers(queue=5)
+    server = urlsplit(own["DATABASE_URL"])
     folder = Path("/tmp") / f"pgbouncer-{port}"
     folder.mkdir(mode=0o755)
     file = folder / "pgbouncer.ini"
@@ -48,15 +49,17 @@ def pooled(tmp_path: Path) -> Iterator[str]:
             assert process.poll() is None, "it did not start"
             assert time.monotonic() < until, "it does not answer"
             time.sleep(0.05)
-        yield f"postgres://slipway@127.0.0.1:{port}/postgres"
+        yield {**own, "DATABASE_URL": f"postgres://slipway@127.0.0.1:{port}{server.path}"}
     finally:
         process.terminate()
         process.wait(20)
         shutil.rmtree(folder)
 
 
-def test_a_cluster_works_through_pgbouncer(pooled: str, registry: str, tmp_path: Path) -> None:
-    environment = {**servers(), "DATABASE_URL": pooled, "SLIPWAY_DAILY_BUILDS": "100"}
+def test_a_cluster_works_through_pgbouncer(
+    pooled: dict[str, str], registry: str, tmp_path: Path
+) -> None:
+    environment = {**pooled, "SLIPWAY_DAILY_BUILDS": "100"}
     with Cluster(tmp_path / "data", registry, **environment) as cluster:
         cluster.manage("create_user", "pooled")
         key = cluster.manage("create_api_key", "pooled").strip()

@@ -17,7 +17,7 @@ from typing import Self
 import httpx
 import pytest
 
-from tests.cluster import Cluster, servers
+from tests.cluster import Cluster, own_servers
 from tests.conftest import script, zipped
 from tests.instance import ROOT, post
 from tests.with_servers import answers, free_port
@@ -117,7 +117,7 @@ def test_no_request_is_lost_while_web_processes_are_restarted(
     registry: str, tmp_path: Path
 ) -> None:
     environment = {
-        **servers(),
+        **own_servers(queue=4),
         "SLIPWAY_DAILY_BUILDS": "1000000",
         "SLIPWAY_STOP_DELAY": "7",
         "SLIPWAY_GRACE": "30",

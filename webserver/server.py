@@ -34,6 +34,7 @@ LAST_SECONDS = 2  # for applications whose client is gone
 GOING_AWAY = 1001
 CLOSE = (b"connection", b"close")
 LOOK_SECONDS = 0.1
+SETTLE_SECONDS = 1.0
 PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 
@@ -235,16 +236,25 @@ class Server(daphne.server.Server):
             self.leaving = True
             if self.on_leave is not None:
                 self.on_leave()
-            await asyncio.sleep(self.leave_seconds)
+            if self.leave_seconds:
+                await asyncio.sleep(self.leave_seconds)
+                self._stop_listening()
+                # What was connected until now has still to be heard.
+                await asyncio.sleep(SETTLE_SECONDS)
+            else:
+                self._stop_listening()
             self.closing = True
             await self._end_requests()
         finally:
             if reactor.running:
                 reactor.stop()
 
-    async def _end_requests(self) -> None:
-        self.port.doRead()  # those that were connected before it stops listening
+    def _stop_listening(self) -> None:
+        self.port.socket.listen(0)  # the queue gets no longer while it is emptied
+        self.port.doRead()
         self.port.stopListening()
+
+    async def _end_requests(self) -> None:
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocketProtocol):
                 if protocol.state == protocol.STATE_OPEN:

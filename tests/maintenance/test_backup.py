@@ -7,14 +7,12 @@ import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
 from maintenance.archive import BadBackup, Manifest, Writer, verify
-from tests.cluster import Cluster, servers
+from tests.cluster import Cluster, own_servers
 from tests.conftest import script, zipped
 from tests.instance import ROOT, Instance, send, watch
 from tests.s3 import running_s3
@@ -153,24 +151,13 @@ def test_a_laptop_is_restored_into_an_empty_folder(tmp_path: Path) -> None:
         manage(new, "restore", stdin=saved)
 
 
-@pytest.fixture
-def databases() -> list[str]:
-    """Two empty ones."""
-    given, made = servers()["DATABASE_URL"], []
-    with psycopg.connect(given, autocommit=True) as connection:
-        for _ in range(2):
-            name = f"own_{uuid4().hex}"
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-            made.append(given.rpartition("/")[0] + f"/{name}")
-    return made
-
-
 @pytest.mark.long
 @pytest.mark.servers
 def test_a_cluster_is_restored_into_an_empty_database_and_bucket(
-    tmp_path: Path, registry: str, databases: list[str]
+    tmp_path: Path, registry: str
 ) -> None:
-    redis = servers()["REDIS_URL"].rpartition("/")[0] + "/3"
+    first, second = own_servers(queue=3), own_servers(queue=3)
+    redis, databases = first["REDIS_URL"], [each["DATABASE_URL"] for each in (first, second)]
     shared = {
         "REDIS_URL": redis,
         "SLIPWAY_SECRET_KEY": "the-same-on-all",
