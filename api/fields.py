@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django import forms
 from django.core.files import File
+from django.http import QueryDict
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -170,7 +171,7 @@ class QueryChoice(forms.Field):
     def __init__(self, *, among: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.among = among
-        self.schema = {"type": "string", "enum": list(among)}
+        self.schema: Mapping[str, Any] = {"type": "string", "enum": list(among)}
 
     def clean(self, value: Any) -> str | None:
         if value is not None and value not in self.among:
@@ -200,6 +201,33 @@ class QuerySince(forms.Field):
             except OverflowError:
                 return datetime.min.replace(tzinfo=UTC)
         return QueryMoment().clean(value)
+
+
+class _Repeated(forms.Widget):
+    """Every value of a parameter that is sent several times."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        found: list[str]
+        if isinstance(data, QueryDict):
+            found = data.getlist(name)
+        else:
+            found = [data[name]] if name in data else []
+        return found
+
+
+class QueryChoices(QueryChoice):
+    """Some of some words, sent several times or with commas; none when absent."""
+
+    widget = _Repeated
+
+    def __init__(self, *, among: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(among=among, **kwargs)
+        self.schema = {"type": "array", "items": {"type": "string", "enum": list(among)}}
+
+    def clean(self, value: Any) -> Any:
+        words = [word for each in value or () for word in each.split(",")]
+        found = [super(QueryChoices, self).clean(word) for word in words]
+        return tuple(sorted({word for word in found if word is not None}))
 
 
 class QueryMoment(forms.Field):

@@ -5,7 +5,7 @@ from typing import Any
 import django_filters
 from django.db.models import QuerySet
 
-from api.fields import QueryBool, QueryChoice, QueryInt, QueryMoment, QueryText
+from api.fields import QueryBool, QueryChoice, QueryChoices, QueryInt, QueryMoment, QueryText
 from database.substring_lookups import part
 
 DEFAULT_LIMIT = 25
@@ -34,6 +34,17 @@ class BoolFilter(django_filters.Filter):
 
 class ChoiceFilter(django_filters.Filter):
     field_class = QueryChoice
+
+
+class ChoicesFilter(django_filters.Filter):
+    """Any of some words."""
+
+    field_class = QueryChoices
+
+    def filter(self, qs: "QuerySet[Any]", value: tuple[str, ...]) -> "QuerySet[Any]":
+        if len(value) == 1:
+            return qs.filter(**{self.field_name: value[0]})
+        return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
 
 
 class MomentFilter(django_filters.Filter):

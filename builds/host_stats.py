@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from builds.conf import BuildSettings, build_settings
 from builds.engine_root import NoEngineRoot
+from builds.engines.sandbox.helper import Helper, HelperError
 from builds.models.workers import Worker
 from builds.worker import WORKER
 
@@ -28,20 +29,20 @@ PROGRAMS = ("docker.io", "docker-buildx", "runc", "skopeo", "docker-registry")
 logger = getLogger(__name__)
 
 
-def keep_measuring() -> None:
+def keep_measuring(helper: Helper | None) -> None:
     """Until this worker stops."""
     rest = 0.0
     while not WORKER.stopping.wait(rest):
         began = time.monotonic()
         try:
-            Worker.objects.filter(pk=WORKER.name).update(machine=measure(build_settings()))
+            Worker.objects.filter(pk=WORKER.name).update(machine=measure(build_settings(), helper))
         except Exception:
             logger.exception("the machine could not be measured")
         connections.close_all()
         rest = max(REST_SECONDS, SHARE * (time.monotonic() - began))
 
 
-def measure(settings: BuildSettings) -> dict[str, object]:
+def measure(settings: BuildSettings, helper: Helper | None) -> dict[str, object]:
     """Bytes on the disk of this machine, and what is installed on it, as JSON."""
     there = os.statvfs(settings.data_dir)
     size = there.f_blocks * there.f_frsize
@@ -52,6 +53,8 @@ def measure(settings: BuildSettings) -> dict[str, object]:
     }
     if settings.registry_guarded:
         parts["registry"] = folder_bytes(settings.data_dir / "registry")
+    if helper is not None:
+        parts["caches"] = cache_bytes(settings, helper)
     return {
         "at": timezone.now().isoformat(),
         "parts": parts,
@@ -85,6 +88,15 @@ def folder_bytes(folder: Path) -> int:
                     if stat.S_ISDIR(found.st_mode):
                         due.append(entry.path)
     return total
+
+
+def cache_bytes(settings: BuildSettings, helper: Helper) -> int:
+    """Of the owners' build caches: the helper knows images, and a plain user's folders are ours."""
+    with suppress(HelperError):
+        sizes = [each.bytes for each in helper.caches()]
+        if None not in sizes:
+            return sum(filter(None, sizes))
+    return folder_bytes(settings.data_dir / "helper")
 
 
 def database_bytes() -> int:

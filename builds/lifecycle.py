@@ -15,9 +15,10 @@ from builds.failures import CANCELLED
 from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
 from builds.models.workers import Pause, Worker
-from builds.status import FINAL, RUNNING, Status
+from builds.status import FINAL, RUNNING, Status, state_word
 from common import error_codes
 from common.error_codes import CodedError
+from database.prepared_queries import insert
 
 
 class UnderWay(CodedError):
@@ -59,11 +60,28 @@ class BuildRequest:
 def request_build(request: BuildRequest) -> Build:
     """A new attempt, queued and its target's current one. The one before it must have ended."""
     target = targets().select_for_update().get(pk=request.image_id)
-    build = Build(
+    return _queued(_attempt(request, Build.objects.next_number(request.image_id)), target)
+
+
+def request_first_build(target: Target, request: BuildRequest, *, number: int) -> Build:
+    """Saves a new target with an attempt of that number, queued and its current one.
+
+    Numbers go on where a target of that id was deleted before. Raises IntegrityError where there is
+    such a target, or such an attempt.
+    """
+    build = _attempt(request, number)
+    target.current, target.state = build, state_word(build.state)
+    insert(build, target)
+    _on_commit(partial(actors.send_builds, [build.pk]))
+    return build
+
+
+def _attempt(request: BuildRequest, number: int) -> Build:
+    return Build(
         image_id=request.image_id,
         owner_id=request.owner_id,
         label=request.label,
-        number=Build.objects.next_number(request.image_id),
+        number=number,
         dockerfile=request.dockerfile,
         dockerfile_path=request.dockerfile_path,
         build_args=request.build_args,
@@ -75,7 +93,6 @@ def request_build(request: BuildRequest) -> Build:
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,
     )
-    return _queued(build, target)
 
 
 @transaction.atomic

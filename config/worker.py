@@ -90,9 +90,9 @@ class Housekeeping(Middleware):
             "webhooks": partial(_every, WEBHOOK_SECONDS, Sender().send_due, begin=True),
             "strays": partial(_every, STRAYS_SECONDS, drop_strays, begin=True),
             "checks": partial(_every, turn, WORKER_CHECKS.fit, begin=True),
-            "measuring": keep_measuring,
+            "measuring": partial(keep_measuring, helper := own_helper()),
         }
-        if (helper := own_helper()) is not None:
+        if helper is not None:
             threads["helper"] = partial(watch_helper, helper)
         for name, target in threads.items():
             threading.Thread(target=target, name=name, daemon=True).start()

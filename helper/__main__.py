@@ -40,7 +40,7 @@ def main() -> int:
         server.serve(lifeline=arguments.lifeline, ready=arguments.ready)
     except FolderError as error:
         sys.stderr.write(f"slipway-helper: {error}\n")
-        return 1
+        return error.exit_code
     return 0
 
 

@@ -7,9 +7,16 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+BUSY = 75
+"""Exit code of a helper whose data directory another one serves."""
+
 
 class FolderError(Exception):
-    """A folder is not what it must be; the helper does not start."""
+    """A folder is not what it must be; the helper does not start and ends with `exit_code`."""
+
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 def open_folder(path: Path) -> int:
@@ -46,5 +53,5 @@ def lock_folder(folder_fd: int) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
-        raise FolderError("A helper of this data directory runs already.") from None
+        raise FolderError("A helper of this data directory runs already.", BUSY) from None
     return fd

@@ -2,17 +2,28 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from helper.folders import BUSY
+
 MAIN = Path(__file__).with_name("__main__.py")
 STOP_SECONDS = 60.0
+WAIT_SECONDS = 30.0
+"""For a helper that another process starts."""
+POLL_SECONDS = 0.1
 
 
 class HelperError(Exception):
-    """The helper did not start; the text is what it wrote."""
+    """The helper did not start. It has written why to stderr."""
+
+    def __init__(self, text: str, exit_code: int = 0) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,8 @@ def start_helper(
     with os.fdopen(ready, "rb") as file:
         if not file.read(1):
             os.close(lifeline)
-            raise HelperError(f"The helper ended with {process.wait()}.")
+            code = process.wait()
+            raise HelperError(f"The helper ended with {code}.", code)
     return Helper(data_dir / "run/helper.sock", process, lifeline)
 
 
@@ -69,14 +81,32 @@ def ensure_helper(
 ) -> Path:
     """Path of the socket of a helper of this data directory, started by this process if none runs.
 
-    A helper that is started here ends with this process.
+    A helper that is started here ends with this process. One that another process is starting is
+    waited for, as is root's in a data directory that root has prepared. Raises HelperError.
     """
     path = data_dir / "run/helper.sock"
-    if not _answers(path):
+    if _answers(path):
+        return path
+    about = data_dir.stat()
+    if os.geteuid() != 0 == about.st_uid and about.st_mode & stat.S_ISVTX:
+        if not _appears(path):
+            raise HelperError(f"{data_dir} is root's: start `manage.py helper` as root.")
+        return path
+    try:
         _started[path] = start_helper(
             data_dir, engine_root, service_uid=service_uid, service_gid=service_gid
         )
+    except HelperError as error:
+        if error.exit_code != BUSY or not _appears(path):
+            raise
     return path
+
+
+def _appears(path: Path) -> bool:
+    until = time.monotonic() + WAIT_SECONDS
+    while not (found := _answers(path)) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+    return found
 
 
 def _answers(path: Path) -> bool:

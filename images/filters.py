@@ -8,6 +8,7 @@ import django_filters
 from api.filters import (
     BoolFilter,
     ChoiceFilter,
+    ChoicesFilter,
     MomentFilter,
     PageLimit,
     PageNumber,
@@ -17,8 +18,16 @@ from builds.models import Build
 from builds.status import WORDS
 from images.models import Image, ImageQuerySet
 
-ORDERS = ("-created_at", "created_at", "name", "-name")
-WHOLE = frozenset({"include_public", "page", "limit"})
+COLUMNS = {
+    "created_at": "created_at",
+    "name": "name",
+    "ended_at": "ended_at",
+    "size": "good_bytes",
+    "duration": "good_ms",
+}
+"""What lists are sorted by, by the words of `ordering`. Each has indexes that end in the id."""
+ORDERS = tuple(f"{sign}{word}" for word in COLUMNS for sign in ("-", ""))
+WHOLE = frozenset({"include_public", "page", "limit", "owner", "cursor"})
 """What chooses among all images and pages of them; all else narrows."""
 
 
@@ -30,7 +39,11 @@ class ImageFilter(django_filters.FilterSet):
     tag = TextFilter(help_text="A part of the tag.")
     page = PageNumber()
     limit = PageLimit()
-    status = ChoiceFilter("state", among=tuple(WORDS), help_text="Where the current build stands.")
+    status = ChoicesFilter(
+        "state",
+        among=tuple(WORDS),
+        help_text="Where the current build stands; several by commas, or sent several times.",
+    )
     public = BoolFilter(help_text="Only public images, or only private ones.")
     created_after = MomentFilter("created_at", "gte", help_text="Made then or later.")
     created_before = MomentFilter("created_at", "lt", help_text="Made earlier than that.")
@@ -40,7 +53,17 @@ class ImageFilter(django_filters.FilterSet):
         help_text="Only images with a build that succeeded, or none.",
     )
     ordering = ChoiceFilter(
-        method="arrange", among=ORDERS, help_text="The newest come first unless this says else."
+        method="arrange",
+        among=ORDERS,
+        help_text="The newest come first unless this says else. `size` and `duration` are of the "
+        "last build that succeeded, `ended_at` is when any last ended.",
+    )
+    owner = TextFilter(
+        method="widen", help_text="Only images of the user of this name: the caller's, or public."
+    )
+    cursor = TextFilter(
+        method="widen",
+        help_text="Where a page ended, from `Link` of its answer: the next one starts there.",
     )
 
     class Meta:
@@ -50,7 +73,9 @@ class ImageFilter(django_filters.FilterSet):
     @classmethod
     def narrows(cls, asked: Mapping[str, Any]) -> bool:
         """Whether anything leaves images out, or changes their order."""
-        return any(value not in (None, "") for name, value in asked.items() if name not in WHOLE)
+        return any(
+            value not in (None, "", ()) for name, value in asked.items() if name not in WHOLE
+        )
 
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
         """Left to the view, which chooses the images that are narrowed here."""
@@ -62,7 +87,8 @@ class ImageFilter(django_filters.FilterSet):
         return queryset if value is None else queryset.filter(good__isnull=not value)
 
     def arrange(self, queryset: ImageQuerySet, _name: str, by: str) -> ImageQuerySet:
-        return queryset.order_by(by, "-id" if by.startswith("-") else "id")
+        sign = "-" if by.startswith("-") else ""
+        return queryset.order_by(f"{sign}{COLUMNS[by.removeprefix('-')]}", f"{sign}id")
 
 
 class BuildFilter(django_filters.FilterSet):

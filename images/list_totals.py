@@ -25,6 +25,8 @@ KEPT_SECONDS = 60.0
 MOST = 2_000
 MANY = 5_000
 """Changes after which it is quicker to count again."""
+UNCOUNTED = frozenset({"page", "limit", "ordering", "include_public", "cursor"})
+"""What leaves no images out."""
 COUNTED = frozenset({"name", "tag", "public", "created_after", "created_before"})
 """Filters by what the journal has."""
 
@@ -88,7 +90,7 @@ def total_of(viewer_id: UUID, asked: Mapping[str, Any], narrow: Narrow, images: 
     filters = {
         name: value
         for name, value in asked.items()
-        if value not in (None, "") and name not in ("page", "limit", "ordering", "include_public")
+        if value not in (None, "", ()) and name not in UNCOUNTED
     }
     if connection.vendor != "postgresql" or not filters.keys() <= COUNTED:
         return int(images.count())

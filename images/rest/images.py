@@ -1,7 +1,6 @@
 """Images themselves: listed, made, looked at, described again, deleted."""
 
 import sys
-from functools import partial
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -10,11 +9,10 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from api.fields import QueryInt
-from api.filters import DEFAULT_LIMIT
-from api.media_types import JSON_BYTES, FormParser, JsonParser
+from api.media_types import JSON_BYTES, JsonParser
+from api.multipart_forms import MultipartParser
 from api.pagination import envelope
 from api.schema import refusals
-from api.views import narrowed
 from builds.logs.cursor import Cursor
 from builds.status import FINAL
 from common.error_codes import (
@@ -29,10 +27,10 @@ from common.error_codes import (
 )
 from images import catalog
 from images.filters import ImageFilter
-from images.list_totals import total_of
 from images.live.sse import EVENT, SSE
 from images.rest import rows
 from images.rest.base import ImageView, accepted
+from images.rest.listing import link_to_next, listing
 from images.rest.logs import stream
 from images.rest.serializers import (
     AcceptedSerializer,
@@ -41,12 +39,14 @@ from images.rest.serializers import (
     ImageDetailSerializer,
     ImageSerializer,
     OrderSerializer,
+    checked_order,
+    wanted,
 )
 from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 
 class ManyView(ImageView):
-    parser_classes = (FormParser,)
+    parser_classes = (MultipartParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
     queries = {"list": ImageFilter}
@@ -62,23 +62,17 @@ class ManyView(ImageView):
         responses=ImageSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """The caller's images, and others' public ones where asked for."""
+        """The caller's images, and others' public ones where asked for.
+
+        `Link` in the answer leads to the next page by a cursor: while rows come and go, no row is
+        left out or told twice, unless its own place in the order changes.
+        """
         asked = self.query()
-        size = asked["limit"] or DEFAULT_LIMIT
-        start = asked["page"] * size
-        found: rows.Page
-        if not ImageFilter.narrows(asked):
-            page = rows.visible_page if asked["include_public"] else rows.own_page
-            found = page(self.user, start, size)
-        else:
-            images = self.get_queryset() if asked["include_public"] else self.owned_images()
-            narrow = partial(narrowed, ImageFilter, asked=asked)
-            listed = narrow(images.newest_first())
-            total = total_of(self.user.pk, asked, narrow, listed)
-            found = rows.page(listed, total, start, size)
+        found = listing(self.user, asked)
         items = [rows.body(row) for row in found.rows]
         told = {"total": found.total, "page": asked["page"], "limit": asked["limit"]}
-        return Response(envelope(items, **told))
+        links = {"Link": link_to_next(request, found.following)} if found.following else {}
+        return Response(envelope(items, **told), headers=links)
 
     @extend_schema(
         operation_id="create_image",
@@ -94,13 +88,12 @@ class ManyView(ImageView):
 
         With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
         """
-        form = OrderSerializer(data=request.data, context={"owner": self.user})
-        form.is_valid(raise_exception=True)
-        if form.validated_data.get("username", self.user.username) != self.user.username:
+        values = checked_order(request.data, self.user)
+        if values.get("username", self.user.username) != self.user.username:
             raise CodedError(NOT_YOUR_NAME)
-        wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
-        image = catalog.order(owner=self.user, wanted=wanted, context=form.archive)
-        if form.validated_data.get("wait"):
+        asked = wanted(values, request.headers.get("X-Chutes-Version", ""))
+        image = catalog.order(owner=self.user, wanted=asked, context=values.get("build_context"))
+        if values.get("wait"):
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
         return accepted(rows.accepted(image))

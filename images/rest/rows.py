@@ -15,14 +15,13 @@ from django.db.models import BigIntegerField, Q, Subquery
 from accounts.models import User
 from builds.conf import build_settings
 from builds.models import milliseconds, step_facts
-from builds.queue.status import QueueView
 from builds.status import Status, api_word
-from database import bounded_counts
 from database.prepared_queries import Prepared, Row
 from database.substring_lookups import LowerIs
 from images import naming
 from images.models import Image, ImageQuerySet, ImageTally, ImageTallyQuerySet
 from images.naming import Reference, readings
+from images.rest.queued import queue_facts
 
 COLUMNS = (
     "id",
@@ -52,9 +51,10 @@ COLUMNS = (
     "good__ended_at",
     "good_bytes",
     "good_ms",
+    "ended_at",
 )
-STEPS = ("current__step_list", "current__step_times")
-"""Long, so that lists leave them out."""
+DETAIL = ("current_id", "current__step_list", "current__step_times")
+"""Of single images: lists would take longer."""
 
 
 def body(row: Row) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def body(row: Row) -> dict[str, Any]:
         good_ended_at,
         good_bytes,
         good_ms,
+        _,
     ) = row[: len(COLUMNS)]
     registry = build_settings().registry
     repository = f"{registry}/{naming.repository(username, name)}"
@@ -138,10 +139,14 @@ def body(row: Row) -> dict[str, Any]:
 
 
 def detail(row: Row) -> dict[str, Any]:
-    """The body of an answer about a single image, from the values of COLUMNS and STEPS."""
+    """The body of an answer about a single image, from the values of COLUMNS and DETAIL."""
     told = body(row)
-    step_list, step_times = row[len(COLUMNS) : len(COLUMNS) + len(STEPS)]
-    told["build"]["step_list"] = step_facts(step_list, step_times)
+    build_id, step_list, step_times = row[len(COLUMNS) : len(COLUMNS) + len(DETAIL)]
+    build = told["build"]
+    build |= {
+        "step_list": step_facts(step_list, step_times),
+        **queue_facts(build_id, build["status"]),
+    }
     return told
 
 
@@ -157,11 +162,10 @@ def accepted(image: Image) -> dict[str, Any]:
             *(build.started_at, build.ended_at, build.digest, build.failure_text),
             *(build.waiting_for, build.exit_code),
             *((good.digest, good.number, good.ended_at) if good else (None, None, None)),
-            *(image.good_bytes, image.good_ms),
+            *(image.good_bytes, image.good_ms, image.ended_at),
         )
     )
-    view = QueueView.now() if build.state is Status.QUEUED else None
-    told["build"]["position"] = view.position(build.pk) if view else None
+    told["build"] |= queue_facts(build.pk, build.status)
     return {**told, "user_id": owner.pk}
 
 
@@ -216,7 +220,7 @@ PRIVATE_KEYS = Prepared(
     limited=True,
 )
 BY_KEYS = Prepared(lambda keys: Image.objects.filter(pk__in=keys).values_list(*COLUMNS), list)
-SINGLE = (*COLUMNS, *STEPS)
+SINGLE = (*COLUMNS, *DETAIL)
 BY_ID = Prepared(
     lambda identity, viewer: Image.objects.filter(
         Q(public=True) | Q(owner_id=viewer), pk=identity
@@ -274,7 +278,7 @@ def own_page(owner: User, start: int, size: int) -> Page:
     if start >= total:
         return Page([], total)
     keys = [key for (key,) in OWN_KEYS.rows(owner.pk, size, start)]
-    return Page(_of(keys), total)
+    return Page(of_keys(keys), total)
 
 
 def visible_page(viewer: User, start: int, size: int) -> Page:
@@ -285,30 +289,12 @@ def visible_page(viewer: User, start: int, size: int) -> Page:
     if start == 0:
         newest = PUBLIC_KEYS.rows(size, 0) + PRIVATE_KEYS.rows(viewer.pk, size, 0)
         newest.sort(key=itemgetter(1, 0), reverse=True)
-        return Page(_of([key for key, _ in newest[:size]]), total)
+        return Page(of_keys([key for key, _ in newest[:size]]), total)
     keys = Image.objects.visible_to(viewer).newest_first().values_list("pk", flat=True)
-    return Page(_of(list(keys[start : start + size])), total)
+    return Page(of_keys(list(keys[start : start + size])), total)
 
 
-def page(images: ImageQuerySet, total: int, start: int, size: int) -> Page:
-    """Of a set in its order, which has so many."""
-    if start >= total:
-        return Page([], total)
-    if total > bounded_counts.FEW:
-        # In the index of the order: rows before the page are passed over without being joined.
-        return Page(_of(list(images.values_list("pk", flat=True)[start : start + size])), total)
-    # To come upon a few in that index, a database may pass by all the others.
-    if images.query.order_by[0] in ("created_at", "-created_at"):
-        found = list(images.order_by().values_list("pk", "created_at"))
-        found.sort(key=itemgetter(1, 0), reverse=images.query.order_by[0].startswith("-"))
-        keys = [key for key, _ in found]
-    else:  # only the database knows in which order names come
-        few = list(images.order_by().values_list("pk", flat=True))
-        keys = list(images.filter(pk__in=few).values_list("pk", flat=True))
-    return Page(_of(keys[start : start + size]), total)
-
-
-def _of(keys: list[UUID]) -> list[Row]:
+def of_keys(keys: list[UUID]) -> list[Row]:
     """The rows of these images, in that order. One that was deleted meanwhile is left out."""
     found = {row[0]: row for row in BY_KEYS.rows(keys)} if keys else {}
     return [found[key] for key in keys if key in found]
@@ -317,7 +303,7 @@ def _of(keys: list[UUID]) -> list[Row]:
 def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
     """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it.
 
-    With the values of COLUMNS and STEPS.
+    With the values of COLUMNS and DETAIL.
     """
     identity, references = readings(text)
     if identity is not None:

@@ -133,7 +133,7 @@ def test_leases_are_renewed_and_builds_rescued_while_the_housekeeping_is_busy(
     monkeypatch.setattr(WORKER, "stopping", threading.Event())
     monkeypatch.setattr(WORKER, "renew", renewed.release)
     monkeypatch.setattr(WORKER, "sign_on", lambda: None)
-    monkeypatch.setattr(worker, "keep_measuring", lambda: None)
+    monkeypatch.setattr(worker, "keep_measuring", lambda helper: None)
     monkeypatch.setattr(worker, "keep_errors", lambda: None)  # for the life of the process
     monkeypatch.setattr(worker, "rescue", rescued.release)
     monkeypatch.setattr(worker.WORKER_CHECKS, "fit", lambda: True)

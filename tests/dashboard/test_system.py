@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from builds import runner, statistics
+from builds.engines.sandbox.helper import CacheInfo
 from builds.host_stats import measure
 from builds.models import Build, Pause, Worker
 from builds.models.incidents import KEPT, Incident
@@ -208,17 +210,28 @@ def test_a_day_without_builds_has_no_rate_and_no_durations(turner: Client) -> No
     assert "none yet" in read(turner)
 
 
+class Caches(list[CacheInfo]):
+    """A helper that knows these."""
+
+    def caches(self) -> list[CacheInfo]:
+        return self
+
+
 def test_disk_is_measured_in_parts_and_shown_against_the_budget(
     turner: Client, settings: Any, deployment: Any, tmp_path: Any
 ) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "one").write_bytes(b"x" * 1_000_000)
     (tmp_path / "files" / "same").hardlink_to(tmp_path / "files" / "one")
-    found = measure(replace(deployment, disk_budget_bytes=500_000))
+    helper = Caches(
+        CacheInfo(owner=uuid4(), bytes=each, used_at=0.0, in_use=False) for each in (3_000, 4_000)
+    )
+    found = measure(replace(deployment, disk_budget_bytes=500_000), helper)  # type: ignore[arg-type]
     parts: Any = found["parts"]
     assert 1_000_000 <= parts["files"] < 1_100_000
     assert parts["engine"] == 0
     assert parts["database"] > 0
+    assert parts["caches"] == 7_000
     WORKER.sign_on()
     Worker.objects.update(machine=found)
     page = read(turner)

@@ -142,6 +142,7 @@ def fleet(tmp_path: Path, registry: str) -> Iterator[Fleet]:
         yield running
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("skew", ["90", "-90"])
 def test_a_worker_with_a_wrong_clock_takes_nothing_and_costs_no_attempt(
     fleet: Fleet, skew: str
@@ -159,6 +160,7 @@ def test_a_worker_with_a_wrong_clock_takes_nothing_and_costs_no_attempt(
     assert skewed not in {worker for worker, _ in builds}
 
 
+@pytest.mark.long
 def test_a_worker_with_a_full_disk_eats_no_build(fleet: Fleet) -> None:
     fleet.add_worker(SLIPWAY_MIN_DISK_MB=str(10**9))
     workers = "SELECT name, quarantine_reason FROM builds_worker"
@@ -182,6 +184,7 @@ def test_builds_go_on_without_a_web_process(fleet: Fleet) -> None:
     fleet.until(status, lambda rows: rows == [("succeeded",)])
 
 
+@pytest.mark.long
 def test_private_bases_are_pulled_without_a_web_process(tmp_path: Path) -> None:
     secret = "a secret of this test, of fifty characters or more"
     signer = Signer(secret, "http://127.0.0.1:1/registry/token")
@@ -205,6 +208,7 @@ def test_private_bases_are_pulled_without_a_web_process(tmp_path: Path) -> None:
         assert rows == [("succeeded", "")]
 
 
+@pytest.mark.long
 def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next_alone(fleet: Fleet) -> None:
     worker = fleet.add_worker()
     fleet.send("killed", "echo begun", "sleep 3")
@@ -227,6 +231,7 @@ def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next_alone(flee
     assert fleet.query(f"{lost} WHERE status = 'lost' AND lease_until < ended_at") == []
 
 
+@pytest.mark.long
 def test_a_stopped_worker_ends_its_build_within_the_grace(fleet: Fleet) -> None:
     worker = fleet.add_worker(SLIPWAY_GRACE="60")
     image = fleet.send("graceful", "echo begun", "sleep 6")
@@ -258,6 +263,7 @@ def test_a_build_longer_than_the_grace_is_handed_on(fleet: Fleet) -> None:
     assert found == [(1, "lost", 0, 0, True), (2, "succeeded", 1, 0, False)]
 
 
+@pytest.mark.long
 def test_a_drained_worker_is_waited_for_by_the_command(fleet: Fleet) -> None:
     fleet.add_worker()
     fleet.send("drained", "echo begun", "sleep 5")
@@ -274,6 +280,7 @@ def test_a_drained_worker_is_waited_for_by_the_command(fleet: Fleet) -> None:
         fleet.cluster.manage("drain", "nobody")
 
 
+@pytest.mark.long
 def test_an_outage_of_the_registry_fails_no_build(tmp_path: Path) -> None:
     """It goes away under builds that run, and comes back with what it had."""
     own = StoppableRegistry(tmp_path)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from builds.engines.sandbox.helper import Helper
+from helper import start
 from helper.start import HelperError, ensure_helper, start_helper
+from tests.helper.conftest import needs_root
 from tests.helper.running import CHECKOUT, ENGINE_ROOT, wait_for
 
 
@@ -21,6 +23,32 @@ def test_a_helper_that_runs_is_used_again(tmp_path: Path) -> None:
         helper.stop()
     assert helper.process.returncode == 0
     assert not helper.socket.exists()
+
+
+def test_of_starts_at_one_moment_one_wins_and_the_others_use_its_helper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = start_helper(tmp_path, ENGINE_ROOT)
+    answers = iter([False])  # as it was a moment ago
+    monkeypatch.setattr(start, "_answers", lambda path: next(answers, True))
+    try:
+        assert ensure_helper(tmp_path, ENGINE_ROOT, None, None) == helper.socket
+        assert start._started == {}
+    finally:
+        helper.stop()
+
+
+@needs_root
+def test_in_what_root_has_prepared_only_roots_helper_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o1770)
+    monkeypatch.setattr(start, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    with pytest.raises(HelperError, match="as root"):
+        ensure_helper(tmp_path, ENGINE_ROOT, None, None)
+    monkeypatch.setattr(start, "_answers", lambda path: True)
+    assert ensure_helper(tmp_path, ENGINE_ROOT, None, None) == tmp_path / "run/helper.sock"
 
 
 def test_the_helper_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
@@ -42,7 +70,7 @@ def test_the_helper_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
 def test_a_helper_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "helper").symlink_to(tmp_path)
     with pytest.raises(HelperError):
-        start_helper(tmp_path, ENGINE_ROOT)
+        ensure_helper(tmp_path, ENGINE_ROOT, None, None)
 
 
 def test_paths_longer_than_a_socket_may_have_work(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models.fields.tuple_lookups import Tuple, TupleLessThan
+from django.utils import timezone
 
 from builds.models import Build
-from images.models import Image
+from images.models import SORTED_BY, Image
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -46,3 +49,28 @@ def plan(found: Any) -> str:
 )
 def test_an_index_finds_it(found: Any, index: str) -> None:
     assert index in plan(found())
+
+
+@pytest.mark.parametrize("column", SORTED_BY)
+@pytest.mark.parametrize("owned", [True, False])
+def test_lists_by_cursor_start_in_the_middle_of_an_index(column: str, owned: bool) -> None:
+    value = timezone.now() if column == "ended_at" else 5
+    own = {"owner_id": uuid4()} if owned else {"public": True}
+    after = TupleLessThan(Tuple(column, "id"), (value, uuid4()))
+    told = plan(Image.objects.filter(after, **own).order_by(f"-{column}", "-id")[:9])
+    whose = "own" if owned else "public"
+    assert f"images_image_{whose}_{SORTED_BY[column]}" in told
+    assert "Index Cond" in told
+    assert "Sort" not in told
+
+
+def test_two_sets_are_merged_in_their_indexes() -> None:
+    public = Image.objects.filter(public=True).order_by().values_list("pk", "good_bytes")
+    own = Image.objects.filter(owner_id=uuid4(), public=False).order_by()
+    told = plan(
+        public.union(own.values_list("pk", "good_bytes"), all=True).order_by("-good_bytes", "-id")[
+            :9
+        ]
+    )
+    assert "Merge Append" in told
+    assert "images_image_public_size" in told

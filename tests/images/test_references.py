@@ -85,3 +85,19 @@ def test_what_was_accepted_says_where_to_look(api: APIClient, send: Send) -> Non
     assert api.post("/images/my-app:1.0/cancel").headers["Location"] == f"/images/{image_id}"
     again = api.post("/images/my-app:1.0/rebuild")
     assert again.headers["Location"] == f"/images/{image_id}"
+
+
+def test_an_image_that_waits_says_why_and_lists_need_no_queries_for_it(
+    api: APIClient, send: Send, django_assert_max_num_queries: Any
+) -> None:
+    for tag in ("1", "2"):
+        send(tag=tag)
+    second = api.get("/images/my-app:2").json()["build"]
+    assert (second["position"], second["estimate"]) == (2, None)
+    assert [each["code"] for each in second["reasons"]] == ["no-worker"]
+    with django_assert_max_num_queries(2):
+        listed = api.get("/images/").json()["items"][0]["build"]
+    assert "reasons" not in listed
+    api.post("/images/my-app:2/cancel")
+    ended = api.get("/images/my-app:2").json()["build"]
+    assert (ended["position"], ended["reasons"]) == (None, [])

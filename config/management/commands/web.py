@@ -44,6 +44,7 @@ class Command(BaseCommand):
                 uploads=body_limits.uploads(),
                 max_body=settings.MAX_BODY_BYTES,
                 check=body_limits.check,
+                check_at_once=body_limits.check_at_once,
                 grace_seconds=build_settings().grace_seconds,
                 leave_seconds=environment().stop_delay,
                 on_leave=health.PROCESS.leaving.set,

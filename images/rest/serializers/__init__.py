@@ -1,6 +1,12 @@
 """The bodies of the Chutes Images API: forms that come in, answers that go out."""
 
-from images.rest.serializers.requests import ChangeSerializer, LogoUploadSerializer, OrderSerializer
+from images.rest.serializers.requests import (
+    ChangeSerializer,
+    LogoUploadSerializer,
+    OrderSerializer,
+    checked_order,
+    wanted,
+)
 from images.rest.serializers.responses import (
     AcceptedSerializer,
     BuildSerializer,
@@ -20,4 +26,6 @@ __all__ = [
     "LogoSerializer",
     "LogoUploadSerializer",
     "OrderSerializer",
+    "checked_order",
+    "wanted",
 ]

@@ -1,6 +1,7 @@
 """What clients send about images (the Chutes Images API's forms)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from threading import local
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from django.core.files import File
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.models import User
 from api.fields import FormBool, JsonBool, Text
 from builds import context
 from builds.build_options import (
@@ -185,27 +187,41 @@ class OrderSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(text, code="json_type")
         return _checked(check_labels, found)
 
-    def wanted(self, chutes_version: str) -> Wanted:
-        data = self.validated_data
-        described = {name: data[name] for name in ("readme", "public") if name in data}
-        if "logo_id" in data:
-            described["logo"] = data["logo_id"]
-        if chutes_version:
-            described["chutes_version"] = chutes_version[:40]
-        options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
-        return Wanted(
-            name=data["name"],
-            tag=data["tag"],
-            dockerfile=data.get("dockerfile", ""),
-            dockerfile_path=data.get("dockerfile_path", ""),
-            described=described,
-            **{name: data[name] for name in options if name in data},
-        )
 
-    @property
-    def archive(self) -> "File[bytes] | None":
-        found: File[bytes] | None = self.validated_data.get("build_context")
-        return found
+class _Own(local):
+    """Each thread's own, made once: its fields take longer to make than a form to check."""
+
+    def __init__(self) -> None:
+        self.context = dict[str, Any]()
+        self.form = OrderSerializer(context=self.context)
+
+
+_OWN = _Own()
+
+
+def checked_order(data: Any, owner: User) -> dict[str, Any]:
+    """The form's values by field. Raises ValidationError."""
+    _OWN.context["owner"] = owner
+    found: dict[str, Any] = _OWN.form.run_validation(data)
+    return found
+
+
+def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
+    """What a checked form asks for."""
+    described = {name: values[name] for name in ("readme", "public") if name in values}
+    if "logo_id" in values:
+        described["logo"] = values["logo_id"]
+    if chutes_version:
+        described["chutes_version"] = chutes_version[:40]
+    options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+    return Wanted(
+        name=values["name"],
+        tag=values["tag"],
+        dockerfile=values.get("dockerfile", ""),
+        dockerfile_path=values.get("dockerfile_path", ""),
+        described=described,
+        **{name: values[name] for name in options if name in values},
+    )
 
 
 class ChangeSerializer(serializers.Serializer[Any]):

@@ -9,9 +9,9 @@ from rest_framework import serializers
 from accounts.serializers import UserSerializer
 from builds.conf import build_settings
 from builds.models import Build
-from builds.queue.status import QueueView
 from builds.status import Status
 from images.models import Image, Logo
+from images.rest.queued import queue_facts
 
 WAITING_FOR = (
     "What the attempt before lacked, such as `waiting for the registry: …`; empty otherwise."
@@ -160,13 +160,55 @@ class StepSerializer(serializers.Serializer[Build]):
     ended = serializers.IntegerField(allow_null=True)
 
 
-class DetailStandingSerializer(StandingSerializer):
-    """How far an image's current build is, step by step."""
+class EstimateSerializer(serializers.Serializer[Any]):
+    """When a waiting build is likely to start: 8 of 10 start within this range."""
+
+    low_seconds = serializers.IntegerField(help_text="From now.")
+    high_seconds = serializers.IntegerField(help_text="From now.")
+    text = serializers.CharField(help_text="The same in words.")
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Why a build waits."""
+
+    code = serializers.CharField(help_text="Such as `busy`, `paused` or `no-worker`.")
+    text = serializers.CharField(help_text="A sentence for people.")
+
+
+class QueuedStandingSerializer(StandingSerializer):
+    """How far an image's current build is, and why it waits."""
+
+    position = serializers.IntegerField(
+        read_only=True,
+        allow_null=True,
+        help_text="In the queue, from 1; null where it does not wait or nobody knows.",
+    )
+    estimate = EstimateSerializer(
+        read_only=True, allow_null=True, help_text="Null where it does not wait or nobody knows."
+    )
+    reasons = ReasonSerializer(
+        many=True, read_only=True, help_text="The most important first; none if it does not wait."
+    )
+
+    class Meta(StandingSerializer.Meta):
+        fields: tuple[str, ...] = (
+            *StandingSerializer.Meta.fields,
+            *("position", "estimate", "reasons"),
+        )
+
+    def to_representation(self, build: Build) -> Any:
+        for name, value in queue_facts(build.pk, build.status).items():
+            setattr(build, name, value)
+        return super().to_representation(build)
+
+
+class DetailStandingSerializer(QueuedStandingSerializer):
+    """How far an image's current build is, step by step, and why it waits."""
 
     step_list = StepSerializer(source="step_facts", many=True, read_only=True)
 
-    class Meta(StandingSerializer.Meta):
-        fields: tuple[str, ...] = (*StandingSerializer.Meta.fields, "step_list")
+    class Meta(QueuedStandingSerializer.Meta):
+        fields: tuple[str, ...] = (*QueuedStandingSerializer.Meta.fields, "step_list")
 
 
 class ImageDetailSerializer(ImageSerializer):
@@ -175,23 +217,11 @@ class ImageDetailSerializer(ImageSerializer):
     build = DetailStandingSerializer(read_only=True)
 
 
-class AcceptedStandingSerializer(StandingSerializer):
-    position = serializers.SerializerMethodField(
-        help_text="In the queue, from 1; null where it does not wait or nobody knows."
-    )
-
-    class Meta(StandingSerializer.Meta):
-        fields: tuple[str, ...] = (*StandingSerializer.Meta.fields, "position")
-
-    def get_position(self, build: Build) -> int | None:
-        return QueueView.now().position(build.pk) if build.state is Status.QUEUED else None
-
-
 class AcceptedSerializer(ImageSerializer):
     """What a request for a build is answered with."""
 
     user_id = serializers.UUIDField(source="owner_id", read_only=True)
-    build = AcceptedStandingSerializer(read_only=True)
+    build = QueuedStandingSerializer(read_only=True)
 
     class Meta(ImageSerializer.Meta):
         fields: tuple[str, ...] = (*ImageSerializer.Meta.fields, "user_id")

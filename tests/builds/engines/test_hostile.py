@@ -5,6 +5,7 @@ The sandbox itself (links in the cache, ids, limits, kernel features) is attacke
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,12 +18,13 @@ import pytest
 from builds.build_spec import StepOutput
 from builds.dockerfile import DockerfileRefused
 from builds.engines.base import BuildFailed, EngineError
-from builds.engines.buildkit import backlog
+from builds.engines.buildkit import BuildKitEngine, backlog
 from builds.engines.buildkit.engine import OUTPUT_LOST
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, run, start
 from tests.builds.engines.conftest import Ran, Workshop, drive, listen
 from tests.builds.engines.island import serve
+from tests.helper.running import SYSTEM_PYTHON, as_plain_user, running_helper
 
 pytestmark = [
     pytest.mark.engine,
@@ -30,6 +32,34 @@ pytestmark = [
 ]
 
 SECRET = "planted-9d1c6a"
+
+
+@pytest.fixture(scope="module")
+def plain_helper() -> Iterator[Path]:
+    """The socket of a helper that an ordinary user has started, so without limits and images."""
+    with tempfile.TemporaryDirectory(prefix="slipway-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        data_dir, engine_root = folder / "data", folder / "engine-root"
+        prefix = as_plain_user(data_dir, engine_root)
+        with running_helper(
+            data_dir, prefix=prefix, python=SYSTEM_PYTHON, engine_root=engine_root
+        ) as running:
+            assert not running.client.info().root
+            yield running.socket
+
+
+@pytest.fixture(params=["root", pytest.param("plain user", marks=pytest.mark.long)])
+def workshop(
+    request: pytest.FixtureRequest, workshop: Workshop, tuned: Callable[..., BuildKitEngine]
+) -> Workshop:
+    """Builders of a helper of each kind."""
+    if request.param == "plain user":
+        socket = request.getfixturevalue("plain_helper")
+        workshop.engine = tuned(helper_socket=socket)
+    return workshop
+
+
 UP = "../" * 24
 READ = f"RUN {{mount}} ONCE; cat /m/secret; echo {SECRET[::-1]} > /m/written || true\n"
 
