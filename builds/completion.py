@@ -81,6 +81,7 @@ def settle_succeeded(
     image_bytes: int,
     line: LogLine,
     expires_after: timedelta | None = None,
+    contents: Mapping[str, Any] | None = None,
 ) -> bool:
     """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
 
@@ -90,7 +91,8 @@ def settle_succeeded(
         held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
         if held is None:
             return False
-        _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
+        facts = {"digest": digest, "image_bytes": image_bytes, "contents": contents or None}
+        _move(held, Status.SUCCEEDED, line, **facts)
         targets().filter(pk=build.image_id).update(
             good=held,
             good_bytes=image_bytes,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -96,12 +97,12 @@ def _attempt(request: BuildRequest, number: int) -> Build:
 
 
 @transaction.atomic
-def request_again(image_id: UUID, *, free: bool = False) -> Build:
+def request_again(image_id: UUID, *, free: bool = False, **options: Any) -> Build:
     """A new attempt at what the current one was made of. Raises UnderWay or ContextGone.
 
-    Nobody is charged for one that is `free`.
+    Nobody is charged for one that is `free`. `options` are as in `Build.again`.
     """
-    return _again(targets().select_for_update().get(pk=image_id), free=free)
+    return _again(targets().select_for_update().get(pk=image_id), free=free, **options)
 
 
 @transaction.atomic
@@ -113,13 +114,13 @@ def request_retry(build: Build) -> Build:
     return _again(target, free=True)
 
 
-def _again(target: Target, *, free: bool) -> Build:
+def _again(target: Target, /, *, free: bool, **options: Any) -> Build:
     last = target.current
     if last is None or last.state not in FINAL:
         raise UnderWay
     if not last.context_key:
         raise ContextGone
-    return _queued(last.again(restarts=0, free=free), target)
+    return _queued(last.again(restarts=0, free=free, **options), target)
 
 
 def _queued(build: Build, target: Target) -> Build:

@@ -201,18 +201,19 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         raise
 
 
-def rebuild(image: Image, *, by: User | None = None) -> Image:
+def rebuild(image: Image, *, by: User | None = None, **options: Any) -> Image:
     """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
 
     Image.DoesNotExist where it was deleted meanwhile. What an operator asks for by another's image
-    is not charged to its owner.
+    is not charged to its owner. `options` replace those of the last attempt: build_args, target,
+    no_cache, pull.
     """
     free = by is not None and by.pk != image.owner_id
     if not free:
         check_quota(image.owner)
     with transaction.atomic():
         held = Image.objects.select_for_update().get(pk=image.pk)
-        request_again(held.pk, free=free)
+        request_again(held.pk, free=free, **options)
     return Image.objects.with_build().get(pk=image.pk)
 
 

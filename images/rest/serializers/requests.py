@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from api.fields import FormBool, JsonBool, Text
+from api.strict_serializers import StrictSerializer
 from builds import context
 from builds.build_options import (
     ARGS_CHARACTERS,
@@ -77,7 +78,7 @@ class TextOrFile(Text):
         return super().run_validation(data)
 
 
-class OrderSerializer(serializers.Serializer[Any]):
+class OrderSerializer(StrictSerializer):
     """The form of `POST /images/`, in its order of declaration."""
 
     wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
@@ -169,13 +170,7 @@ class OrderSerializer(serializers.Serializer[Any]):
         return found
 
     def validate_build_args(self, value: str) -> dict[str, str]:
-        found = _strings(value)
-        if found is None or not all(
-            naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
-        ):
-            text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
-            raise serializers.ValidationError(text, code="json_type")
-        return _checked(check_build_args, found)
+        return _build_args(_strings(value))
 
     def validate_target(self, value: str) -> str:
         return _checked(check_target, value)
@@ -224,7 +219,7 @@ def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
     )
 
 
-class ChangeSerializer(serializers.Serializer[Any]):
+class ChangeSerializer(StrictSerializer):
     """What `PATCH` takes: only what is to change."""
 
     readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
@@ -232,7 +227,34 @@ class ChangeSerializer(serializers.Serializer[Any]):
     protected = JsonBool(required=False, help_text="For operators.")
 
 
-class LogoUploadSerializer(serializers.Serializer[Any]):
+class RebuildSerializer(StrictSerializer):
+    """Options of a new attempt. What is not sent is as in the last one."""
+
+    build_args = serializers.DictField(
+        child=Text(allow_blank=True),
+        required=False,
+        help_text="Values of ARG instructions, by name. They replace all of the last attempt's.",
+    )
+    target = TargetField(
+        required=False,
+        allow_blank=True,
+        max_length=TARGET_CHARACTERS,
+        help_text="The stage to build, by its name; empty for the last one.",
+    )
+    no_cache = JsonBool(required=False, help_text="Whether every step runs again.")
+    pull = JsonBool(required=False, help_text="Whether the registry is asked for every base.")
+
+    def validate_build_args(self, value: dict[str, str]) -> dict[str, str]:
+        if len(orjson.dumps(value)) > ARGS_CHARACTERS:
+            text = f"takes at most {ARGS_CHARACTERS:,} bytes of names and values together"
+            raise serializers.ValidationError(text, code="string_too_long")
+        return _build_args(value)
+
+    def validate_target(self, value: str) -> str:
+        return _checked(check_target, value)
+
+
+class LogoUploadSerializer(StrictSerializer):
     logo = serializers.FileField(allow_empty_file=True)
 
 
@@ -245,6 +267,15 @@ def _strings(text: str) -> dict[str, str] | None:
     if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
         return found
     return None
+
+
+def _build_args(found: dict[str, str] | None) -> dict[str, str]:
+    if found is None or not all(
+        naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
+    ):
+        text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
+        raise serializers.ValidationError(text, code="json_type")
+    return _checked(check_build_args, found)
 
 
 def _path(value: str) -> tuple[str, ...]:
