@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("builds", "0050_fair_queue"),
+        ("builds", "0051_image_contents"),
     ]
 
     operations = [
