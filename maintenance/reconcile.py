@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from uuid import UUID
 
 from django.core.files.storage import default_storage
 from django.db import connections, transaction
@@ -107,11 +108,11 @@ def _unnamed_tags(registry: Registry) -> Iterator[Difference]:
                 yield Difference("unnamed-tag", f"{repository}:{tag}", "no image names it")
 
 
-def _forget_context(pk: object) -> None:
+def _forget_context(pk: UUID) -> None:
     Build.objects.filter(pk=pk).update(context_key="", context_superseded=False)
 
 
-def _forget_log(pk: object) -> None:
+def _forget_log(pk: UUID) -> None:
     """It is archived again where its chunks are still there; else it has no lines."""
     lost = Build.objects.filter(pk=pk)
     if LogChunk.objects.filter(build_id=pk).exists():
@@ -121,7 +122,7 @@ def _forget_log(pk: object) -> None:
     lost.update(archive_key="", chunks_due_at=None, gap_start=0, gap_stop=0, **empty)
 
 
-def _forget_logo(pk: object) -> None:
+def _forget_logo(pk: UUID) -> None:
     with transaction.atomic():
         Image.objects.filter(logo=pk).update(logo=None)
         Logo.objects.filter(pk=pk).delete()
@@ -129,6 +130,8 @@ def _forget_logo(pk: object) -> None:
 
 def _mark_gone(image: Image) -> None:
     """The image says that it has to be built again, and its owner may send it again."""
+    if image.good_id is None:
+        return
     with transaction.atomic():
         held = Image.objects.select_for_update().filter(pk=image.pk, good=image.good_id)
         if not held.exists():

@@ -47,7 +47,7 @@ class Cluster(Instance):
         self.workers: list[subprocess.Popen[bytes]] = []
         self._folders: dict[Path, subprocess.Popen[bytes]] = {}
 
-    def start(self, *, example: bool = False) -> float:
+    def start(self, *, example: bool = False, first: bool = False) -> float:
         self.manage("migrate", "--verbosity", "0")
         self.serve()
         self.answers()

@@ -51,7 +51,7 @@ class DatabaseWrapper(Wrapper):
             self._connection_pools.setdefault(self.alias, made)
         return self._connection_pools[self.alias]
 
-    def _configure_connection(self, connection: Any) -> bool:
+    def _configure_connection(self, connection: Any) -> Any:
         super()._configure_connection(connection)
         if is_pooled(connection):
             # The next transaction may have another server, which knows nothing of this one's.
