@@ -1,6 +1,7 @@
 """Ends an attempt: final status, last log line and what follows from it, in one transaction."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -73,7 +74,15 @@ def settle_failed(
     return build
 
 
-def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLine) -> bool:
+def settle_succeeded(
+    build: Build,
+    *,
+    digest: str,
+    image_bytes: int,
+    line: LogLine,
+    expires_after: timedelta | None = None,
+    contents: Mapping[str, Any] | None = None,
+) -> bool:
     """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
 
     Called with the row of its target locked, after the public tag has been moved.
@@ -82,12 +91,14 @@ def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLi
         held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
         if held is None:
             return False
-        _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
+        facts = {"digest": digest, "image_bytes": image_bytes, "contents": contents or None}
+        _move(held, Status.SUCCEEDED, line, **facts)
         targets().filter(pk=build.image_id).update(
             good=held,
             good_bytes=image_bytes,
             good_ms=held.duration_ms or 0,
             ended_at=held.ended_at,
+            expires_at=timezone.now() + expires_after if expires_after else None,
         )
         build_ended.send(sender=Build, build_id=held.pk, status=Status.SUCCEEDED)
     # The caller may hold a transaction around this one.

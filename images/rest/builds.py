@@ -4,6 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.media_types import JSON_BYTES, JsonParser
 from api.schema import refusals
 from common.error_codes import (
     ATTEMPT_NOT_FOUND,
@@ -11,13 +12,19 @@ from common.error_codes import (
     CONTEXT_GONE,
     NOTHING_UNDER_WAY,
     QUOTA_EXCEEDED,
+    STORAGE_EXCEEDED,
     CodedError,
 )
 from images import catalog
 from images.filters import BuildFilter
 from images.rest import rows
 from images.rest.base import ImageView, accepted
-from images.rest.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
+from images.rest.serializers import (
+    AcceptedSerializer,
+    BuildSerializer,
+    ImageSerializer,
+    RebuildSerializer,
+)
 
 DIGITS = 9
 
@@ -60,15 +67,23 @@ class CancelView(ImageView):
 
 
 class RebuildView(ImageView):
+    parser_classes = (JsonParser,)
+    body_limits = {"POST": JSON_BYTES}
+
     @extend_schema(
         operation_id="rebuild_image",
-        request=None,
+        request=RebuildSerializer,
         responses={
             202: AcceptedSerializer,
-            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
+            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
     def create(self, request: Request, ref: str) -> Response:
-        """A new attempt with the Dockerfile, context and options of the last one."""
-        image = catalog.rebuild(self.owned(ref))
+        """Builds an image again, with the Dockerfile and context of the last attempt.
+
+        A body is not needed. Options in it replace those of the last attempt.
+        """
+        form = RebuildSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        image = catalog.rebuild(self.owned(ref), **form.validated_data)
         return accepted(rows.accepted(image))

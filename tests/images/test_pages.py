@@ -66,7 +66,7 @@ def test_the_list_is_narrowed_by_name_status_and_owner(mine: Client, send: Send)
 def test_nothing_yet_is_a_line_to_copy(theirs: Client) -> None:
     listed = text(theirs.get("/"))
     assert "Send the first image" in listed
-    assert "username=stranger" in listed
+    assert 'href="/new">New image</a>' in listed
 
 
 @pytest.mark.parametrize("few", [0, 4])
@@ -100,7 +100,7 @@ def test_an_image_is_shown_with_all_there_is_to_know(mine: Client, send: Send) -
     assert image.build.digest[7:19] in page
     assert "succeeded" in page
     readme = text(mine.get(f"/i/{image.pk}?tab=readme"))
-    assert "Read &lt;b&gt;me&lt;/b&gt;" in readme
+    assert "<p>Read me</p>" in readme
 
 
 def test_a_failure_is_told_in_one_sentence(mine: Client, send: Send) -> None:

@@ -4,6 +4,7 @@ from images.rest.serializers.requests import (
     ChangeSerializer,
     LogoUploadSerializer,
     OrderSerializer,
+    RebuildSerializer,
     checked_order,
     wanted,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "LogoSerializer",
     "LogoUploadSerializer",
     "OrderSerializer",
+    "RebuildSerializer",
     "checked_order",
     "wanted",
 ]

@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from api.fields import FormBool, JsonBool, Text
+from api.strict_serializers import StrictSerializer
 from builds import context
 from builds.build_options import (
     ARGS_CHARACTERS,
@@ -24,6 +25,7 @@ from builds.build_options import (
     check_labels,
     check_target,
 )
+from builds.resource_classes import ClassRefused, choose
 from images import naming
 from images.catalog import Wanted
 from images.models import Logo
@@ -77,7 +79,12 @@ class TextOrFile(Text):
         return super().run_validation(data)
 
 
-class OrderSerializer(serializers.Serializer[Any]):
+@extend_schema_field({"type": "string", "pattern": r"^([a-z0-9]+(-[a-z0-9]+)*)?$"})
+class ResourceClassField(Text):
+    pass
+
+
+class OrderSerializer(StrictSerializer):
     """The form of `POST /images/`, in its order of declaration."""
 
     wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
@@ -114,6 +121,12 @@ class OrderSerializer(serializers.Serializer[Any]):
     no_cache = FormBool(required=False, help_text="Whether every step runs again.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
     labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
+    resource_class = ResourceClassField(
+        required=False,
+        allow_blank=True,
+        max_length=40,
+        help_text="How much the build may use: a name that operators give; the default without it.",
+    )
     dockerfile_path = Text(
         required=False,
         max_length=PATH_CHARACTERS,
@@ -169,13 +182,7 @@ class OrderSerializer(serializers.Serializer[Any]):
         return found
 
     def validate_build_args(self, value: str) -> dict[str, str]:
-        found = _strings(value)
-        if found is None or not all(
-            naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
-        ):
-            text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
-            raise serializers.ValidationError(text, code="json_type")
-        return _checked(check_build_args, found)
+        return _build_args(_strings(value))
 
     def validate_target(self, value: str) -> str:
         return _checked(check_target, value)
@@ -186,6 +193,12 @@ class OrderSerializer(serializers.Serializer[Any]):
             text = 'takes a JSON object of strings by label, such as {"com.example.team": "blue"}'
             raise serializers.ValidationError(text, code="json_type")
         return _checked(check_labels, found)
+
+    def validate_resource_class(self, value: str) -> str:
+        try:
+            return choose(self.context["owner"].pk, value)
+        except ClassRefused as problem:
+            raise serializers.ValidationError(str(problem), code="value_error") from problem
 
 
 class _Own(local):
@@ -213,7 +226,10 @@ def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
         described["logo"] = values["logo_id"]
     if chutes_version:
         described["chutes_version"] = chutes_version[:40]
-    options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+    options = (
+        *("build_args", "target", "no_cache", "pull", "labels", "replace"),
+        "resource_class",
+    )
     return Wanted(
         name=values["name"],
         tag=values["tag"],
@@ -224,7 +240,7 @@ def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
     )
 
 
-class ChangeSerializer(serializers.Serializer[Any]):
+class ChangeSerializer(StrictSerializer):
     """What `PATCH` takes: only what is to change."""
 
     readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
@@ -232,7 +248,34 @@ class ChangeSerializer(serializers.Serializer[Any]):
     protected = JsonBool(required=False, help_text="For operators.")
 
 
-class LogoUploadSerializer(serializers.Serializer[Any]):
+class RebuildSerializer(StrictSerializer):
+    """Options of a new attempt. What is not sent is as in the last one."""
+
+    build_args = serializers.DictField(
+        child=Text(allow_blank=True),
+        required=False,
+        help_text="Values of ARG instructions, by name. They replace all of the last attempt's.",
+    )
+    target = TargetField(
+        required=False,
+        allow_blank=True,
+        max_length=TARGET_CHARACTERS,
+        help_text="The stage to build, by its name; empty for the last one.",
+    )
+    no_cache = JsonBool(required=False, help_text="Whether every step runs again.")
+    pull = JsonBool(required=False, help_text="Whether the registry is asked for every base.")
+
+    def validate_build_args(self, value: dict[str, str]) -> dict[str, str]:
+        if len(orjson.dumps(value)) > ARGS_CHARACTERS:
+            text = f"takes at most {ARGS_CHARACTERS:,} bytes of names and values together"
+            raise serializers.ValidationError(text, code="string_too_long")
+        return _build_args(value)
+
+    def validate_target(self, value: str) -> str:
+        return _checked(check_target, value)
+
+
+class LogoUploadSerializer(StrictSerializer):
     logo = serializers.FileField(allow_empty_file=True)
 
 
@@ -245,6 +288,15 @@ def _strings(text: str) -> dict[str, str] | None:
     if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
         return found
     return None
+
+
+def _build_args(found: dict[str, str] | None) -> dict[str, str]:
+    if found is None or not all(
+        naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
+    ):
+        text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
+        raise serializers.ValidationError(text, code="json_type")
+    return _checked(check_build_args, found)
 
 
 def _path(value: str) -> tuple[str, ...]:
