@@ -60,6 +60,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "webserver.middleware.observe",
+    "webserver.cors.cors",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -253,6 +254,7 @@ BUILDS = BuildSettings(
     ),
 )
 
+CORS_ORIGINS = ENV.cors_origins
 WEBHOOK_HOSTS = ENV.webhook_hosts
 METRICS_TOKEN = ENV.metrics_token
 METRICS_PORT = ENV.metrics_port

@@ -48,6 +48,7 @@ from builds.models import Build
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
 from images import logos
+from images.rest.idempotency import drop_old_answers
 from observability import metrics
 from observability.logs import keep_errors
 from operators import bulk
@@ -185,7 +186,7 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
-    _in_turn(reaper.drop_strays, logos.drop_unused, drop_old)
+    _in_turn(reaper.drop_strays, logos.drop_unused, drop_old, drop_old_answers)
 
 
 def make_room() -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.admin import UserAdmin
 from accounts.models import User
 from builds.models import Build
-from images.catalog import QUOTA_WINDOW, daily_limit
+from images.quota import QUOTA_WINDOW, daily_limit
 
 
 @admin.register(User)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,10 +10,8 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 
 from accounts.models import User
-from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
     UnderWay,
@@ -23,16 +20,15 @@ from builds.lifecycle import (
     request_cancel,
     request_removal,
 )
-from builds.models import Build
 from builds.status import FINAL, Status, state_word
 from common import error_codes
 from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
+from images.quota import check_quota
 from images.signals import image_event
 
-QUOTA_WINDOW = timedelta(hours=24)
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
@@ -42,16 +38,6 @@ class NameTaken(CodedError):
     and is not to be replaced, or its build has not ended."""
 
     kind = error_codes.NAME_TAKEN
-
-
-class QuotaExceeded(CodedError):
-    """Too many builds in 24 hours; `retry_after` is in seconds."""
-
-    kind = error_codes.QUOTA_EXCEEDED
-
-    def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
-        self.retry_after = retry_after
 
 
 class NothingUnderWay(CodedError):
@@ -86,33 +72,6 @@ class Wanted:
     no_cache: bool = False
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def daily_limit(owner: User) -> int | None:
-    """Builds within QUOTA_WINDOW. None where there is no limit, which is so for operators."""
-    if owner.is_staff:
-        return None
-    own = owner.daily_build_limit
-    return build_settings().daily_builds if own is None else own
-
-
-def builds_charged(owner: User) -> int:
-    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
-    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
-
-
-def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
-    limit = daily_limit(owner)
-    if limit is None:
-        return
-    if limit == 0:
-        raise QuotaExceeded(limit, round(QUOTA_WINDOW.total_seconds()))
-    since = timezone.now() - QUOTA_WINDOW
-    charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
-    # The last that the limit allows: there is room again when it is too old to count.
-    for last in charged.values_list("queued_at", flat=True)[limit - 1 : limit]:
-        raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))
 
 
 def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) -> Image:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from common.error_codes import CodedError
-from images import catalog
+from images import catalog, quota
 from images.models import Image
 from images.pages.image_detail import missing
 
@@ -42,7 +42,7 @@ def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> Ht
         return missing(request)
     try:
         return HttpResponseRedirect(do(image))
-    except catalog.QuotaExceeded as problem:
+    except quota.QuotaExceeded as problem:
         minutes = -(-problem.retry_after // 60)
         messages.error(request, f"{problem} The next may start in {minutes} min.")
     except CodedError as problem:

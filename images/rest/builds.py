@@ -1,5 +1,6 @@
 """The attempts at an image: looked at, ended, made again."""
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,8 +16,8 @@ from common.error_codes import (
 )
 from images import catalog
 from images.filters import BuildFilter
-from images.rest import rows
-from images.rest.base import ImageView, accepted
+from images.rest.base import ImageView, accepted, ordered
+from images.rest.idempotency import once
 from images.rest.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
 
 DIGITS = 9
@@ -68,7 +69,7 @@ class RebuildView(ImageView):
             **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
         },
     )
-    def create(self, request: Request, ref: str) -> Response:
+    def create(self, request: Request, ref: str) -> HttpResponseBase:
         """A new attempt with the Dockerfile, context and options of the last one."""
-        image = catalog.rebuild(self.owned(ref))
-        return accepted(rows.accepted(image))
+        image = self.owned(ref)
+        return once(request, self.user, lambda: ordered(catalog.rebuild(image), self.user))
