@@ -41,11 +41,10 @@ class MissingScope(AuthenticationFailed):
 def body_digest(request: Request) -> str:
     """The SHA-256 of the body as it was sent, in lower-case hex.
 
-    The web server hashed it on the way in. Under another one Django's limit for bodies in memory
-    holds.
+    Without our web server Django's limit for bodies in memory holds.
     """
     body = request.META.get("slipway.body")
-    digest: str = body.sha256 if body is not None else hashlib.sha256(request.body).hexdigest()
+    digest: str = body.sha256() if body is not None else hashlib.sha256(request.body).hexdigest()
     return digest
 
 

@@ -1,16 +1,20 @@
 """Users and keys as clients send and see them. The shape of scopes is the command line's."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts import scopes
 from accounts.models import LABEL_CHARACTERS, ApiKey, User
-from api.fields import Id, JsonBool, Text
+from api.fields import Id, JsonBool, MomentField, Text
+from api.strict_serializers import StrictSerializer
 
 ROWS = 100
+MOST_SECONDS = 100 * 366 * 86_400
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
@@ -65,15 +69,17 @@ class NameCheckSerializer(serializers.Serializer[Any]):
     )
 
 
-class ScopeSerializer(serializers.Serializer[Any]):
+class ScopeSerializer(StrictSerializer):
     """What a key may do: an action, or every one, on all things of a kind, or on one of them."""
+
+    tolerated = frozenset({"scope_id", "method"})
 
     object_type = serializers.ChoiceField(scopes.OBJECTS)
     object_id = Id(required=False, allow_null=True)
     action = serializers.ChoiceField(scopes.ACTIONS, required=False, allow_null=True)
 
 
-class KeyOrderSerializer(serializers.Serializer[Any]):
+class KeyOrderSerializer(StrictSerializer):
     """What `POST /api_keys/` takes."""
 
     name = Text(max_length=LABEL_CHARACTERS)
@@ -81,12 +87,42 @@ class KeyOrderSerializer(serializers.Serializer[Any]):
     scopes = serializers.ListField(
         child=ScopeSerializer(), required=False, allow_null=True, max_length=ROWS
     )
+    expires_at = MomentField(
+        required=False,
+        allow_null=True,
+        help_text="When the key stops to work: a date and time, in UTC where it has no offset. "
+        "Without it, and without `ttl`, the key works until it is deleted.",
+    )
+    ttl = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=MOST_SECONDS,
+        help_text="For how many seconds the key works, in place of `expires_at`.",
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs["admin"] and not attrs.get("scopes"):
             text = "a key that is not for everything needs at least one scope"
             raise serializers.ValidationError({"scopes": [text]}, code="too_short")
+        if attrs.get("ttl") is not None and attrs.get("expires_at") is not None:
+            text = "takes the place of expires_at: send one of the two"
+            raise serializers.ValidationError({"ttl": [text]}, code="value_error")
         return attrs
+
+    def validate_expires_at(self, value: datetime | None) -> datetime | None:
+        if value is not None and value <= timezone.now():
+            text = "is in the past: the key would never work"
+            raise serializers.ValidationError(text, code="value_error")
+        return value
+
+    @property
+    def chosen_end(self) -> datetime | None:
+        """When the key ends; None for never."""
+        if self.validated_data.get("ttl") is not None:
+            return timezone.now() + timedelta(seconds=self.validated_data["ttl"])
+        found: datetime | None = self.validated_data.get("expires_at")
+        return found
 
     @property
     def granted(self) -> list[str]:

@@ -91,13 +91,17 @@ class KeyView(AccountView):
         responses={200: CreatedKeySerializer, **refusals(KEY_NAME_TAKEN)},
     )
     def create(self, request: Request) -> Response:
-        """Makes a key, and tells its secret this once. It lives no longer than the key used."""
+        """Makes a key. Its secret is in this answer, and is never shown again.
+
+        It works no longer than the key that makes it.
+        """
         form = KeyOrderSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         name = form.validated_data["name"]
         if self.get_queryset().filter(label=name).exists():
             raise CodedError(KEY_NAME_TAKEN, name=name)
-        expires_at = request.auth.expires_at if isinstance(request.auth, ApiKey) else None
+        own = request.auth.expires_at if isinstance(request.auth, ApiKey) else None
+        expires_at = min((each for each in (own, form.chosen_end) if each), default=None)
         key, text = ApiKey.objects.issue(
             self.user, label=name, scopes=form.granted, expires_at=expires_at
         )

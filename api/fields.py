@@ -21,9 +21,19 @@ YES = frozenset({"true", "1", "on", "yes", "y", "t"})
 NO = frozenset({"false", "0", "off", "no", "n", "f"})
 BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
+DATETIME = "Input should be a valid datetime"
 BOOLEAN = {"type": "boolean"}
 """In JSON Schema, which cannot say that other words will do."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
+
+
+def parse_moment(text: str) -> datetime | None:
+    """A date and time in UTC; None for what is none."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def parse_bool(value: object) -> bool | None:
@@ -83,6 +93,22 @@ class Text(serializers.CharField):
         if not isinstance(data, str):
             self.fail("string_type")
         return super().to_internal_value(data)
+
+
+@extend_schema_field({"type": "string", "format": "date-time"})
+class MomentField(serializers.Field[datetime, Any, Any, Any]):
+    """A date and time by ISO 8601, in UTC where it does not say."""
+
+    default_error_messages = {"datetime_parsing": DATETIME}
+
+    def to_internal_value(self, data: object) -> datetime:
+        found = parse_moment(data) if isinstance(data, str) else None
+        if found is None:
+            self.fail("datetime_parsing")
+        return found
+
+    def to_representation(self, value: datetime) -> datetime:
+        return value
 
 
 class Id(serializers.UUIDField):
@@ -238,9 +264,7 @@ class QueryMoment(forms.Field):
     def clean(self, value: Any) -> datetime | None:
         if value is None:
             return None
-        try:
-            found = datetime.fromisoformat(value.strip())
-            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-        except (ValueError, OverflowError):
-            text = "Input should be a valid datetime"
-            raise forms.ValidationError(text, code="datetime_parsing") from None
+        found = parse_moment(value)
+        if found is None:
+            raise forms.ValidationError(DATETIME, code="datetime_parsing")
+        return found

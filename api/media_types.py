@@ -1,13 +1,11 @@
-"""How bodies are read and written: JSON by the letter, forms without loss, whatever Accept says."""
+"""How bodies in JSON are read and written, whatever Accept says."""
 
 from typing import Any
 
 import orjson
 from django.core.exceptions import RequestDataTooBig
-from django.http import QueryDict
-from django.utils.datastructures import MultiValueDict
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser, DataAndFiles, MultiPartParser
+from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
@@ -49,31 +47,6 @@ class JsonParser(BaseParser):
         if not isinstance(found, dict):
             raise Invalid("dict_type", "Input should be a valid dictionary", "body")
         return found
-
-
-class FormParser(MultiPartParser):
-    """A form whose text may be told from what was no UTF-8.
-
-    Django would put replacement characters where it cannot decode, and a Dockerfile would be built
-    that nobody wrote. Bytes that are no UTF-8 become surrogates instead, which fields refuse.
-    """
-
-    def parse(
-        self, stream: Any, media_type: str | None = None, parser_context: Any = None
-    ) -> "DataAndFiles[Any, Any]":
-        as_bytes = {**(parser_context or {}), "encoding": "latin-1"}
-        found = super().parse(stream, media_type, as_bytes)
-        data = QueryDict(mutable=True)
-        for name, values in found.data.lists():
-            data.setlist(_decoded(name), [_decoded(value) for value in values])
-        files: MultiValueDict[str, Any] = MultiValueDict()
-        for name, uploads in found.files.lists():
-            files.setlist(_decoded(name), uploads)
-        return DataAndFiles(data, files)
-
-
-def _decoded(text: str) -> str:
-    return text.encode("latin-1").decode(errors="surrogateescape")
 
 
 class JsonAlways(BaseContentNegotiation):

@@ -79,6 +79,8 @@ def _require_all(component: str, schema: Json) -> None:
 
 def _complete_component(component: str, schema: Json) -> None:
     answers = not component.endswith("Request")
+    if not answers:
+        schema["additionalProperties"] = False
     schema.setdefault("description", f"{component}.")
     for name, each in schema.get("properties", {}).items():
         _complete_property(component, name, each, answers=answers)
@@ -95,15 +97,22 @@ def _complete_property(component: str, name: str, schema: Json, *, answers: bool
         schema |= schema.pop("allOf")[0]
     if len(schema.get("oneOf", ())) > 1 and all(_is_string(each) for each in schema["oneOf"]):
         _join(schema)
+    _add_texts(whole, name, schema)
+    each_value = schema.get("additionalProperties")
+    if isinstance(each_value, dict):
+        _complete_property(component, "", each_value, answers=answers)
+    for inner in _inner(schema):
+        for key, value in inner.get("properties", {}).items():
+            _complete_property(component, key, value, answers=answers)
+
+
+def _add_texts(whole: str, name: str, schema: Json) -> None:
     if text := PROPERTY_TEXTS.get(whole) or schema.get("description") or PROPERTY_TEXTS.get(name):
         schema["description"] = text
     if whole in PROPERTY_EXAMPLES or name in PROPERTY_EXAMPLES:
         example = PROPERTY_EXAMPLES.get(whole, PROPERTY_EXAMPLES.get(name))
         if _fits(schema, example):
             schema["examples"] = [example]
-    for inner in _inner(schema):
-        for key, value in inner.get("properties", {}).items():
-            _complete_property(component, key, value, answers=answers)
 
 
 def _inner(schema: Json) -> Iterator[Json]:

@@ -162,3 +162,5 @@ class BuildOutcome:
     """`sha256:<64 hex>` of the manifest: what a registry will answer as Docker-Content-Digest."""
     size_bytes: int
     """Compressed layers and config together: what a pull transfers."""
+    bases: tuple[tuple[str, str], ...] = ()
+    """Reference and digest of each image that it was built from."""

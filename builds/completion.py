@@ -73,7 +73,14 @@ def settle_failed(
     return build
 
 
-def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLine) -> bool:
+def settle_succeeded(
+    build: Build,
+    *,
+    digest: str,
+    image_bytes: int,
+    line: LogLine,
+    contents: Mapping[str, Any] | None = None,
+) -> bool:
     """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
 
     Called with the row of its target locked, after the public tag has been moved.
@@ -82,7 +89,8 @@ def settle_succeeded(build: Build, *, digest: str, image_bytes: int, line: LogLi
         held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
         if held is None:
             return False
-        _move(held, Status.SUCCEEDED, line, digest=digest, image_bytes=image_bytes)
+        facts = {"digest": digest, "image_bytes": image_bytes, "contents": contents or None}
+        _move(held, Status.SUCCEEDED, line, **facts)
         targets().filter(pk=build.image_id).update(
             good=held,
             good_bytes=image_bytes,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -15,9 +16,10 @@ from builds.failures import CANCELLED
 from builds.logs.pubsub import ring
 from builds.models import Build, Target, targets
 from builds.models.workers import Pause, Worker
-from builds.status import FINAL, RUNNING, Status
+from builds.status import FINAL, RUNNING, Status, state_word
 from common import error_codes
 from common.error_codes import CodedError
+from database.prepared_queries import insert
 
 
 class UnderWay(CodedError):
@@ -59,11 +61,28 @@ class BuildRequest:
 def request_build(request: BuildRequest) -> Build:
     """A new attempt, queued and its target's current one. The one before it must have ended."""
     target = targets().select_for_update().get(pk=request.image_id)
-    build = Build(
+    return _queued(_attempt(request, Build.objects.next_number(request.image_id)), target)
+
+
+def request_first_build(target: Target, request: BuildRequest, *, number: int) -> Build:
+    """Saves a new target with an attempt of that number, queued and its current one.
+
+    Numbers go on where a target of that id was deleted before. Raises IntegrityError where there is
+    such a target, or such an attempt.
+    """
+    build = _attempt(request, number)
+    target.current, target.state = build, state_word(build.state)
+    insert(build, target)
+    _on_commit(partial(actors.send_builds, [build.pk]))
+    return build
+
+
+def _attempt(request: BuildRequest, number: int) -> Build:
+    return Build(
         image_id=request.image_id,
         owner_id=request.owner_id,
         label=request.label,
-        number=Build.objects.next_number(request.image_id),
+        number=number,
         dockerfile=request.dockerfile,
         dockerfile_path=request.dockerfile_path,
         build_args=request.build_args,
@@ -75,16 +94,15 @@ def request_build(request: BuildRequest) -> Build:
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,
     )
-    return _queued(build, target)
 
 
 @transaction.atomic
-def request_again(image_id: UUID, *, free: bool = False) -> Build:
+def request_again(image_id: UUID, *, free: bool = False, **options: Any) -> Build:
     """A new attempt at what the current one was made of. Raises UnderWay or ContextGone.
 
-    Nobody is charged for one that is `free`.
+    Nobody is charged for one that is `free`. `options` are as in `Build.again`.
     """
-    return _again(targets().select_for_update().get(pk=image_id), free=free)
+    return _again(targets().select_for_update().get(pk=image_id), free=free, **options)
 
 
 @transaction.atomic
@@ -96,13 +114,13 @@ def request_retry(build: Build) -> Build:
     return _again(target, free=True)
 
 
-def _again(target: Target, *, free: bool) -> Build:
+def _again(target: Target, /, *, free: bool, **options: Any) -> Build:
     last = target.current
     if last is None or last.state not in FINAL:
         raise UnderWay
     if not last.context_key:
         raise ContextGone
-    return _queued(last.again(restarts=0, free=free), target)
+    return _queued(last.again(restarts=0, free=free, **options), target)
 
 
 def _queued(build: Build, target: Target) -> Build:

@@ -30,6 +30,7 @@ from builds.logs.store import FenceLost
 from builds.logs.writer import LogWriter
 from builds.models import Build, targets
 from builds.registry import Manifest, Registry, RegistryError, make_registry
+from builds.registry.contents import contents_of_layout
 from builds.registry.private_bases import BaseRefused, find_own_bases
 from builds.status import Status
 from builds.worker import WORKER
@@ -244,6 +245,7 @@ class Attempt:
         """Under the target's lock, so that no other attempt, cancel or removal comes between."""
         build = self.build
         self.log.finish()
+        contents = contents_of_layout(outcome.layout, manifest, outcome.bases)
         with transaction.atomic():
             target = targets().select_for_update().filter(pk=build.image_id).first()
             held = Build.objects.select_for_update().held_by(build).filter(status=Status.PUSHING)
@@ -252,7 +254,11 @@ class Attempt:
             self.registry.tag(build.repository, manifest, tag=build.tag)
             last = self.log.line(f"Built and pushed as {manifest.digest}", "stdout")
             return settle_succeeded(
-                build, digest=manifest.digest, image_bytes=outcome.size_bytes, line=last
+                build,
+                digest=manifest.digest,
+                image_bytes=outcome.size_bytes,
+                line=last,
+                contents=contents,
             )
 
     def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:

@@ -59,6 +59,10 @@ def megabytes(size: int | str | None) -> str:
     return f"{size / 1_000_000:.1f} MB" if size >= MEGABYTES_FROM else f"{size / 1_000:.1f} kB"
 
 
+def abs_megabytes(size: int) -> str:
+    return megabytes(abs(size))
+
+
 def ago(at: datetime | None) -> str:
     """A time element: relative, with the exact time on hover."""
     if at is None:

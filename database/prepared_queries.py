@@ -1,4 +1,4 @@
-"""Querysets that are compiled once.
+"""Querysets and INSERTs that are compiled once.
 
 Django builds the SQL of a queryset on every call, which for a row with its relations takes longer
 than PostgreSQL does to answer. A `Prepared` holds the SQL for each kind of database and only binds
@@ -7,12 +7,14 @@ values. On PostgreSQL the statement is prepared there too.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from threading import Lock
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import connection
-from django.db.models import QuerySet
+from django.db import connection, transaction
+from django.db.models import Field, Model, QuerySet
 
 ANY = "= ANY(%s)"
 """A list in one value, as PostgreSQL takes it; others get a placeholder for each of its values."""
@@ -37,7 +39,8 @@ class Prepared:
     """`make` gets one argument for each of `kinds` and returns a queryset of `values_list`.
 
     It is called once for each kind of database, with values that stand for those to come. They may
-    be used as values of conditions only. UUIDs, strings and lists of UUIDs for `__in` are taken.
+    be used as values of conditions only. UUIDs, strings, datetimes, and lists of UUIDs for `__in`
+    are taken.
     `limited` appends a LIMIT and an OFFSET, which are given after the values.
     """
 
@@ -74,7 +77,7 @@ class Prepared:
         return found
 
     def _compiled(self) -> _Statement:
-        stand_ins = [f"stand-in-{uuid4().hex}" if kind is str else uuid4() for kind in self._kinds]
+        stand_ins = [_stand_in(kind) for kind in self._kinds]
         given = [
             [each] if kind is list else each
             for kind, each in zip(self._kinds, stand_ins, strict=True)
@@ -106,6 +109,44 @@ def execute(sql: str, params: Sequence[Any]) -> list[Row]:
         return list(cursor.fetchall())
 
 
+def insert(*rows: Model) -> None:
+    """Adds rows of different models, all or none; on PostgreSQL in one statement.
+
+    Primary keys are set by the caller, and no signals are sent. Raises IntegrityError.
+    """
+    statements = [_insert_statement(type(row), str(connection.vendor)) for row in rows]
+    values = [
+        [
+            field.get_db_prep_save(field.pre_save(row, add=True), connection=connection)
+            for field in fields
+        ]
+        for row, (_, fields) in zip(rows, statements, strict=True)
+    ]
+    if connection.vendor == "postgresql":
+        *others, last = (sql for sql, _ in statements)
+        others = [f"row_{at} AS ({sql})" for at, sql in enumerate(others)]
+        with _prepared_cursor() as cursor:
+            sql = f"WITH {', '.join(others)} {last}" if others else last
+            cursor.execute(sql, [value for each in values for value in each])
+    else:
+        with transaction.atomic(), connection.cursor() as cursor:
+            for (sql, _), each in zip(statements, values, strict=True):
+                cursor.execute(sql, each)
+    for row in rows:
+        row._state.adding, row._state.db = False, connection.alias  # noqa: SLF001 - as save() does
+
+
+@cache
+def _insert_statement(model: type[Model], _vendor: str) -> tuple[str, list["Field[Any, Any]"]]:
+    """The SQL with a placeholder for each of these fields."""
+    fields = list(model._meta.local_concrete_fields)
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in fields)
+    places = ", ".join(["%s"] * len(fields))
+    table = quote(model._meta.db_table)
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608 - of models
+
+
 def _prepared_cursor() -> Any:
     """One that binds on the server, and prepares what it executes there."""
     from database.server_cursor import PreparedCursor  # noqa: PLC0415  (SQLite needs no psycopg)
@@ -118,14 +159,25 @@ def _prepared_cursor() -> Any:
     return connection.make_cursor(cursor)
 
 
+def _stand_in(kind: type) -> Any:
+    """A value that occurs nowhere else."""
+    if kind is str:
+        return f"stand-in-{uuid4().hex}"
+    if kind is datetime:
+        return datetime.fromtimestamp(uuid4().int % 10**15 / 10**6, UTC)
+    return uuid4()
+
+
 def _adapted(value: Any) -> Any:
     if isinstance(value, UUID) and not connection.features.has_native_uuid_field:
         return value.hex
+    if isinstance(value, datetime):
+        return connection.ops.adapt_datetimefield_value(value)
     return value
 
 
 def _hashable(value: Any) -> bool:
-    return isinstance(value, str | UUID)
+    return isinstance(value, str | UUID | datetime)
 
 
 def _converted(rows: list[Row], converters: dict[int, tuple[list[Converter], Any]]) -> list[Row]:

@@ -1,15 +1,19 @@
 """The only way to change an image: order, rebuild, cancel, change, delete. Everybody calls it."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from hashlib import file_digest
+from io import BytesIO
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+from django.db.models import Count, Subquery
+from django.utils import timezone
 
 from accounts.models import User
 from builds.lifecycle import (
@@ -18,15 +22,17 @@ from builds.lifecycle import (
     request_again,
     request_build,
     request_cancel,
+    request_first_build,
     request_removal,
 )
-from builds.status import FINAL, Status, state_word
+from builds.models import Build
+from builds.status import FINAL, Status
 from common import error_codes
 from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
-from images.quota import check_quota
+from images.quota import QUOTA_WINDOW, check_charged, check_quota
 from images.signals import image_event
 
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
@@ -81,41 +87,38 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     it is. Without a context, an empty one is stored. Raises NameTaken or QuotaExceeded, and then
     nothing is kept.
     """
-    check_quota(owner)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
-    _check_free(identity, wanted)
-    context = context or ContentFile(EMPTY_CONTEXT)
-    key = f"contexts/{uuid4().hex}"  # its content tells its format
-    digest, size = _digest(context)
-    key = default_storage.save(key, context)
+    since = timezone.now() - QUOTA_WINDOW
+    [(charged, status, number)] = _BEFORE.rows(owner.pk, identity, since)
+    check_charged(owner, charged or 0, since)
+    if status is not None:
+        _check_free(status, wanted)
+    if context is None:
+        context = ContentFile(EMPTY_CONTEXT)
+    digest = file_digest(cast("BytesIO", context.file), "sha256").hexdigest()
+    context.seek(0)
+    # Without a suffix: its content tells its format.
+    key = default_storage.save(f"contexts/{uuid4().hex}", context)
+    request = BuildRequest(
+        image_id=identity,
+        owner_id=owner.pk,
+        label=f"{owner.username}/{wanted.name}:{wanted.tag}",
+        dockerfile=wanted.dockerfile,
+        dockerfile_path=wanted.dockerfile_path,
+        build_args=dict(wanted.build_args),
+        target=wanted.target,
+        no_cache=wanted.no_cache,
+        pull=wanted.pull,
+        labels=dict(wanted.labels),
+        context_key=key,
+        context_sha256=digest,
+        context_bytes=context.size,
+    )
     try:
-        with transaction.atomic():
-            image, made = _described(identity, owner, wanted)
-            build = request_build(
-                BuildRequest(
-                    image_id=image.pk,
-                    owner_id=owner.pk,
-                    label=str(image),
-                    dockerfile=wanted.dockerfile,
-                    dockerfile_path=wanted.dockerfile_path,
-                    build_args=dict(wanted.build_args),
-                    target=wanted.target,
-                    no_cache=wanted.no_cache,
-                    pull=wanted.pull,
-                    labels=dict(wanted.labels),
-                    context_key=key,
-                    context_sha256=digest,
-                    context_bytes=size,
-                )
-            )
-            if made:
-                image.current, image.state = build, state_word(build.state)
-            else:
-                image = Image.objects.with_build().get(pk=image.pk)
-            if made or wanted.described:
-                _tell("image_created" if made else "image_updated", image)
-            return image
-    except IntegrityError as problem:
+        if status is None:
+            return _ordered_first(owner, wanted, request, (number or 0) + 1)
+        return _ordered_again(wanted, request)
+    except (IntegrityError, Image.DoesNotExist) as problem:
         default_storage.delete(key)
         raise NameTaken(name=wanted.name, tag=wanted.tag) from problem
     except BaseException:
@@ -123,18 +126,19 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         raise
 
 
-def rebuild(image: Image, *, by: User | None = None) -> Image:
+def rebuild(image: Image, *, by: User | None = None, **options: Any) -> Image:
     """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
 
     Image.DoesNotExist where it was deleted meanwhile. What an operator asks for by another's image
-    is not charged to its owner.
+    is not charged to its owner. `options` replace those of the last attempt: build_args, target,
+    no_cache, pull.
     """
     free = by is not None and by.pk != image.owner_id
     if not free:
         check_quota(image.owner)
     with transaction.atomic():
         held = Image.objects.select_for_update().get(pk=image.pk)
-        request_again(held.pk, free=free)
+        request_again(held.pk, free=free, **options)
     return Image.objects.with_build().get(pk=image.pk)
 
 
@@ -178,52 +182,62 @@ def delete(image: Image) -> None:
         request_removal(image.pk)
 
 
-_STATUS = Prepared(
-    lambda identity: Image.objects.filter(pk=identity).values_list("current__status"), UUID
-)
+def _before(owner: UUID, identity: UUID, since: datetime) -> Any:
+    charged = Build.objects.charged_since(owner, since).order_by().values("owner_id")
+    attempts = Build.objects.filter(image_id=identity).order_by("-number")
+    return User.objects.filter(pk=owner).values_list(
+        Subquery(charged.annotate(number=Count("*")).values("number")),
+        Subquery(Image.objects.filter(pk=identity).values("current__status")),
+        Subquery(attempts.values("number")[:1]),
+    )
 
 
-def _check_free(identity: UUID, wanted: Wanted) -> None:
-    """Raises NameTaken or UnderWay where there is an image that may not be built again."""
-    for (status,) in _STATUS.rows(identity):
-        if wanted.replace and status not in FINAL:
-            raise UnderWay
-        if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
-            raise NameTaken(name=wanted.name, tag=wanted.tag)
+_BEFORE = Prepared(_before, UUID, UUID, datetime)
+"""What an order depends on, read at once: the owner's charged builds, the status of the image where
+there is one, and the number of the last attempt, which outlives its image."""
 
 
-def _described(identity: UUID, owner: User, wanted: Wanted) -> tuple[Image, bool]:
-    """The image to build, and whether it is new; else what was sent describes it again.
+def _check_free(status: str, wanted: Wanted) -> None:
+    """Raises NameTaken or UnderWay where an image that stands so may not be built again."""
+    if wanted.replace and status not in FINAL:
+        raise UnderWay
+    if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
+        raise NameTaken(name=wanted.name, tag=wanted.tag)
 
-    That one keeps the spelling of its name and tag. Raises NameTaken.
-    """
-    held = Image.objects.select_for_update(of=("self",)).select_related("owner")
-    image = held.filter(pk=identity).order_by().first()
-    if image is not None:
-        _check_free(identity, wanted)
-        if wanted.described:
-            Image.objects.filter(pk=identity).update(**wanted.described)
-        return image, False
-    made = Image.objects.create(
-        id=identity,
+
+@transaction.atomic
+def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: int) -> Image:
+    """Raises IntegrityError where somebody else was first."""
+    image = Image(
+        id=request.image_id,
         reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
         owner=owner,
         name=wanted.name,
         tag=wanted.tag,
         **wanted.described,
     )
-    return made, True
+    request_first_build(image, request, number=number)
+    _tell("image_created", image)
+    return image
+
+
+@transaction.atomic
+def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
+    """Describes an image again by what was sent; it keeps the spelling of its name and tag.
+
+    Raises NameTaken, UnderWay or Image.DoesNotExist.
+    """
+    held = Image.objects.select_for_update(of=("self",)).select_related("owner", "current")
+    image = held.get(pk=request.image_id)
+    _check_free(image.build.status, wanted)
+    if wanted.described:
+        Image.objects.filter(pk=image.pk).update(**wanted.described)
+    request_build(replace(request, label=str(image)))
+    image = Image.objects.with_build().get(pk=image.pk)
+    if wanted.described:
+        _tell("image_updated", image)
+    return image
 
 
 def _tell(event: str, image: Image) -> None:
     image_event.send(sender=Image, event=event, image=image)
-
-
-def _digest(context: "File[bytes]") -> tuple[str, int]:
-    digest = hashlib.sha256()
-    size = 0
-    for chunk in context.chunks():
-        digest.update(chunk)
-        size += len(chunk)
-    context.seek(0)
-    return digest.hexdigest(), size

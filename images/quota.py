@@ -1,7 +1,7 @@
 """How many builds an owner may start in 24 hours, and how many were."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Count, Min
 from django.utils import timezone
@@ -81,13 +81,19 @@ def quota_of(owner: User) -> Quota:
 
 def check_quota(owner: User) -> None:
     """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    if daily_limit(owner) is not None:
+        since = timezone.now() - QUOTA_WINDOW
+        check_charged(owner, Build.objects.charged_since(owner.pk, since).count(), since)
+
+
+def check_charged(owner: User, charged: int, since: datetime) -> None:
+    """Raises QuotaExceeded where so many builds since then leave no room for one more."""
     limit = daily_limit(owner)
-    if limit is None:
+    if limit is None or charged < limit:
         return
-    if limit == 0:
+    if not limit:
         raise QuotaExceeded(limit, round(QUOTA_WINDOW.total_seconds()))
-    since = timezone.now() - QUOTA_WINDOW
-    charged = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
+    newest = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
     # The last that the limit allows: there is room again when it is too old to count.
-    for last in charged.values_list("queued_at", flat=True)[limit - 1 : limit]:
+    for last in newest.values_list("queued_at", flat=True)[limit - 1 : limit]:
         raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))

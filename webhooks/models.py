@@ -55,9 +55,13 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
     def owned_by(self, user: "User") -> "WebhookQuerySet":
         return self.filter(owner=user)
 
+    def told_of(self, owner_id: Any) -> "WebhookQuerySet":
+        """Those that are told of some events of this owner's images."""
+        return self.filter(Q(owner_id=owner_id) | Q(owner=None), active=True)
+
     def hearing(self, event: str, owner_id: Any) -> "list[Webhook]":
         """Those that are told of an event of this owner's images, where not too much waits."""
-        told = self.filter(Q(owner_id=owner_id) | Q(owner=None), active=True)
+        told = self.told_of(owner_id)
         waiting = models.Count("deliveries", filter=Q(deliveries__due_at__isnull=False))
         open_ones = told.annotate(waiting=waiting).filter(waiting__lt=MOST_WAITING)
         return [each for each in open_ones if not each.events or event in each.events]

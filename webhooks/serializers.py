@@ -1,15 +1,14 @@
 """Webhooks and deliveries as clients send and see them."""
 
-from typing import Any
-
 from rest_framework import serializers
 
 from api.fields import JsonBool, Text
+from api.strict_serializers import StrictSerializer
 from webhooks.addresses import URL_CHARACTERS, BadUrl, check_url
 from webhooks.models import EVENTS, TEST, Delivery, Webhook
 
 
-class WebhookFormSerializer(serializers.Serializer[Any]):
+class WebhookFormSerializer(StrictSerializer):
     """What `POST /webhooks/` and `PATCH` take."""
 
     url = Text(max_length=URL_CHARACTERS, help_text="http or https. Redirects are not followed.")
@@ -44,7 +43,7 @@ class WebhookSerializer(serializers.ModelSerializer[Webhook]):
         read_only_fields: tuple[str, ...] = fields
 
 
-class NewWebhookSerializer(WebhookSerializer):
+class CreatedWebhookSerializer(WebhookSerializer):
     """A webhook when it is made: the one time that its secret is told."""
 
     class Meta(WebhookSerializer.Meta):

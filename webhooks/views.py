@@ -23,9 +23,9 @@ from common.error_codes import (
 from webhooks.events import note_test
 from webhooks.models import MOST_WEBHOOKS, TEST, Delivery, Webhook, WebhookQuerySet
 from webhooks.serializers import (
+    CreatedWebhookSerializer,
     DeletedWebhookSerializer,
     DeliverySerializer,
-    NewWebhookSerializer,
     WebhookFormSerializer,
     WebhookSerializer,
 )
@@ -82,7 +82,7 @@ class WebhookView(ApiView):
     @extend_schema(
         operation_id="create_webhook",
         request=WebhookFormSerializer,
-        responses={200: NewWebhookSerializer, **refusals(TOO_MANY_WEBHOOKS)},
+        responses={200: CreatedWebhookSerializer, **refusals(TOO_MANY_WEBHOOKS)},
     )
     def create(self, request: Request) -> Response:
         """Makes a webhook, and tells the secret that signs what it is sent this once."""
@@ -91,7 +91,7 @@ class WebhookView(ApiView):
         if self.get_queryset().count() >= MOST_WEBHOOKS:
             raise CodedError(TOO_MANY_WEBHOOKS, limit=MOST_WEBHOOKS)
         hook = Webhook.objects.create(owner=self.user, **form.validated_data)
-        return Response(NewWebhookSerializer(hook).data, headers={"Cache-Control": "no-store"})
+        return Response(CreatedWebhookSerializer(hook).data, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="get_webhook", responses=WebhookSerializer)
     def retrieve(self, request: Request, webhook_id: UUID) -> Response:

@@ -1,6 +1,6 @@
-"""A request's body on disk, hashed and capped as it arrives."""
+"""A request's body on disk, capped as it arrives."""
 
-import hashlib
+from hashlib import file_digest
 from tempfile import SpooledTemporaryFile
 
 from webserver.upload_budget import MEMORY_BYTES, STEP_BYTES, Allowed, Uploads
@@ -13,7 +13,7 @@ class BodyTooLarge(Exception):
 
 
 class Spool:
-    """A body: `size` bytes whose digest is `sha256` (lower-case hex), readable through `file`.
+    """A body: `size` bytes, readable through `file`.
 
     It stays in memory up to 64 KiB and moves to an unlinked file beyond, so nothing is left behind
     however the process ends. What may be on the disk is claimed before it is there.
@@ -25,15 +25,18 @@ class Spool:
         spooled = SpooledTemporaryFile(MEMORY_BYTES, dir=str(uploads.folder))  # noqa: SIM115
         self.file: SpooledTemporaryFile[bytes] = spooled
         self.size = 0
-        self._hash = hashlib.sha256()
         self._uploads, self._allowed = uploads, allowed
         self._claimed = self._noted = 0
         if length is not None and length > MEMORY_BYTES:
             self._claim(length)
 
-    @property
     def sha256(self) -> str:
-        return self._hash.hexdigest()
+        """In lower-case hex. Reads the whole body, which only those need who sign it."""
+        at = self.file.tell()
+        self.file.seek(0)
+        digest = file_digest(self.file, "sha256").hexdigest()
+        self.file.seek(at)
+        return digest
 
     def write(self, data: bytes) -> None:
         """Raises BodyTooLarge, NoRoom, or OSError when the disk is full."""
@@ -43,7 +46,6 @@ class Spool:
         if size > MEMORY_BYTES and size > self._claimed:
             self._claim(max(STEP_BYTES, size - self._claimed))
         self.file.write(data)
-        self._hash.update(data)
         self.size = size
         if size - self._noted >= STEP_BYTES:
             noted, self._noted = self._noted, size

@@ -48,6 +48,8 @@ class Refusal(NamedTuple):
 
 Check = Callable[[dict[str, str], str, str], Refusal | Allowed]
 """Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
+CheckAtOnce = Callable[[dict[str, str], str, str], Allowed | None]
+"""Asked before, in the event loop. None where only the other can tell."""
 
 
 def refusal(
@@ -68,6 +70,7 @@ class Connection(http.HTTPChannel):
     stall_seconds: float
     unknown_seconds: float
     ask: Check | None = None
+    ask_at_once: CheckAtOnce | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,14 +125,18 @@ class Connection(http.HTTPChannel):
         self._body_timer = None
 
     def _wait_for(self, ask: Check, headers: Headers) -> None:
-        self.paused = True
-        self.transport.pauseProducing()
         plain = {
             name.lower().decode("latin1"): b",".join(values).decode("latin1")
             for name, values in headers.getAllRawHeaders()
         }
         method, path = self._command.decode("latin1"), self._path.decode("latin1")
-        asking = deferToThread(ask, plain, method, unquote(path.partition("?")[0]))
+        path = unquote(path.partition("?")[0])
+        if self.ask_at_once and (allowed := self.ask_at_once(plain, method, path)):
+            self._receive(allowed)
+            return
+        self.paused = True
+        self.transport.pauseProducing()
+        asking = deferToThread(ask, plain, method, path)
         asking.addErrback(self._ask_failed)
         asking.addCallback(self._answered)
 

@@ -22,7 +22,7 @@ from twisted.logger import STDLibLogObserver, globalLogBeginner
 
 from common.error_codes import NO_DISK, error_body, generic_code
 from webserver.body_spool import KEY, BodyTooLarge, Spool
-from webserver.connection import Check, Connection, refusal
+from webserver.connection import Check, CheckAtOnce, Connection, refusal
 from webserver.transport import BACKLOG, Listener, Socket
 from webserver.upload_budget import NoRoom, Uploads
 
@@ -94,10 +94,14 @@ class Request(WebRequest):
 class Factory(HTTPFactory):
     protocol = Connection
 
+    def log(self, request: Request) -> None:
+        """Nothing: webserver.middleware counts requests, and nobody would read a line for each."""
+
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         connection: Connection = super().buildProtocol(addr)
         connection.requestFactory = Request
         connection.ask = self.server.check
+        connection.ask_at_once = self.server.check_at_once
         connection.unknown_seconds = self.server.unknown_seconds
         connection.max_body = self.server.max_body
         connection.stall_seconds = self.server.stall_seconds
@@ -112,6 +116,7 @@ class Server(daphne.server.Server):
         uploads: Uploads,
         max_body: int,
         check: Check | None,
+        check_at_once: CheckAtOnce | None,
         idle_seconds: float,
         unknown_seconds: float,
         stall_seconds: float,
@@ -121,6 +126,7 @@ class Server(daphne.server.Server):
         self.uploads = uploads
         self.max_body = max_body
         self.check = check
+        self.check_at_once = check_at_once
         self.unknown_seconds = unknown_seconds
         self.stall_seconds = stall_seconds
         self.grace_seconds = grace_seconds
@@ -251,6 +257,7 @@ def serve(
     uploads: Uploads,
     max_body: int,
     check: Check | None = None,
+    check_at_once: CheckAtOnce | None = None,
     ready: Callable[[int], None] | None = None,
     on_stop: Callable[[], None] | None = None,
     idle_seconds: float = 60,
@@ -260,7 +267,8 @@ def serve(
 ) -> None:
     """Serves an ASGI application in the main thread until SIGINT or SIGTERM.
 
-    `check` says from a request's headers, in a thread, how much of its body is taken, or refuses.
+    `check` says from a request's headers, in a thread, how much of its body is taken, or refuses;
+    `check_at_once` is asked before it, in the event loop, and may leave that to it.
     `uploads` is what all bodies together may take. `ready` gets the
     port (0 asks for a free one) once connections are taken. `on_stop` runs when the last request
     has ended, or when the start failed. A client may be silent for `idle_seconds` between or within
@@ -278,6 +286,7 @@ def serve(
         uploads=uploads,
         max_body=max_body,
         check=check,
+        check_at_once=check_at_once,
         idle_seconds=idle_seconds,
         unknown_seconds=unknown_seconds,
         stall_seconds=stall_seconds,

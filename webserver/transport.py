@@ -1,5 +1,5 @@
 """Connections that write at once, and websockets whose messages are framed once for all readers."""
-# ruff: noqa: N802 - the names are twisted's
+# ruff: noqa: N802, N815 - the names are twisted's
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,6 +17,8 @@ TWO_BYTES, EIGHT_BYTES = 126, 127
 
 class Transport(Server):
     """Writes what the kernel takes at once: asking the reactor first costs more than writing."""
+
+    bufferSize = 256 * 1024
 
     def write(self, data: bytes) -> None:
         waits = self._tempDataBuffer or len(self.dataBuffer) > self.offset

@@ -56,6 +56,10 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None, user__is_active=True)
 
+    def remembered(self, text: str) -> "ApiKey | None":
+        """The usable key that this text is, where it was found at most KEPT_SECONDS ago."""
+        return KEYS.get(digest(text)) if KEY.fullmatch(text) else None
+
     def named_by(self, text: str, *, cached: bool = False) -> "ApiKey | None":
         """The usable key that this text is, with its user.
 

@@ -105,7 +105,7 @@ def run(folder: Path) -> Iterator[Figure]:
         told = instance.manage("shell", "-v0", "-c", PREPARE.format(images=IMAGES))
         facts = json.loads(told.splitlines()[-1])
         ours = stack.enter_context(_slipway(instance))
-        peer = stack.enter_context(_peer(url, own / "contexts"))
+        peer = stack.enter_context(_peer(url, queue.url, own / "contexts"))
         only = os.environ.get("SLIPWAY_BENCH_CALL", "")
         for call in _calls(facts):
             if only in call.name:
@@ -123,11 +123,12 @@ def _slipway(instance: Instance) -> Iterator[Service]:
 
 
 @contextmanager
-def _peer(url: str, folder: Path) -> Iterator[Service]:
+def _peer(url: str, queue: str, folder: Path) -> Iterator[Service]:
     port = free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": url.replace("postgres://", "postgresql+asyncpg://"),
+        "REDIS_URL": queue,
         "PEER_FOLDER": str(folder),
     }
     command = [str(PYTHON), "-m", "uvicorn", "--app-dir", str(Path(__file__).parent)]
@@ -183,7 +184,7 @@ def _post(size: int, key: str) -> bytes:
     ]
     head = 'Content-Disposition: form-data; name="build_context"; filename="c.zip"\r\n\r\n'
     parts.append(f"--{BOUNDARY}\r\n{head}".encode())
-    body = b"".join([*parts, os.urandom(size), f"\r\n--{BOUNDARY}--\r\n".encode()])
+    body = b"".join([*parts, b"PK\3\4", os.urandom(size), f"\r\n--{BOUNDARY}--\r\n".encode()])
     return (
         f"POST /images/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"

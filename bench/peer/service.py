@@ -2,11 +2,13 @@
 
 It runs in an environment of its own (requirements/bench.txt), under uvicorn with uvloop. It does
 what such services usually do: ORM objects with their relations joined, a COUNT for each total,
-OFFSET for pages, pydantic models for answers, an API key looked up for each request. It reads
-`DATABASE_URL` (postgresql+asyncpg://…) and stores contexts under `PEER_FOLDER`.
+OFFSET for pages, pydantic models for answers, an API key looked up for each request, a message in a
+queue of Redis for each build. It reads `DATABASE_URL` (postgresql+asyncpg://…) and `REDIS_URL`, and
+stores contexts under `PEER_FOLDER`.
 """
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, File, Form, Header, HTTPException, UploadFile
 from pydantic import BaseModel, ConfigDict
+from redis.asyncio import Redis
 from sqlalchemy import ForeignKey, func, or_, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
@@ -32,6 +35,7 @@ from sqlalchemy.orm import (
 engine = create_async_engine(os.environ["DATABASE_URL"], pool_size=10, max_overflow=0)
 sessions = async_sessionmaker(engine, expire_on_commit=False)
 folder = Path(os.environ["PEER_FOLDER"])
+queue = Redis.from_url(os.environ["REDIS_URL"])
 app = FastAPI()
 
 
@@ -300,4 +304,5 @@ async def create_image(
         await db.commit()
     except IntegrityError:
         raise HTTPException(409) from None
+    await queue.rpush("peer-builds", json.dumps({"build_id": str(values["id"])}))
     return await get_image(db, user, str(identity))

@@ -110,7 +110,7 @@ def is_tar_header(block: bytes) -> bool:
     if block == _ZEROS:
         return True
     try:
-        return _has_right_checksum(block)
+        return has_right_checksum(block)
     except DamagedArchive:
         return False
 
@@ -154,7 +154,7 @@ class _Reader:
         while header := self._header():
             self._tick()
             kind = header[156:157]
-            size = _number(header[124:136])
+            size = read_number(header[124:136])
             if kind in _PAX or kind in {_PAX_GLOBAL, _GNU_NAME, _GNU_TARGET}:
                 self._extend(extensions, kind, size)
                 continue
@@ -183,7 +183,7 @@ class _Reader:
                         "pack everything into one archive"
                     )
             return None
-        if not _has_right_checksum(block):
+        if not has_right_checksum(block):
             raise DamagedArchive("a header has the wrong checksum")
         return block
 
@@ -220,7 +220,7 @@ class _Reader:
             extensions.target = data.partition(b"\0")[0]
 
     def _pax(self, extensions: _Extensions, data: bytes) -> None:
-        for key, value in _pax_records(data):
+        for key, value in pax_records(data):
             if key == b"path":
                 extensions.name = value
             elif key == b"linkpath":
@@ -236,7 +236,7 @@ class _Reader:
                 extensions.sparse = True
 
     def _member(self, header: bytes, extensions: _Extensions, size: int) -> Member:
-        raw = _plain_name(header) if extensions.name is None else extensions.name
+        raw = plain_name(header) if extensions.name is None else extensions.name
         name = raw.decode(errors="replace")
         form = header[156:157]
         if form in _DEVICES:
@@ -267,8 +267,10 @@ class _Reader:
             name=name,
             parts=parts,
             kind=kind,
-            mode=_number(header[100:108]) & 0o7777,
-            mtime_ns=clamp_time(_number(header[136:148]) * 10**9 if mtime_ns is None else mtime_ns),
+            mode=read_number(header[100:108]) & 0o7777,
+            mtime_ns=clamp_time(
+                read_number(header[136:148]) * 10**9 if mtime_ns is None else mtime_ns
+            ),
             # Other kinds have no content, whatever they declare.
             size=size if kind == "file" else 0,
             target=target,
@@ -314,7 +316,11 @@ def _kind(form: bytes, name: str) -> Kind:
     return "folder" if name.endswith("/") else "file"
 
 
-def _plain_name(header: bytes) -> bytes:
+def _mtime_ns(header: bytes) -> int:
+    return read_number(header[136:148]) * 10**9
+
+
+def plain_name(header: bytes) -> bytes:
     name = _text(header[:100])
     if header[257:263] != b"ustar\0":
         return name
@@ -327,7 +333,7 @@ def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
-def _number(field: bytes) -> int:
+def read_number(field: bytes) -> int:
     """Octal digits, or GNU's base 256 where the first bit is set."""
     if field[0] & 0x80:
         if field.startswith(b"\xff"):
@@ -341,15 +347,15 @@ def _number(field: bytes) -> int:
     return int(digits, 8)
 
 
-def _has_right_checksum(block: bytes) -> bool:
+def has_right_checksum(block: bytes) -> bool:
     """The sum of the header's bytes with the checksum as blanks; old tools took them as signed."""
-    told = _number(block[_CHECKSUM])
+    told = read_number(block[_CHECKSUM])
     blank = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
     total = sum(blank)
     return told == total or told == total - 256 * sum(byte >> 7 for byte in blank)
 
 
-def _pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Each `<length> <key>=<value>\\n`."""
     at = 0
     while at < len(data):

@@ -21,7 +21,10 @@ _RUNNING = ("building", "pushing", "cancelling")
 _ENDED = ("succeeded", "failed", "cancelled", "lost")
 STATUSES = [(status.value, status.value) for status in Status]
 
-LONG = ("dockerfile", "build_args", "labels", "log_steps", "step_list", "step_times")
+LONG = (
+    *("dockerfile", "build_args", "labels", "contents"),
+    *("log_steps", "step_list", "step_times"),
+)
 """Fields that only some need, and that may be long."""
 
 ELSEWHERE_SECONDS = 10
@@ -201,6 +204,8 @@ class Build(models.Model):
 
     digest = models.CharField(max_length=80, blank=True)
     image_bytes = models.PositiveBigIntegerField(null=True)
+    contents = models.JSONField(null=True)
+    """What is in the image, as `builds.registry.contents` describes it; null where unknown."""
 
     log_chunks = models.PositiveIntegerField(default=0)
     log_lines = models.PositiveIntegerField(default=0)
@@ -347,9 +352,12 @@ class Build(models.Model):
         target.current, target.state = self, state_word(self.state)
         target.save(update_fields=["current", "state"])
 
-    def again(self, *, restarts: int, free: bool) -> "Build":
-        """A fresh attempt at the same thing, numbered next, not saved."""
-        return Build(
+    def again(self, *, restarts: int, free: bool, **options: Any) -> "Build":
+        """A fresh attempt at the same thing, numbered next, not saved.
+
+        `options` are fields that are to differ: build_args, target, no_cache, pull.
+        """
+        found = Build(
             image_id=self.image_id,
             owner_id=self.owner_id,
             label=self.label,
@@ -368,3 +376,6 @@ class Build(models.Model):
             restarts=restarts,
             free=free,
         )
+        for name, value in options.items():
+            setattr(found, name, value)
+        return found

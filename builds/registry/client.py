@@ -1,7 +1,8 @@
 """One registry over the distribution API: its tags, its digests, its images."""
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from time import sleep
@@ -15,6 +16,7 @@ from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
 from builds.registry.push import Manifest, push_layout
 
 RETRY_SECONDS = (0.2, 1.0)
+_REDIRECTS = {301, 302, 303, 307, 308}
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _DOCKER = "application/vnd.docker.distribution.manifest"
@@ -79,6 +81,29 @@ class Registry:
             return None
         digest: str | None = answer.headers.get("docker-content-digest")
         return digest or _digest(self._manifest(repository, tag).content)
+
+    def manifest(self, repository: str, digest: str) -> bytes:
+        """The manifest of an image that was pushed."""
+        return self._manifest(repository, digest).content
+
+    @contextmanager
+    def blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
+        """The bytes of a blob as they come. Registries may send readers on to their storage."""
+        path = f"/v2/{repository}/blobs/{digest}"
+        # The way of asking for credentials reads answers whole, so it is gone with a HEAD before.
+        asked = self._call("HEAD", path, f"for {digest}", accepted={200, *_REDIRECTS})
+        sent = {"Authorization": asked.request.headers.get("Authorization", "")}
+        headers = {name: value for name, value in sent.items() if value}
+        url = self._endpoint.url(path)
+        try:
+            with _client().stream("GET", url, headers=headers, follow_redirects=True) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    answer.read()
+                    text = self._endpoint.refusal(answer, f"for {digest}")
+                    raise RegistryError(text, status=answer.status_code)
+                yield answer.iter_raw()
+        except httpx.HTTPError as error:
+            raise RegistryError(self._endpoint.unreachable(error)) from error
 
     def tag(self, repository: str, manifest: Manifest, *, tag: str) -> None:
         """Lets `tag` name an image that was pushed, whatever it named before."""

@@ -284,15 +284,16 @@ def check_layout(layout: Path) -> None:
 
 
 def _read_image(layout: Path) -> _Image:
-    (entry,) = json.loads(_small(layout / "index.json"))["manifests"]
-    content = _small(_path(layout, entry["digest"]))
+    (entry,) = json.loads(read_small(layout / "index.json"))["manifests"]
+    content = read_small(blob_path(layout, entry["digest"]))
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != entry["digest"]:
         raise ValueError("the manifest is not what its digest says")
     found = json.loads(content)
     # The same layer twice is one blob.
     parts = {part["digest"]: part for part in [found["config"], *(found["layers"] or [])]}
     blobs = tuple(
-        _Blob(digest, int(part["size"]), _path(layout, digest)) for digest, part in parts.items()
+        _Blob(digest, int(part["size"]), blob_path(layout, digest))
+        for digest, part in parts.items()
     )
     for blob in blobs:
         if blob.path.lstat().st_size != blob.size:
@@ -301,13 +302,13 @@ def _read_image(layout: Path) -> _Image:
     return _Image(manifest, blobs)
 
 
-def _path(layout: Path, digest: str) -> Path:
+def blob_path(layout: Path, digest: str) -> Path:
     if not _DIGEST.fullmatch(digest):
         raise ValueError("a digest that is none")
     return layout / "blobs/sha256" / digest.removeprefix("sha256:")
 
 
-def _small(path: Path) -> bytes:
+def read_small(path: Path) -> bytes:
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > SMALL_BYTES:

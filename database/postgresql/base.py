@@ -7,6 +7,8 @@ from typing import Any
 from django.db.backends.base.base import NO_DB_ALIAS
 from django.db.backends.postgresql import base
 from psycopg import OperationalError
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 from psycopg_pool import ConnectionPool
 
 # The stubs leave out how Django pools connections.
@@ -17,7 +19,21 @@ FRESH_SECONDS = 1.0
 before each use would cost as much as a query. PostgreSQL says why it ends a connection."""
 
 
+class JsonbText(Loader):
+    """JSON as text, which Django decodes in its fields, also where it is sent in binary form."""
+
+    format = Format.BINARY
+
+    def load(self, data: Any) -> str:
+        return bytes(data)[1:].decode()  # after the version of the format
+
+
 class DatabaseWrapper(Wrapper):
+    def get_connection_params(self) -> dict[str, Any]:
+        found: dict[str, Any] = super().get_connection_params()
+        found["context"].register_loader("jsonb", JsonbText)
+        return found
+
     @property
     def pool(self) -> Any:
         options = self.settings_dict["OPTIONS"].get("pool")

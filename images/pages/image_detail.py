@@ -1,11 +1,9 @@
 """The page at `/i/<image_id>`: one image, how its build stands, and a tab of its details."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -15,18 +13,16 @@ from builds.conf import build_settings
 from builds.models import Build
 from builds.status import FINAL, Status, state_word
 from images.models import Image, oversees
-from images.pages.attempts import attempt_rows
-from images.pages.step_times import step_times
+from images.pages.tabs import DETAILS
 from images.progress import standing
 
 DOTS = 24
 """The attempts that are shown to switch between."""
-ATTEMPTS = 50
-"""On one page of their list."""
 TABS: dict[str, str] = {
     "log": "Log",
     "steps": "Steps",
     "attempts": "Attempts",
+    "image": "Image",
     "inputs": "Dockerfile",
     "readme": "Readme",
 }
@@ -106,6 +102,8 @@ def _tabs(image: Image, *, sees_inputs: bool) -> dict[str, str]:
     without = set() if sees_inputs else {"inputs"}
     if not image.readme:
         without.add("readme")
+    if not image.good:
+        without.add("image")
     return {name: label for name, label in TABS.items() if name not in without}
 
 
@@ -114,34 +112,3 @@ def _query(tab: str, build: Build, current: bool) -> str:
     if not current:
         parts.append(f"attempt={build.number}")
     return "&".join(parts)
-
-
-def _steps(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
-    whole = image.attempts.defer("dockerfile", "build_args", "labels")
-    before = whole.filter(status=Status.SUCCEEDED, number__lt=build.number)
-    return {"steps": step_times(whole.get(pk=build.pk), before.order_by("-number").first())}
-
-
-def _attempts(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
-    oldest_first = request.GET.get("sort") == "number"
-    found = image.attempts.with_step_times().order_by("number" if oldest_first else "-number")
-    page = Paginator(found, ATTEMPTS).get_page(request.GET.get("page"))
-    rows = attempt_rows(page.object_list, current=image.build.pk, good=image.good_id)
-    return {"page": page, "rows": rows, "oldest_first": oldest_first}
-
-
-def _inputs(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
-    whole = image.attempts.defer("log_steps", "step_list", "step_times").get(pk=build.pk)
-    return {
-        "whole": whole,
-        "lines": list(enumerate(whole.dockerfile.splitlines(), start=1)),
-        "build_args": sorted(whole.build_args.items()),
-        "labels": sorted(whole.labels.items()),
-    }
-
-
-DETAILS: dict[str, Callable[[HttpRequest, Image, Build], dict[str, Any]]] = {
-    "steps": _steps,
-    "attempts": _attempts,
-    "inputs": _inputs,
-}

@@ -5,6 +5,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from api.media_types import JSON_BYTES, JsonParser
 from api.schema import refusals
 from common.error_codes import (
     ATTEMPT_NOT_FOUND,
@@ -18,7 +19,12 @@ from images import catalog
 from images.filters import BuildFilter
 from images.rest.base import ImageView, accepted, ordered
 from images.rest.idempotency import once
-from images.rest.serializers import AcceptedSerializer, BuildSerializer, ImageSerializer
+from images.rest.serializers import (
+    AcceptedSerializer,
+    BuildSerializer,
+    ImageSerializer,
+    RebuildSerializer,
+)
 
 DIGITS = 9
 
@@ -61,15 +67,25 @@ class CancelView(ImageView):
 
 
 class RebuildView(ImageView):
+    parser_classes = (JsonParser,)
+    body_limits = {"POST": JSON_BYTES}
+
     @extend_schema(
         operation_id="rebuild_image",
-        request=None,
+        request=RebuildSerializer,
         responses={
             202: AcceptedSerializer,
             **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
         },
     )
     def create(self, request: Request, ref: str) -> HttpResponseBase:
-        """A new attempt with the Dockerfile, context and options of the last one."""
-        image = self.owned(ref)
-        return once(request, self.user, lambda: ordered(catalog.rebuild(image), self.user))
+        """Builds an image again, with the Dockerfile and context of the last attempt.
+
+        A body is not needed. Options in it replace those of the last attempt.
+        """
+        form = RebuildSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        image, options = self.owned(ref), form.validated_data
+        return once(
+            request, self.user, lambda: ordered(catalog.rebuild(image, **options), self.user)
+        )

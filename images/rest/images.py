@@ -13,7 +13,8 @@ from accounts.models import User
 from api.etags import check_match, etag_of
 from api.exceptions import Invalid
 from api.fields import QueryInt
-from api.media_types import JSON_BYTES, FormParser, JsonParser, JsonRenderer
+from api.media_types import JSON_BYTES, JsonParser, JsonRenderer
+from api.multipart_forms import MultipartParser
 from api.pagination import envelope
 from api.schema import refusals
 from builds.logs.cursor import Cursor
@@ -44,12 +45,14 @@ from images.rest.serializers import (
     ImageDetailSerializer,
     ImageSerializer,
     OrderSerializer,
+    checked_order,
+    wanted,
 )
 from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 
 class ManyView(ImageView):
-    parser_classes = (FormParser,)
+    parser_classes = (MultipartParser,)
     body_limits = {"POST": sys.maxsize}
     """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
     queries = {"list": ImageFilter}
@@ -91,16 +94,15 @@ class ManyView(ImageView):
 
         With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
         """
-        form = OrderSerializer(data=request.data, context={"owner": self.user})
-        form.is_valid(raise_exception=True)
-        if form.validated_data.get("username", self.user.username) != self.user.username:
+        values = checked_order(request.data, self.user)
+        if values.get("username", self.user.username) != self.user.username:
             raise CodedError(NOT_YOUR_NAME)
-        wanted = form.wanted(request.headers.get("X-Chutes-Version", ""))
+        asked = wanted(values, request.headers.get("X-Chutes-Version", ""))
 
         def order() -> Image:
-            return catalog.order(owner=self.user, wanted=wanted, context=form.archive)
+            return catalog.order(owner=self.user, wanted=asked, context=values.get("build_context"))
 
-        if form.validated_data.get("wait"):
+        if values.get("wait"):
             if HEADER in request.headers:
                 raise Invalid("value_error", f"{HEADER} does not go with it", "body", "wait")
             image = order()

@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.media_types import FormParser
+from api.multipart_forms import MultipartParser
 from api.schema import refusals
 from api.views import OpenView
 from common.error_codes import LOGO_NOT_FOUND, LOGO_TOO_LARGE, LOGOS_EXCEEDED, CodedError
@@ -23,7 +23,7 @@ FORM_BYTES = 64 * 1024
 
 
 class LogosView(ImageView):
-    parser_classes = (FormParser,)
+    parser_classes = (MultipartParser,)
     body_limits = {"POST": logos.BYTES + FORM_BYTES}
 
     @extend_schema(

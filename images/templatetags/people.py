@@ -2,8 +2,8 @@
 
 from django import template
 
-from common.humanize import ago, badge, difference, duration, megabytes, took
+from common.humanize import abs_megabytes, ago, badge, difference, duration, megabytes, took
 
 register = template.Library()
-for each in (ago, badge, difference, duration, megabytes, took):
+for each in (abs_megabytes, ago, badge, difference, duration, megabytes, took):
     register.filter(each.__name__, each)

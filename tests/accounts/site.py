@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
-from api.media_types import FormParser
+from api.multipart_forms import MultipartParser
 
 
 class Thing:
@@ -21,7 +21,7 @@ class Thing:
 class Things(GenericViewSet[Any]):
     authentication_classes = AUTHENTICATION
     permission_classes = [ScopePermission]
-    parser_classes = [FormParser]
+    parser_classes = [MultipartParser]
     lookup_field = "ref"
     signature_purpose: str | None = "images"
     scope_object: str | None = "images"

@@ -216,3 +216,66 @@ def test_somebody_is_told_who_they_are(owner: User) -> None:
     assert "password" not in found
     assert client.get("/users/me", **SIGNER.headers("images")).status_code == 401
     assert client.get("/users/me").status_code == 401
+
+
+def test_a_key_ends_when_it_was_asked_to(owner: User) -> None:
+    client = client_with(owner)
+    asked = "2999-01-02T03:04:05+02:00"
+    answer = make(client, name="dated", admin=True, expires_at=asked)
+    assert (answer.status_code, answer.json()["expires_at"]) == (200, "2999-01-02T01:04:05Z")
+    before = timezone.now()
+    answer = make(client, name="short", admin=True, ttl=90)
+    ends = ApiKey.objects.get(label="short").expires_at
+    assert ends is not None
+    assert timedelta(seconds=90) <= ends - before < timedelta(seconds=150)
+    key = ApiKey.objects.filter(label="short")
+    secret = answer.json()["secret_key"]
+    fresh = APIClient()
+    fresh.credentials(HTTP_AUTHORIZATION=secret)
+    assert fresh.get("/users/me").status_code == 200
+    key.update(expires_at=timezone.now())
+    assert fresh.get("/users/me").status_code == 401
+    assert make(client, name="forever", admin=True, ttl=None).json()["expires_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({"expires_at": "2001-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "tomorrow"}, "expires_at"),
+        ({"expires_at": 99999999999}, "expires_at"),
+        ({"ttl": 0}, "ttl"),
+        ({"ttl": 10**12}, "ttl"),
+        ({"ttl": "a"}, "ttl"),
+        ({"ttl": 60, "expires_at": "2999-01-01T00:00:00Z"}, "ttl"),
+        ({"expires": 60}, "expires"),
+    ],
+)
+def test_an_end_that_cannot_be_is_named(owner: User, sent: dict[str, Any], field: str) -> None:
+    answer = make(client_with(owner), name="dated", admin=True, **sent)
+    assert answer.status_code == 422
+    assert [each["loc"] for each in answer.json()["detail"]] == [["body", field]]
+
+
+def test_a_key_outlives_the_one_that_makes_it_not_even_where_that_is_asked_for(
+    owner: User,
+) -> None:
+    soon = timezone.now() + timedelta(hours=1)
+    client = client_with(owner, expires_at=soon)
+    assert make(client, name="later", admin=True, ttl=7200).status_code == 200
+    assert ApiKey.objects.get(label="later").expires_at == soon
+
+
+def test_fields_of_the_reference_server_are_tolerated_in_scopes_and_others_named(
+    owner: User,
+) -> None:
+    client = client_with(owner)
+    row = {"object_type": "images", "action": "read", "scope_id": "x", "method": "GET"}
+    assert make(client, name="theirs", scopes=[row]).status_code == 200
+    answer = make(client, name="wrong", scopes=[{**row, "objekt": "x"}], colour="red")
+    assert answer.status_code == 422
+    assert [(each["loc"], each["type"]) for each in answer.json()["detail"]] == [
+        (["body", "scopes", 0, "objekt"], "extra_forbidden"),
+        (["body", "colour"], "extra_forbidden"),
+    ]
+    assert "there are: name, admin, scopes" in answer.json()["detail"][1]["msg"]

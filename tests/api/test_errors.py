@@ -165,7 +165,7 @@ def test_text_in_the_place_of_a_file_and_a_file_in_that_of_text_are_named(
     text = {name: (None, value.encode()) for name, value in form(build_context="zip").items()}
     [entry] = refused(client.post("/images/", files=text), 422)
     assert entry["loc"] == ["body", "build_context"]
-    files = {"build_context": b"zip", "tag": b"a file"}
+    files = {"build_context": zipped(a_txt="a"), "tag": b"a file"}
     values = form()
     del values["tag"]
     [entry] = refused(client.post("/images/", data=values, files=files), 422)

@@ -100,7 +100,7 @@ def test_an_image_is_shown_with_all_there_is_to_know(mine: Client, send: Send) -
     assert image.build.digest[7:19] in page
     assert "succeeded" in page
     readme = text(mine.get(f"/i/{image.pk}?tab=readme"))
-    assert "Read &lt;b&gt;me&lt;/b&gt;" in readme
+    assert "<p>Read me</p>" in readme
 
 
 def test_a_failure_is_told_in_one_sentence(mine: Client, send: Send) -> None:

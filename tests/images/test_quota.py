@@ -4,14 +4,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from accounts.models import User
 from builds import runner
 from builds.completion import settle_failed
 from builds.conf import BuildSettings
 from builds.failures import INTERRUPTED
 from builds.models import Build
 from builds.status import Status
+from images import catalog
+from tests.conftest import zipped
 from tests.images.conftest import Send, built
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,3 +50,25 @@ def test_an_order_that_is_refused_costs_nothing(
     assert send().status_code == 409
     assert send(tag="not a tag").status_code == 422
     assert send(tag="second").status_code == 202
+
+
+def test_an_order_of_a_new_image_takes_few_statements(
+    send: Send, owner: User, deployment: BuildSettings
+) -> None:
+    for n in range(2):  # the first compiles
+        wanted = catalog.Wanted(name="my-app", tag=f"{n}", dockerfile="FROM scratch")
+        context = ContentFile(zipped(a_txt="a"))
+        with CaptureQueriesContext(connection) as statements:
+            catalog.order(owner=owner, wanted=wanted, context=context)
+    told = [each["sql"].split()[0] for each in statements]
+    assert told.count("SELECT") == 2, told  # with that of webhooks
+    assert len([word for word in told if word in {"INSERT", "WITH"}]) == (
+        1 if connection.vendor == "postgresql" else 2
+    )
+    assert not {"UPDATE", "DELETE"} & {*told}
+
+
+def test_numbers_go_on_where_an_image_was_deleted(send: Send, api: APIClient) -> None:
+    assert send().json()["build"]["number"] == 1
+    assert api.delete("/images/my-app:1.0").status_code == 200
+    assert send().json()["build"]["number"] == 2

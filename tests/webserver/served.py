@@ -62,7 +62,7 @@ class Upload(APIView):
         body = request.META.get("slipway.body")
         return Response(
             {
-                "sha256": body and body.sha256,
+                "sha256": body and body.sha256(),
                 "size": body and body.size,
                 "fields": {name: value for name, value in request.data.items() if name != "file"},
                 "files": {

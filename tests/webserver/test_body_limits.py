@@ -11,7 +11,7 @@ from django.test import Client
 from accounts.models import ApiKey, SpentSignature, User
 from common.error_codes import CREDENTIALS_MISSING, error_body
 from tests.accounts.keypair import Keypair
-from webserver.body_limits import check, limit_of
+from webserver.body_limits import SHORT_BYTES, check, check_at_once, limit_of
 from webserver.connection import Refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed
 
@@ -118,6 +118,34 @@ def test_headers_that_cannot_be_right_are_refused(signer: User) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_short_body_of_a_known_key_is_let_through_without_asking_the_database(
+    signer: User, django_assert_num_queries: Any
+) -> None:
+    _, text = ApiKey.objects.issue(signer)
+    known = {"authorization": f"Bearer {text}", "content-length": "1000"}
+    unknown = known | {"authorization": f"Bearer {text[:-1]}{'a' if text[-1] != 'a' else 'b'}"}
+    assert check_at_once(known, "POST", "/images/") is None
+    check(known, "POST", "/images/")
+    with django_assert_num_queries(0):
+        allowed = Allowed(SHORT_BYTES, f"user:{signer.pk}")
+        assert check_at_once(known, "POST", "/images/") == allowed
+        assert check_at_once({}, "POST", "/healthz") == Allowed(MEMORY_BYTES)
+        for others in (
+            {},
+            unknown,
+            {"content-length": "1000", "cookie": "sessionid=x"},
+            plain(KEY.headers(b"x")) | {"content-length": "1000"},
+            known | plain(KEY.headers(b"x")),
+            {"authorization": f"Bearer {text}"},
+            known | {"content-length": str(SHORT_BYTES + 1)},
+            known | {"content-length": "1000,1000"},
+        ):
+            assert check_at_once(others, "POST", "/images/") is None, others
+    ApiKey.objects.revoke()
+    assert check_at_once(known, "POST", "/images/") is None
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_quota_that_is_used_up_is_told_before_the_body_is_taken(signer: User) -> None:
     signer.daily_build_limit = 0
     signer.save()
@@ -125,7 +153,7 @@ def test_a_quota_that_is_used_up_is_told_before_the_body_is_taken(signer: User) 
     answer = check({"authorization": f"Bearer {text}"}, "POST", "/images/")
     assert isinstance(answer, Refusal)
     assert (answer.status, dict(answer.headers)["Retry-After"]) == (429, "86400")
-    assert "0 images per 24 hours" in json.loads(answer.body)["detail"]
+    assert "0 builds per 24 hours" in json.loads(answer.body)["detail"]
     # Whoever only names somebody's hotkey is not told how much of a quota is left.
     assert isinstance(check(plain(KEY.headers(b"unseen")), "POST", "/images/"), Allowed)
     assert isinstance(check({"authorization": f"Bearer {text}"}, "POST", "/api_keys/"), Allowed)

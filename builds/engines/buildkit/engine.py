@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -196,7 +197,7 @@ class BuildKitEngine:
                     raise EngineBroken(text, code="export") from error
             else:
                 lease.keep = True
-                return outcome
+                return replace(outcome, bases=_names_of(fetched))
         yield from progress.finish(success=False)
         yield from self._check_bases(run, fetched)
         failure = failure_of(spec, builder, run)
@@ -274,6 +275,10 @@ class BuildKitEngine:
 
     def _free(self) -> int:
         return shutil.disk_usage(self._settings.root).free
+
+
+def _names_of(fetched: Sequence[FetchedBase]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.base.reference, each.digest) for each in fetched)
 
 
 def _update(steps: Sequence[int], state: StepState) -> Iterator[StepUpdate]:

@@ -73,6 +73,7 @@ class Command(BaseCommand):
             uploads=body_limits.uploads(),
             max_body=settings.MAX_BODY_BYTES,
             check=body_limits.check,
+            check_at_once=body_limits.check_at_once,
             ready=self.greet,
             on_stop=stop,
         )

@@ -41,6 +41,7 @@ class Command(BaseCommand):
                 uploads=body_limits.uploads(),
                 max_body=settings.MAX_BODY_BYTES,
                 check=body_limits.check,
+                check_at_once=body_limits.check_at_once,
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

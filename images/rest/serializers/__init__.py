@@ -1,6 +1,13 @@
 """The bodies of the Chutes Images API: forms that come in, answers that go out."""
 
-from images.rest.serializers.requests import ChangeSerializer, LogoUploadSerializer, OrderSerializer
+from images.rest.serializers.requests import (
+    ChangeSerializer,
+    LogoUploadSerializer,
+    OrderSerializer,
+    RebuildSerializer,
+    checked_order,
+    wanted,
+)
 from images.rest.serializers.responses import (
     AcceptedSerializer,
     BuildSerializer,
@@ -20,4 +27,7 @@ __all__ = [
     "LogoSerializer",
     "LogoUploadSerializer",
     "OrderSerializer",
+    "RebuildSerializer",
+    "checked_order",
+    "wanted",
 ]

@@ -1,6 +1,7 @@
 """What clients send about images (the Chutes Images API's forms)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from threading import local
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -9,7 +10,9 @@ from django.core.files import File
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.models import User
 from api.fields import FormBool, JsonBool, Text
+from api.strict_serializers import StrictSerializer
 from builds import context
 from builds.build_options import (
     ARGS_CHARACTERS,
@@ -75,7 +78,7 @@ class TextOrFile(Text):
         return super().run_validation(data)
 
 
-class OrderSerializer(serializers.Serializer[Any]):
+class OrderSerializer(StrictSerializer):
     """The form of `POST /images/`, in its order of declaration."""
 
     wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
@@ -167,13 +170,7 @@ class OrderSerializer(serializers.Serializer[Any]):
         return found
 
     def validate_build_args(self, value: str) -> dict[str, str]:
-        found = _strings(value)
-        if found is None or not all(
-            naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
-        ):
-            text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
-            raise serializers.ValidationError(text, code="json_type")
-        return _checked(check_build_args, found)
+        return _build_args(_strings(value))
 
     def validate_target(self, value: str) -> str:
         return _checked(check_target, value)
@@ -185,30 +182,44 @@ class OrderSerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(text, code="json_type")
         return _checked(check_labels, found)
 
-    def wanted(self, chutes_version: str) -> Wanted:
-        data = self.validated_data
-        described = {name: data[name] for name in ("readme", "public") if name in data}
-        if "logo_id" in data:
-            described["logo"] = data["logo_id"]
-        if chutes_version:
-            described["chutes_version"] = chutes_version[:40]
-        options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
-        return Wanted(
-            name=data["name"],
-            tag=data["tag"],
-            dockerfile=data.get("dockerfile", ""),
-            dockerfile_path=data.get("dockerfile_path", ""),
-            described=described,
-            **{name: data[name] for name in options if name in data},
-        )
 
-    @property
-    def archive(self) -> "File[bytes] | None":
-        found: File[bytes] | None = self.validated_data.get("build_context")
-        return found
+class _Own(local):
+    """Each thread's own, made once: its fields take longer to make than a form to check."""
+
+    def __init__(self) -> None:
+        self.context = dict[str, Any]()
+        self.form = OrderSerializer(context=self.context)
 
 
-class ChangeSerializer(serializers.Serializer[Any]):
+_OWN = _Own()
+
+
+def checked_order(data: Any, owner: User) -> dict[str, Any]:
+    """The form's values by field. Raises ValidationError."""
+    _OWN.context["owner"] = owner
+    found: dict[str, Any] = _OWN.form.run_validation(data)
+    return found
+
+
+def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
+    """What a checked form asks for."""
+    described = {name: values[name] for name in ("readme", "public") if name in values}
+    if "logo_id" in values:
+        described["logo"] = values["logo_id"]
+    if chutes_version:
+        described["chutes_version"] = chutes_version[:40]
+    options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+    return Wanted(
+        name=values["name"],
+        tag=values["tag"],
+        dockerfile=values.get("dockerfile", ""),
+        dockerfile_path=values.get("dockerfile_path", ""),
+        described=described,
+        **{name: values[name] for name in options if name in values},
+    )
+
+
+class ChangeSerializer(StrictSerializer):
     """What `PATCH` takes: only what is to change."""
 
     readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
@@ -216,7 +227,34 @@ class ChangeSerializer(serializers.Serializer[Any]):
     protected = JsonBool(required=False, help_text="For operators.")
 
 
-class LogoUploadSerializer(serializers.Serializer[Any]):
+class RebuildSerializer(StrictSerializer):
+    """Options of a new attempt. What is not sent is as in the last one."""
+
+    build_args = serializers.DictField(
+        child=Text(allow_blank=True),
+        required=False,
+        help_text="Values of ARG instructions, by name. They replace all of the last attempt's.",
+    )
+    target = TargetField(
+        required=False,
+        allow_blank=True,
+        max_length=TARGET_CHARACTERS,
+        help_text="The stage to build, by its name; empty for the last one.",
+    )
+    no_cache = JsonBool(required=False, help_text="Whether every step runs again.")
+    pull = JsonBool(required=False, help_text="Whether the registry is asked for every base.")
+
+    def validate_build_args(self, value: dict[str, str]) -> dict[str, str]:
+        if len(orjson.dumps(value)) > ARGS_CHARACTERS:
+            text = f"takes at most {ARGS_CHARACTERS:,} bytes of names and values together"
+            raise serializers.ValidationError(text, code="string_too_long")
+        return _build_args(value)
+
+    def validate_target(self, value: str) -> str:
+        return _checked(check_target, value)
+
+
+class LogoUploadSerializer(StrictSerializer):
     logo = serializers.FileField(allow_empty_file=True)
 
 
@@ -229,6 +267,15 @@ def _strings(text: str) -> dict[str, str] | None:
     if isinstance(found, dict) and all(isinstance(each, str) for each in found.values()):
         return found
     return None
+
+
+def _build_args(found: dict[str, str] | None) -> dict[str, str]:
+    if found is None or not all(
+        naming.ARGUMENT.fullmatch(name) and "\0" not in each for name, each in found.items()
+    ):
+        text = 'takes a JSON object of strings by ARG names, such as {"PYTHON": "3.12"}'
+        raise serializers.ValidationError(text, code="json_type")
+    return _checked(check_build_args, found)
 
 
 def _path(value: str) -> tuple[str, ...]:

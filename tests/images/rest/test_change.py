@@ -91,7 +91,10 @@ def test_all_wrong_values_are_named_together(api: APIClient, send: Send) -> None
     assert Image.objects.get().readme == ""
 
 
-def test_what_other_keys_say_is_not_looked_at(api: APIClient, send: Send) -> None:
+def test_what_other_keys_say_is_refused(api: APIClient, send: Send) -> None:
     send()
-    assert change(api, name="other", owner_id=3).status_code == 200
+    answer = change(api, name="other", owner_id=3)
+    assert answer.status_code == 422
+    locations = [each["loc"] for each in answer.json()["detail"]]
+    assert locations == [["body", "name"], ["body", "owner_id"]]
     assert Image.objects.get().name == "my-app"
