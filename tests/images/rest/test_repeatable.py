@@ -19,9 +19,12 @@ from tests.images.conftest import Send, built, form
 
 pytestmark = pytest.mark.django_db(transaction=True)
 REF = "/images/my-app:1.0"
+CONTEXT = zipped(a_txt="a")
+"""Packed once: an archive has the time in it."""
 
 
 def post(api: APIClient, owner: User, key: str, **values: Any) -> Any:
+    values.setdefault("build_context", SimpleUploadedFile("chute.zip", CONTEXT))
     body = form(owner.username, **values)
     return api.post("/images/", body, format="multipart", HTTP_IDEMPOTENCY_KEY=key)
 
