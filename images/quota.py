@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Sum
 from django.utils import timezone
 
 from accounts.models import User
@@ -13,6 +13,7 @@ from common import error_codes
 from common.error_codes import CodedError
 
 QUOTA_WINDOW = timedelta(hours=24)
+MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,15 @@ class Quota:
         if self.limit is None:
             return {}
         return rate_limit(self.limit, self.limit - self.used, self.reset_seconds)
+
+
+class StorageExceeded(CodedError):
+    """The owner's images take all the room that they may take; both are in bytes."""
+
+    kind = error_codes.STORAGE_EXCEEDED
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(used=used // MIB, limit=limit // MIB)
 
 
 class QuotaExceeded(CodedError):
@@ -79,11 +89,32 @@ def quota_of(owner: User) -> Quota:
     return Quota(limit=daily_limit(owner), used=found["used"], reset_seconds=reset)
 
 
+def storage_limit(owner: User) -> int | None:
+    """Bytes that somebody's images may take in the registry. None where there is no limit."""
+    own = owner.storage_limit_mb
+    limit = build_settings().storage_mb if own is None else own
+    return None if own is None and (limit == 0 or owner.is_staff) else limit * MIB
+
+
+def storage_used(owner: User) -> int:
+    """What the last good builds of somebody's images take, compressed."""
+    found: int | None = owner.images.aggregate(total=Sum("good_bytes"))["total"]
+    return found or 0
+
+
 def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    """Raises QuotaExceeded or StorageExceeded. Of the daily limit deleting refunds nothing."""
+    check_storage(owner)
     if daily_limit(owner) is not None:
         since = timezone.now() - QUOTA_WINDOW
         check_charged(owner, Build.objects.charged_since(owner.pk, since).count(), since)
+
+
+def check_storage(owner: User) -> None:
+    """Raises StorageExceeded."""
+    room = storage_limit(owner)
+    if room is not None and (used := storage_used(owner)) >= room:
+        raise StorageExceeded(used, room)
 
 
 def check_charged(owner: User, charged: int, since: datetime) -> None:

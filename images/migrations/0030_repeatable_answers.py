@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("images", "0022_sort_indexes"),
+        ("images", "0025_retention"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
