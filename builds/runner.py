@@ -7,6 +7,7 @@ lease runs out and the reaper does the same.
 
 import shutil
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,6 +25,7 @@ from builds.completion import settle_failed, settle_succeeded
 from builds.conf import BuildSettings, build_settings
 from builds.engine_factory import engine
 from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
+from builds.expiry import BadExpiry, expires_after, labels_of
 from builds.failures import BUILDER_LOST, CANCELLED, INTERRUPTED, Failure
 from builds.log_context import working_on
 from builds.logs.store import FenceLost
@@ -32,6 +34,7 @@ from builds.models import Build, targets
 from builds.registry import Manifest, Registry, RegistryError, make_registry
 from builds.registry.contents import contents_of_layout
 from builds.registry.private_bases import BaseRefused, find_own_bases
+from builds.resource_classes import size_of
 from builds.status import Status
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
@@ -96,7 +99,8 @@ class Attempt:
         self.build = build
         self.settings = settings
         self.registry = registry
-        self.deadline = monotonic() + settings.deadline_seconds
+        self.size = size_of(build.resource_class)
+        self.deadline = monotonic() + self.size.deadline_seconds
         self.looked_at = 0.0
         self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)
 
@@ -178,7 +182,7 @@ class Attempt:
             pull=self.build.pull,
             labels=tuple(sorted(self.build.labels.items())),
             network=self.settings.network,
-            limits=self.settings.limits,
+            limits=self.size.limits,
             work=work,
         )
 
@@ -220,6 +224,7 @@ class Attempt:
             self.look(now=True)
             raise FenceLost
         reference = f"{self.settings.registry}/{build.repository}"
+        self.expires_after = self._expires_after(outcome)
         self.log.say(f"Pushing {reference}:{build.tag}")
         try:
             manifest = self._drive(
@@ -258,8 +263,16 @@ class Attempt:
                 digest=manifest.digest,
                 image_bytes=outcome.size_bytes,
                 line=last,
+                expires_after=self.expires_after,
                 contents=contents,
             )
+
+    def _expires_after(self, outcome: BuildOutcome) -> timedelta | None:
+        try:
+            return expires_after({**labels_of(outcome.layout), **self.build.labels})
+        except BadExpiry as problem:
+            self.log.say(f"The image is kept: its label {problem}.")
+            return None
 
     def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:
         """Runs an engine or a push to its end, into the log; closes it when the attempt ends."""
@@ -282,7 +295,7 @@ class Attempt:
         if WORKER.stopping.is_set():
             raise Ended(Status.LOST, BUILDER_LOST if WORKER.helper_lost else INTERRUPTED)
         if monotonic() > self.deadline:
-            seconds = self.settings.deadline_seconds
+            seconds = self.size.deadline_seconds
             raise failed("user", "deadline", f"deadline: the build took longer than {seconds} s")
         if not now and monotonic() - self.looked_at < LOOK_SECONDS:
             return

@@ -42,7 +42,20 @@ class UserAdmin(DjangoUserAdmin[User]):
     show_full_result_count = False
     readonly_fields: ClassVar[Any] = ("id", "created_at", "last_login", "keys")
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("id", "username", "password", "hotkey", "daily_build_limit", "keys")}),
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "username",
+                    "password",
+                    "hotkey",
+                    "daily_build_limit",
+                    "storage_limit_mb",
+                    "keys",
+                )
+            },
+        ),
         (
             "Rights",
             {
@@ -100,8 +113,8 @@ class UserAdmin(DjangoUserAdmin[User]):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Only what was changed: somebody else may be taking this user's access at this moment."""
-        many = {field.name for field in self.opts.many_to_many}
-        changed = [name for name in form.changed_data if name not in many]
+        own = {field.name for field in self.opts.concrete_fields}
+        changed = [name for name in form.changed_data if name in own]
         obj.save(update_fields=changed if change else None)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
