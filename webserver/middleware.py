@@ -6,6 +6,7 @@ from time import perf_counter
 from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import http_date
 from prometheus_client import Counter, Histogram
 
 from observability.logs import REQUEST_ID
@@ -35,6 +36,7 @@ def observe(answer: Answer) -> Answer:
         began = perf_counter()
         response = answer(request)
         response.headers["X-Request-Id"] = identity
+        response.headers.setdefault("Date", http_date())
         method = _method(request.method or "")
         route = request.resolver_match.route if request.resolver_match else "none"
         REQUESTS.labels(route, method, response.status_code).inc()
