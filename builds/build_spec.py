@@ -121,6 +121,8 @@ class Limits:
     pids: int
     cpus: float
     disk_bytes: int
+    cache_bytes: int = 0
+    """Of the owner's cache where it is made new; 0 leaves it to the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,9 @@ from pathlib import Path
 from builds.build_spec import Limits
 from builds.engine_root import EngineRoot
 
+TRIAL = "trial-"
+"""Begins the name of a work folder that belongs to no build in the database."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:

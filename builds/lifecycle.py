@@ -10,11 +10,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from builds import actors
+from builds.build_spec import DEFAULT_CLASS
 from builds.completion import settle_failed
 from builds.conf import build_settings
 from builds.failures import CANCELLED
 from builds.logs.pubsub import ring
-from builds.models import Build, Target, targets
+from builds.models import Build, QueueOwner, Target, targets
 from builds.models.workers import Pause, Worker
 from builds.status import FINAL, RUNNING, Status, state_word
 from common import error_codes
@@ -52,6 +53,7 @@ class BuildRequest:
     no_cache: bool = False
     pull: bool = False
     labels: dict[str, str] = field(default_factory=dict)
+    resource_class: str = DEFAULT_CLASS
     context_key: str
     context_sha256: str
     context_bytes: int
@@ -90,6 +92,7 @@ def _attempt(request: BuildRequest, number: int) -> Build:
         no_cache=request.no_cache,
         pull=request.pull,
         labels=request.labels,
+        resource_class=request.resource_class,
         context_key=request.context_key,
         context_sha256=request.context_sha256,
         context_bytes=request.context_bytes,
@@ -191,6 +194,14 @@ def request_undrain(worker: str) -> bool:
     if undone:
         _on_commit(resend_queued)
     return bool(undone)
+
+
+@transaction.atomic
+def request_share(owner_id: UUID, *, priority: int, weight: int, most_running: int | None) -> None:
+    """How an owner takes part in the queue from now on, with what waits already."""
+    share = {"priority": priority, "weight": weight, "most_running": most_running}
+    QueueOwner.objects.update_or_create(pk=owner_id, defaults=share)
+    _on_commit(resend_queued)
 
 
 def resend_queued() -> None:

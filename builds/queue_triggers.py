@@ -17,6 +17,7 @@ NAMES = (
 )
 WAITS = "({row}.status = 'queued' AND {row}.front = 0 AND {row}.not_before IS NULL)"
 RUNS = "({row}.status IN ('building', 'pushing', 'cancelling'))"
+ACTIVE = "NEW.status IN ('queued', 'building', 'pushing', 'cancelling')"
 LINE = """
     INSERT INTO builds_queueline (owner_id, resource_class, waiting, precedence, load, turn)
     SELECT owner_id, {build}.resource_class, 0, -priority, running * 1.0 / weight, turn
@@ -50,8 +51,7 @@ def _body(*, old: bool, new: bool) -> str:
     waits, runs = _change(WAITS, old, new), _change(RUNS, old, new)
     made = ""
     if new:
-        active = f"({WAITS.format(row='NEW')} OR {RUNS.format(row='NEW')})"
-        made = OWNER.format(build=build, when=active)
+        made = OWNER.format(build=build, when=ACTIVE)
     line = LINE.format(build=build, when=WAITS.format(row="NEW")) if new else ""
     of_line = f"owner_id = {build}.owner_id AND resource_class = {build}.resource_class"
     return f"""
@@ -64,6 +64,8 @@ def _body(*, old: bool, new: bool) -> str:
 
 
 def _when(*, old: bool, new: bool) -> str:
+    if not old:
+        return ACTIVE
     return f"{_change(WAITS, old, new)} <> 0 OR {_change(RUNS, old, new)} <> 0"
 
 

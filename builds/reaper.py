@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
 from logging import getLogger
-from time import monotonic
+from pathlib import Path
+from time import monotonic, time
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -18,7 +19,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from builds.completion import settle_failed
-from builds.conf import build_settings
+from builds.conf import TRIAL, build_settings
 from builds.failures import CANCELLED, WORKER_LOST
 from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
@@ -30,6 +31,7 @@ from storage.interface import files
 
 CONTEXTS = "contexts"
 STRAY_AFTER = timedelta(hours=1)
+TRIAL_SECONDS = 3_600
 PURGE_SECONDS = 5.0
 """Of one turn, however long registry and storage take to answer."""
 BATCH = 100
@@ -121,7 +123,15 @@ def drop_work_folders() -> None:
             ids.append(UUID(name))
     running = set(Build.objects.running().filter(pk__in=ids).values_list("pk", flat=True))
     for name in folders.keys() - {str(pk) for pk in running | WORKER.held()}:
-        shutil.rmtree(folders[name], ignore_errors=True)
+        if not _is_on_trial(folders[name]):
+            shutil.rmtree(folders[name], ignore_errors=True)
+
+
+def _is_on_trial(folder: Path) -> bool:
+    """Whether the doctor may be building there."""
+    with suppress(FileNotFoundError):
+        return folder.name.startswith(TRIAL) and time() - folder.stat().st_mtime < TRIAL_SECONDS
+    return False
 
 
 def drop_strays() -> None:

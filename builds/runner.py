@@ -32,6 +32,7 @@ from builds.models import Build, targets
 from builds.registry import Manifest, Registry, RegistryError, make_registry
 from builds.registry.contents import contents_of_layout
 from builds.registry.private_bases import BaseRefused, find_own_bases
+from builds.resource_classes import size_of
 from builds.status import Status
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
@@ -96,7 +97,8 @@ class Attempt:
         self.build = build
         self.settings = settings
         self.registry = registry
-        self.deadline = monotonic() + settings.deadline_seconds
+        self.size = size_of(build.resource_class)
+        self.deadline = monotonic() + self.size.deadline_seconds
         self.looked_at = 0.0
         self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)
 
@@ -178,7 +180,7 @@ class Attempt:
             pull=self.build.pull,
             labels=tuple(sorted(self.build.labels.items())),
             network=self.settings.network,
-            limits=self.settings.limits,
+            limits=self.size.limits,
             work=work,
         )
 
@@ -282,7 +284,7 @@ class Attempt:
         if WORKER.stopping.is_set():
             raise Ended(Status.LOST, BUILDER_LOST if WORKER.helper_lost else INTERRUPTED)
         if monotonic() > self.deadline:
-            seconds = self.settings.deadline_seconds
+            seconds = self.size.deadline_seconds
             raise failed("user", "deadline", f"deadline: the build took longer than {seconds} s")
         if not now and monotonic() - self.looked_at < LOOK_SECONDS:
             return

@@ -11,11 +11,13 @@ from django.utils import timezone
 from accounts.admin import UserAdmin
 from accounts.models import User
 from builds.models import Build
+from dashboard.queue_form import FIELDS, QueueForm
 from images.catalog import QUOTA_WINDOW, daily_limit
 
 
 @admin.register(User)
 class PeopleAdmin(UserAdmin):
+    form = QueueForm
     list_display = ("username", "role", "used", "is_active", "signs_with", "last_login")
     readonly_fields = (*UserAdmin.readonly_fields, "used")
 
@@ -31,7 +33,15 @@ class PeopleAdmin(UserAdmin):
         if obj is None:
             return found
         (title, first), *rest = found
-        return [(title, {**first, "fields": (*first["fields"], "used")}), *rest]
+        first = {**first, "fields": (*first["fields"], "used")}
+        changes = self.has_change_permission(request, obj)
+        queue = [("Queue", {"fields": FIELDS})] if changes else []
+        return [(title, first), *queue, *rest]
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if isinstance(form, QueueForm):
+            form.save_share()
 
     @admin.display(description="builds in 24 h")
     def used(self, user: User) -> str:

@@ -27,6 +27,7 @@ from builds.lifecycle import (
     request_removal,
 )
 from builds.models import Build
+from builds.resource_classes import choose
 from builds.status import FINAL, Status
 from common import error_codes
 from common.error_codes import CodedError
@@ -89,6 +90,8 @@ class Wanted:
     no_cache: bool = False
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    resource_class: str = ""
+    """Empty for the default of its owner."""
 
 
 def daily_limit(owner: User) -> int | None:
@@ -128,9 +131,10 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     """Takes the context in and asks for a build: of a new image, or again of one that failed.
 
     `wanted.replace` builds one that succeeded again too: until that succeeds, its tag stays where
-    it is. Without a context, an empty one is stored. Raises NameTaken or QuotaExceeded, and then
-    nothing is kept.
+    it is. Without a context, an empty one is stored. Raises NameTaken, QuotaExceeded or
+    ClassRefused, and then nothing is kept.
     """
+    resource_class = choose(owner.pk, wanted.resource_class)
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
     since = timezone.now() - QUOTA_WINDOW
     [(charged, status, number)] = _BEFORE.rows(owner.pk, identity, since)
@@ -154,6 +158,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         no_cache=wanted.no_cache,
         pull=wanted.pull,
         labels=dict(wanted.labels),
+        resource_class=resource_class,
         context_key=key,
         context_sha256=digest,
         context_bytes=context.size,

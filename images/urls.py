@@ -38,6 +38,7 @@ urlpatterns = [
     path("i/<uuid:image_id>/cancel", actions.cancel, name="image-cancel"),
     path("i/<uuid:image_id>/rebuild", actions.rebuild, name="image-rebuild"),
     path("i/<uuid:image_id>/delete", actions.delete, name="image-delete"),
+    path("i/<uuid:image_id>/describe", actions.describe, name="image-describe"),
     path("i/<path:ref>", image_detail.find),
     path("images", redirect),
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),

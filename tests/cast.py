@@ -35,6 +35,9 @@ def keeper(db: None) -> User:
     import_module("config.migrations.0001_operators").make_group(
         apps, SimpleNamespace(connection=connection)
     )
+    import_module("config.migrations.0002_resource_classes").give(
+        apps, SimpleNamespace(connection=connection)
+    )
     user = User.objects.create_user("keeper", password="keeps-what-others-built")
     make_operator(user)
     return user

@@ -175,6 +175,7 @@ def order(deployment: BuildSettings, sent: list[Any], owner: User, standing: Non
             no_cache=values.pop("no_cache", False),
             pull=values.pop("pull", False),
             labels=values.pop("labels", {}),
+            resource_class=values.pop("resource_class", "default"),
             context_key=key,
             context_sha256="0" * 64,
             context_bytes=1,

@@ -100,8 +100,8 @@ class UserAdmin(DjangoUserAdmin[User]):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Only what was changed: somebody else may be taking this user's access at this moment."""
-        many = {field.name for field in self.opts.many_to_many}
-        changed = [name for name in form.changed_data if name not in many]
+        own = {field.name for field in self.opts.concrete_fields}
+        changed = [name for name in form.changed_data if name in own]
         obj.save(update_fields=changed if change else None)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:

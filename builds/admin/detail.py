@@ -9,6 +9,7 @@ from builds.admin.actions import BUILDS
 from builds.admin.failure_hints import HINTS
 from builds.models import Build, Worker, targets
 from builds.queue.status import QueueView
+from builds.resource_classes import size_of
 from builds.status import FINAL, RUNNING, Status, state_word
 from builds.timeline import timeline
 from common.humanize import took
@@ -45,6 +46,7 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         "build_args": sorted(build.build_args.items()),
         "labels": sorted(build.labels.items()),
         "timeline": timeline(build),
+        "size": size_of(build.resource_class),
         "others": [
             (each, state_word(each.state)) for each in others.order_by("-number")[:ATTEMPTS]
         ],

@@ -41,7 +41,7 @@ class Forecast:
     places: Mapping[UUID, Place] = field(default_factory=dict)
     """By build, in the order of their starts."""
     full: Mapping[UUID, int] = field(default_factory=dict)
-    """Owners with builds in the queue who run as many as they may, and how many."""
+    """Owners with builds in the queue who run as many as they may, and how many that is."""
     sure: bool = False
     """Whether enough builds have ended to tell times."""
 
@@ -113,7 +113,7 @@ class _Play:
 
     def full(self) -> Mapping[UUID, int]:
         found = {pk: self._owner(owner) for pk, owner in self.owners.items()}
-        return {pk: owner.running for pk, owner in found.items() if not owner.has_room}
+        return {pk: owner.most or 0 for pk, owner in found.items() if not owner.has_room}
 
     def _owner(self, owner: QueueOwner) -> Owner:
         most = most_running() if owner.most_running is None else owner.most_running

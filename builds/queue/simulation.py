@@ -132,6 +132,8 @@ class Simulation:
                     continue
                 self._idle.remove(free)
                 what, number = found
+                if slot is not None:  # it may have waited for the end of that one
+                    free.variance = max(free.variance, slot.variance)
                 yield Start(what, number, at, free.variance)
                 takes = self._takes(what, number)
                 free.owner_id, free.ends_in = what.owner_id, at + takes.mean

@@ -9,8 +9,6 @@ from math import sqrt
 from typing import Self
 from uuid import UUID
 
-from django.utils import timezone
-
 from builds.models import Build
 from builds.queue.forecast import Forecast, Place
 from builds.queue.reasons import STANDSTILL, Reason
@@ -97,15 +95,16 @@ class QueueView:
         if self.slots.workers and not takers:
             text = f"No worker takes builds of the class “{build.resource_class}” now."
             yield Reason(code="no-worker-for-class", text=text)
-        if build.waiting_for and build.not_before is not None:
-            text = f"{build.waiting_for[:1].upper()}{build.waiting_for[1:]}"
-            left = (build.not_before - timezone.now()).total_seconds()
-            again = f"; it is tried again in {left:.0f} s" if left > 1 else ""
-            yield Reason(code="retry", text=f"{text}{again}.")
-        running = self.forecast.full.get(build.owner_id)
-        if running is not None and build.front >= 0:
-            yield Reason(code="owner-limit", text=_limit(running))
-        elif self.slots.workers and takers:
+        left = (build.not_before - self.slots.now).total_seconds() if build.not_before else 0.0
+        if build.waiting_for or left > 0:
+            why = build.waiting_for or "waiting for the next attempt"
+            again = f"; it is tried again in {left:.0f} s" if left > 0 else ""
+            text = f"{why[:1].upper()}{why[1:]}{again}."
+            yield Reason(code="retry", text=text)
+        most = self.forecast.full.get(build.owner_id)
+        if most is not None and build.front >= 0:
+            yield Reason(code="owner-limit", text=_limit(most))
+        elif self.slots.workers and takers and left <= 0:
             yield self._taken(takers, place)
 
     def _taken(self, takers: int, place: Place | None) -> Reason:
@@ -137,8 +136,8 @@ def queue_statuses(build_ids: Collection[UUID]) -> dict[UUID, QueueStatus]:
     return {build.pk: view.of(build) for build in builds}
 
 
-def _limit(running: int) -> str:
-    if not running:
+def _limit(most: int) -> str:
+    if not most:
         return "No build of its owner may run now."
-    builds = "1 build" if running == 1 else f"{running} builds"
+    builds = "1 build" if most == 1 else f"{most} builds"
     return f"Its owner has {builds} running, as many as may run at once."

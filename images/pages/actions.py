@@ -1,6 +1,7 @@
-"""What an owner does from the page: cancel, rebuild, delete. One call into the catalog each."""
+"""What an owner does from the page: cancel, rebuild, delete, describe. One catalog call each."""
 
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -9,9 +10,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from accounts.models import User
+from builds.build_options import TEXT_CHARACTERS
 from common.error_codes import CodedError
-from images import catalog
+from images import catalog, logos
 from images.models import Image
+from images.pages.forms import DescribeForm
 from images.pages.image_detail import missing
 
 
@@ -28,6 +32,14 @@ def rebuild(request: HttpRequest, image_id: UUID) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, image_id: UUID) -> HttpResponse:
     return _act(request, image_id, lambda image: _deleted(request, image))
+
+
+@require_POST
+def describe(request: HttpRequest, image_id: UUID) -> HttpResponse:
+    return _act(request, image_id, lambda image: _described(request, image))
+
+
+describe.body_limits = {"POST": logos.BYTES + 4 * TEXT_CHARACTERS}  # type: ignore[attr-defined]
 
 
 def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> HttpResponse:
@@ -67,3 +79,28 @@ def _deleted(request: HttpRequest, image: Image) -> str:
     catalog.delete(image)
     messages.info(request, f"{image} is deleted: its tag, its context and its logs go too.")
     return reverse("images")
+
+
+def _described(request: HttpRequest, image: Image) -> str:
+    page = f"{reverse('image', args=[image.pk])}?tab=settings"
+    user = cast("User", request.user)
+    form = DescribeForm(request.POST, request.FILES)
+    if not form.is_valid():
+        messages.error(request, " ".join(form.problems()))
+        return page
+    data = form.cleaned_data
+    described = {"readme": data["readme"], "public": data["public"]}
+    try:
+        if data["logo"] is not None:
+            described["logo"] = logos.add(owner=user, file=data["logo"])
+        elif data["no_logo"]:
+            described["logo"] = None
+    except logos.NotALogo as problem:
+        messages.error(request, f"The logo {problem}. Nothing was changed.")
+        return page
+    except logos.TooManyLogos:
+        messages.error(request, f"You may only send {logos.MOST} logos per 24 hours.")
+        return page
+    catalog.change(image, by=user, **described)
+    messages.info(request, "Saved.")
+    return page

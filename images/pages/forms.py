@@ -97,6 +97,13 @@ class DescribeForm(forms.Form):
 
     readme = TextArea(max_length=TEXT_CHARACTERS)
     public = forms.BooleanField(required=False)
+    logo = forms.FileField(required=False)
+    no_logo = forms.BooleanField(required=False)
+
+    def problems(self) -> list[str]:
+        """In sentences that name their fields."""
+        found = self.errors.items()
+        return [f"{name.capitalize()}: {each}" for name, texts in found for each in texts]
 
 
 def pairs(text: str) -> dict[str, str]:

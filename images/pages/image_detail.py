@@ -25,6 +25,7 @@ TABS: dict[str, str] = {
     "image": "Image",
     "inputs": "Dockerfile",
     "readme": "Readme",
+    "settings": "Settings",
 }
 
 
@@ -36,7 +37,7 @@ def show(request: HttpRequest, image_id: UUID) -> HttpResponse:
     attempts = list(image.attempts.light().order_by("-number")[:DOTS])[::-1]
     build = attempt_named(request, image) or image.build
     is_owner = request.user.pk == image.owner_id
-    tabs = _tabs(image, sees_inputs=is_owner or oversees(request.user))
+    tabs = _tabs(image, is_owner=is_owner, sees_inputs=is_owner or oversees(request.user))
     tab = request.GET.get("tab", "")
     tab = tab if tab in tabs else "log"
     current = build.pk == image.build.pk
@@ -97,9 +98,11 @@ def _addresses(image: Image) -> dict[str, str]:
     return {"pull": f"docker pull {registry}/{reference}", "public_url": settings.PUBLIC_URL}
 
 
-def _tabs(image: Image, *, sees_inputs: bool) -> dict[str, str]:
+def _tabs(image: Image, *, is_owner: bool, sees_inputs: bool) -> dict[str, str]:
     """Dockerfiles and build arguments may hold secrets, so not every reader sees them."""
     without = set() if sees_inputs else {"inputs"}
+    if not is_owner:
+        without.add("settings")
     if not image.readme:
         without.add("readme")
     if not image.good:

@@ -16,6 +16,19 @@ from images.models import Image, ImageQuerySet
 from images.progress import standings
 
 PAGE = 50
+SORTS = {"name": "name", "took": "duration", "size": "size", "made": "created_at"}
+"""Words of the address, and of `ImageFilter.ordering`."""
+HEADS = (
+    ("Status", ""),
+    ("Name", "name"),
+    ("What it does", "took"),
+    ("Size", "size"),
+    ("", ""),
+    ("Made", "made"),
+)
+"""Columns of the list, with the word that sorts by each."""
+DESCENDING = frozenset({"took", "size", "made"})
+"""Which come with the largest first."""
 
 
 @require_safe
@@ -26,6 +39,9 @@ def show(request: HttpRequest) -> HttpResponse:
     images = list(page.object_list)
     known = standings(images)
     filtered = any(asked.values())
+    sort = _sort(request)
+    if sort:
+        asked["sort"] = sort
     context: dict[str, Any] = {
         "rows": [(image, known[image.pk]) for image in images],
         "page": page,
@@ -35,7 +51,8 @@ def show(request: HttpRequest) -> HttpResponse:
         "query": urlencode({name: value for name, value in asked.items() if value}),
         "registry": build_settings().registry,
         "address": request.build_absolute_uri("/").rstrip("/"),
-        "live": page.number == 1,
+        "heads": _heads(asked, sort),
+        "live": page.number == 1 and not sort,
     }
     return render(request, "pages/image_list.html", context)
 
@@ -50,6 +67,28 @@ def _filtered(request: HttpRequest, asked: dict[str, str]) -> ImageQuerySet:
         data["public"] = "true"
     images = Image.objects.with_build().newest_first()
     listed = images.owned_by(request.user) if mine else images.visible_to(request.user)
+    if sort := _sort(request):
+        data["ordering"] = f"{'-' * sort.startswith('-')}{SORTS[sort.removeprefix('-')]}"
     filters = ImageFilter(data, queryset=listed, request=request)
     found: ImageQuerySet = filters.qs if filters.is_valid() else listed
+    return found
+
+
+def _sort(request: HttpRequest) -> str:
+    """By what the address sorts; empty for the newest first."""
+    asked = request.GET.get("sort", "")
+    return asked if asked.removeprefix("-") in SORTS and asked != "-made" else ""
+
+
+def _heads(asked: dict[str, str], sort: str) -> list[tuple[str, str, str]]:
+    """Label, address and arrow of each column; a second click turns the order around."""
+    filters = {name: value for name, value in asked.items() if value and name != "sort"}
+    shown = sort or "-made"
+    found = []
+    for label, word in HEADS:
+        first = f"-{word}" if word in DESCENDING else word
+        other = first.removeprefix("-") if first.startswith("-") else f"-{first}"
+        query = urlencode({**filters, "sort": other if shown == first else first})
+        arrow = "" if shown.removeprefix("-") != word else "↓" if shown.startswith("-") else "↑"
+        found.append((label, f"?{query}" if word else "", arrow))
     return found

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
@@ -200,8 +201,9 @@ def test_folders_of_builds_that_no_longer_run_are_removed_and_no_others(
     running, lost = order("echo hello"), order("echo hello")
     abandoned(running)
     kept, left = deployment.work_folder / str(running.pk), deployment.work_folder / str(lost.pk)
-    for folder in (kept, left):
+    trial, old_trial = (deployment.work_folder / f"trial-{each}" for each in "ab")
+    for folder in (kept, left, trial, old_trial):
         (folder / "context").mkdir(parents=True)
+    os.utime(old_trial, (0, 0))
     reaper.drop_work_folders()
-    assert kept.exists()
-    assert not left.exists()
+    assert set(deployment.work_folder.iterdir()) == {kept, trial}

@@ -1,9 +1,12 @@
 """The tabs of an image's page: steps on a time axis, attempts with reasons, what was built from."""
 
+import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import PIL.Image
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from accounts.models import User
@@ -13,10 +16,12 @@ from builds.failures import BUILDER_LOST
 from builds.logs.lines import since_1970
 from builds.models import Build
 from builds.status import Status
+from images.models import Image
 from images.pages.attempts import why
 from images.pages.step_times import step_times
 from tests.conftest import stand
 from tests.images.conftest import Send, built, seated, text
+from webserver.body_limits import limit_of
 
 pytestmark = pytest.mark.usefixtures("uncollected")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -188,3 +193,52 @@ def test_links_to_lines_of_a_lost_attempts_successor_lead_there_in_the_admin(
     assert seated(stranger).get(f"{page}?attempt=2")["Location"].startswith("/admin/login/")
     shown = f"/admin/images/image/{image.pk}/change/?attempt=1"
     assert admin.get(shown).context["build"] == first
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_owner_describes_the_image_on_its_page(
+    mine: Client, theirs: Client, send: Send
+) -> None:
+    image_id = send(public="true", readme="old").json()["image_id"]
+    page = f"/i/{image_id}/describe"
+    picture = io.BytesIO()
+    PIL.Image.new("RGB", (4, 4)).save(picture, "PNG")
+    logo = SimpleUploadedFile("logo.png", picture.getvalue())
+    answer = mine.post(page, {"readme": "# New\r\n", "logo": logo}, follow=True)
+    image = Image.objects.get()
+    assert (image.readme, image.public) == ("# New\n", False)
+    assert "Saved." in text(answer)
+    assert f'src="/logos/{image.logo_id}.webp"' in text(answer)
+    bad = SimpleUploadedFile("logo.png", b"<svg/>")
+    refused = mine.post(page, {"readme": "x", "public": "on", "logo": bad}, follow=True)
+    assert "The logo is no picture" in text(refused)
+    assert "Readme: " in text(mine.post(page, {"readme": "x" * (1024**2 + 1)}, follow=True))
+    assert Image.objects.get().readme == "# New\n"
+    mine.post(page, {"readme": "x", "public": "on", "no_logo": "on"})
+    image.refresh_from_db()
+    assert (image.readme, image.public, image.logo_id) == ("x", True, None)
+    assert theirs.post(page, {"readme": "theirs"}).status_code == 404
+    assert "tab=settings" not in text(theirs.get(f"/i/{image_id}?tab=settings"))
+    assert Client().post(page)["Location"].startswith("/sign-in")
+    assert limit_of("POST", page) == 5 * 1024**2 + 4 * 1024**2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_list_is_sorted_by_its_column_heads(mine: Client, send: Send) -> None:
+    for name in ("bbb", "aaa", "ccc"):
+        send(name=name)
+
+    def names(query: str) -> list[str]:
+        page = mine.get(f"/?{query}")
+        return [image.name for image, _ in page.context["rows"]]
+
+    assert names("") == ["ccc", "aaa", "bbb"]
+    assert names("sort=name") == ["aaa", "bbb", "ccc"]
+    assert names("sort=-name") == ["ccc", "bbb", "aaa"]
+    assert names("sort=made") == ["bbb", "aaa", "ccc"]
+    assert names("sort=nonsense") == names("sort=-made") == names("")
+    page = text(mine.get("/?sort=name&name=a"))
+    assert 'href="?name=a&amp;sort=-name" aria-current="true"' in page
+    assert 'data-live="no"' in page
+    for each in ("size", "-size", "took", "-took"):
+        assert len(names(f"sort={each}")) == 3

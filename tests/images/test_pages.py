@@ -66,7 +66,7 @@ def test_the_list_is_narrowed_by_name_status_and_owner(mine: Client, send: Send)
 def test_nothing_yet_is_a_line_to_copy(theirs: Client) -> None:
     listed = text(theirs.get("/"))
     assert "Send the first image" in listed
-    assert "username=stranger" in listed
+    assert 'href="/new">New image</a>' in listed
 
 
 @pytest.mark.parametrize("few", [0, 4])

@@ -81,7 +81,7 @@ def test_filters_write_the_address(client: httpx.Client, instance: Instance, ope
         expect(page.locator(".image")).to_have_count(1)
         page.select_option("[name=status]", "failed")
         page.wait_for_url("**/?name=wanted&status=failed")
-        expect(page.locator(".empty")).to_contain_text("No image fits")
+        expect(page.locator(".empty")).to_contain_text("No images match")
         page.go_back()
         expect(page.locator(".image")).to_have_count(1)
 

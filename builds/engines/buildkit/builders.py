@@ -36,6 +36,7 @@ class Builder:
     owner_id: UUID
     slot: int
     network: bool
+    cache_bytes: int
     folder: Path
     sandbox: Sandbox
     output: Output
@@ -156,7 +157,8 @@ class Builders:
 
     def _take(self, owner_id: UUID, *, network: bool, limits: Limits) -> Builder:
         for builder in self._claim_idle(owner_id):
-            if builder.network == network and not builder.ended:
+            fits = builder.network == network and builder.cache_bytes == self._cache_bytes(limits)
+            if fits and not builder.ended:
                 try:
                     builder.sandbox.set_limits(limits)
                 except HelperError:
@@ -209,7 +211,7 @@ class Builders:
                     network=network,
                     deny=denied(self._settings.deny) if network else [],
                     limits=limits,
-                    cache_bytes=self._settings.cache_bytes,
+                    cache_bytes=self._cache_bytes(limits),
                     listener=listener.fileno(),
                     log=log.fileno(),
                 )
@@ -223,10 +225,14 @@ class Builders:
             owner_id=owner_id,
             slot=slot,
             network=network,
+            cache_bytes=self._cache_bytes(limits),
             folder=folder,
             sandbox=sandbox,
             output=output,
         )
+
+    def _cache_bytes(self, limits: Limits) -> int:
+        return limits.cache_bytes or self._settings.cache_bytes
 
     def _give_back(self, lease: Lease) -> None:
         builder = lease.builder

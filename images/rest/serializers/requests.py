@@ -25,6 +25,7 @@ from builds.build_options import (
     check_labels,
     check_target,
 )
+from builds.resource_classes import ClassRefused, choose
 from images import naming
 from images.catalog import Wanted
 from images.models import Logo
@@ -81,6 +82,11 @@ class TextOrFile(Text):
         return super().run_validation(data)
 
 
+@extend_schema_field({"type": "string", "pattern": r"^([a-z0-9]+(-[a-z0-9]+)*)?$"})
+class ResourceClassField(Text):
+    pass
+
+
 class OrderSerializer(StrictSerializer):
     """The form of `POST /images/`, in its order of declaration."""
 
@@ -118,6 +124,12 @@ class OrderSerializer(StrictSerializer):
     no_cache = FormBool(required=False, help_text="Whether every step runs again.")
     pull = FormBool(required=False, help_text="Whether the registry is asked for every base.")
     labels = LabelsField(required=False, allow_blank=True, max_length=LABELS_CHARACTERS)
+    resource_class = ResourceClassField(
+        required=False,
+        allow_blank=True,
+        max_length=40,
+        help_text="How much the build may use: a name that operators give; the default without it.",
+    )
     dockerfile_path = Text(
         required=False,
         max_length=PATH_CHARACTERS,
@@ -185,6 +197,12 @@ class OrderSerializer(StrictSerializer):
             raise serializers.ValidationError(text, code="json_type")
         return _checked(check_labels, found)
 
+    def validate_resource_class(self, value: str) -> str:
+        try:
+            return choose(self.context["owner"].pk, value)
+        except ClassRefused as problem:
+            raise serializers.ValidationError(str(problem), code="value_error") from problem
+
 
 class _Own(local):
     """Each thread's own, made once: its fields take longer to make than a form to check."""
@@ -211,7 +229,10 @@ def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
         described["logo"] = values["logo_id"]
     if chutes_version:
         described["chutes_version"] = chutes_version[:40]
-    options = ("build_args", "target", "no_cache", "pull", "labels", "replace")
+    options = (
+        *("build_args", "target", "no_cache", "pull", "labels", "replace"),
+        "resource_class",
+    )
     return Wanted(
         name=values["name"],
         tag=values["tag"],

@@ -247,6 +247,9 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
         read_only=True,
         help_text="Those that were sent, without the Dockerfile's own.",
     )
+    resource_class = serializers.CharField(
+        read_only=True, help_text="How much it may use: `default`, or a name that operators give."
+    )
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
     exit_code = serializers.IntegerField(read_only=True, allow_null=True, help_text=EXIT_CODE)
@@ -268,6 +271,7 @@ class BuildSerializer(serializers.ModelSerializer[Build]):
             "no_cache",
             "pull",
             "labels",
+            "resource_class",
             "queued_at",
             "started_at",
             "ended_at",

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from builds.build_options import HARMLESS_BUILDER_ARGS
 from builds.conf import BuildSettings
-from builds.models import Build
+from builds.models import Build, ResourceClass, ResourceClassGrant
 from images.models import Image
 from tests.conftest import script
 from tests.images.conftest import Send, built, form
@@ -324,3 +324,23 @@ def test_a_file_that_is_no_text_is_refused(send: Send, content: bytes, kind: str
     assert [(each["loc"], each["type"]) for each in answer.json()["detail"]] == [
         (["body", "dockerfile"], kind)
     ]
+
+
+def test_a_resource_class_is_chosen_by_name_and_refused_by_name(
+    send: Send, owner: User, stranger: User
+) -> None:
+    sizes: dict[str, Any] = {"cpus": 1, "memory_mb": 64, "disk_mb": 64, "deadline": 9}
+    ResourceClass.objects.create(name="small", **sizes)
+    closed = ResourceClass.objects.create(name="closed", everybody=False, **sizes)
+    ResourceClassGrant.objects.create(resource_class=closed, user=stranger)
+    for number, name in enumerate(["small", "default", ""]):
+        answer = send(name=f"app-{number}", resource_class=name)
+        build = Build.objects.get(image_id=answer.json()["image_id"])
+        assert build.resource_class == (name or "default")
+    for name in ("closed", "huge", "../x", "a" * 41, "small\0"):
+        answer = send(name="refused", resource_class=name)
+        assert answer.status_code == 422, name
+        [problem] = answer.json()["detail"]
+        assert problem["loc"] == ["body", "resource_class"]
+    assert "there is default, small" in send(resource_class="closed").json()["detail"][0]["msg"]
+    assert not Image.objects.filter(name="refused").exists()
