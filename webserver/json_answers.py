@@ -37,10 +37,8 @@ def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
         digest = hashlib.blake2b(response.content, digest_size=16).hexdigest()
         # Weak: the same JSON may come compressed or not.
         response.headers["ETag"] = f'W/"{digest}"'
-    found: HttpResponse = get_conditional_response(
-        request, etag=response.headers["ETag"], response=response
-    )
-    return found
+    etag = response.headers["ETag"]
+    return get_conditional_response(request, etag=etag, response=response) or response
 
 
 def _compressed(request: HttpRequest, response: HttpResponse) -> HttpResponse:

@@ -32,6 +32,8 @@ const made = ok(
   await client.POST("/images/", { body: order, bodySerializer: (body) => form(body) }),
   202,
 );
+// With `wait` the answer would be a stream of text.
+if (typeof made === "string") throw new Error(made);
 expect(made.user.username === me.username, "owner");
 
 const at = { path: { ref: "ts-app:1" } };
