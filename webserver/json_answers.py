@@ -47,9 +47,6 @@ def _compressed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     patch_vary_headers(response, ["Accept-Encoding"])
     if not GZIP.search(request.headers.get("Accept-Encoding", "")):
         return response
-    etag = response.headers.get("ETag", "")
-    if etag.startswith('"'):
-        response.headers["ETag"] = f"W/{etag}"
     response.content = gzip.compress(response.content, LEVEL, mtime=0)
     response.headers["Content-Encoding"] = "gzip"
     response.headers["Content-Length"] = str(len(response.content))
