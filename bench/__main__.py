@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import builds, flood, ingest, latency, logs, pages, scale, starts, uploads
+from bench import builds, flood, growth, ingest, latency, logs, pages, scale, starts, uploads
 from bench.figures import Figure
 from bench.other_builders import running_registry_in
 from bench.peer import compare as peer
@@ -57,6 +57,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "flood": flood.run,
     "scale": scale.run,
     "peer": peer.run,
+    "growth": growth.run,
 }
 
 

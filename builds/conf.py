@@ -36,6 +36,8 @@ class BuildSettings:
     worker_classes: tuple[str, ...]
     """Resource classes that this process takes; empty for all."""
     base_refresh_seconds: int
+    storage_mb: int = 0
+    """That an owner's images may take in the registry; 0 for as much as they like."""
     workers: int
     redis_url: str
     registry: str
@@ -56,6 +58,8 @@ class BuildSettings:
     token_realm: str
     """The address where registries send clients for tokens."""
     token_secret: str = field(repr=False)
+    keep_files_days: int = 7
+    """For which stored files stay that no row names: longer than a backup may be old."""
     lease_seconds: int = 20
     tick_seconds: int = 5
     """How often the housekeeping looks; well below the lease."""

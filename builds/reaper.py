@@ -5,10 +5,8 @@ returned as ids, for the caller to send.
 """
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
-from itertools import islice
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, time
@@ -21,16 +19,12 @@ from django.utils import timezone
 from builds.completion import settle_failed
 from builds.conf import TRIAL, build_settings
 from builds.failures import CANCELLED, WORKER_LOST
-from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
 from builds.queue.turns import ready_builds
 from builds.registry import RegistryError, make_registry
 from builds.status import FINAL, Status
 from builds.worker import WORKER
-from storage.interface import files
 
-CONTEXTS = "contexts"
-STRAY_AFTER = timedelta(hours=1)
 TRIAL_SECONDS = 3_600
 PURGE_SECONDS = 5.0
 """Of one turn, however long registry and storage take to answer."""
@@ -94,7 +88,9 @@ def _purge_one(build: Build) -> None:
     registry = make_registry(build_settings())
     # An attempt that failed or was cancelled late may have pushed already: its own tag knows.
     digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
-    if digest:
+    if digest and _is_shared(build, digest):
+        registry.delete_tag(build.repository, build.attempt_tag)
+    elif digest:
         registry.delete(build.repository, digest)
     kept = Build.objects.filter(context_key=build.context_key, discarded_at=None)
     if build.context_key and not kept.exists():
@@ -111,6 +107,12 @@ def _purge_one(build: Build) -> None:
         step_list=[],
         step_times=[],
     )
+
+
+def _is_shared(build: Build, digest: str) -> bool:
+    """Whether another attempt that stays has the same image in the same repository."""
+    others = Build.objects.filter(digest=digest, discarded_at=None).exclude(pk=build.pk)
+    return any(each.repository == build.repository for each in others.only("label"))
 
 
 def drop_work_folders() -> None:
@@ -134,34 +136,11 @@ def _is_on_trial(folder: Path) -> bool:
     return False
 
 
-def drop_strays() -> None:
-    """Removes contexts and logs that no build names: whoever stored them died before saying so."""
-    before = timezone.now() - STRAY_AFTER
-    for folder, named in ((CONTEXTS, _named_contexts), (FOLDER, _named_logs)):
-        old = files().old(folder, before=before)
-        while keys := set(islice(old, BATCH)):
-            for key in keys - named(keys):
-                default_storage.delete(key)
-
-
-def _named_contexts(keys: Collection[str]) -> set[str]:
-    named = Build.objects.filter(context_key__in=keys)
-    return set(named.values_list("context_key", flat=True))
-
-
-def _named_logs(keys: Collection[str]) -> set[str]:
-    """By the builds whose ids their names begin with."""
-    ids = []
-    for key in keys:
-        with suppress(ValueError):
-            ids.append(UUID(key.removeprefix(f"{FOLDER}/").partition("-")[0]))
-    return set(Build.objects.filter(pk__in=ids).values_list("archive_key", flat=True))
-
-
 def drop_superseded_contexts() -> None:
-    """Removes contexts that only ended attempts name, none of them its target's current one.
+    """Forgets contexts that only ended attempts name, none of them its target's current one.
 
-    Looks only at builds that `Build.become_current` has marked.
+    Looks only at builds that `Build.become_current` has marked. The files go later:
+    `builds.unreferenced_files`.
     """
     marked = Build.objects.filter(context_superseded=True, status__in=FINAL)
     keys = set(marked.values_list("context_key", flat=True)[:BATCH])
@@ -169,7 +148,6 @@ def drop_superseded_contexts() -> None:
     current = Exists(targets().filter(current=OuterRef("pk")))
     needed = set(named.filter(current).values_list("context_key", flat=True))
     needed |= set(named.exclude(status__in=FINAL).values_list("context_key", flat=True))
-    for key in keys - needed - {""}:
-        default_storage.delete(key)
-        named.filter(context_key=key).update(context_key="", context_superseded=False)
+    superseded = named.filter(context_key__in=keys - needed - {""})
+    superseded.update(context_key="", context_superseded=False)
     Build.objects.filter(context_superseded=True, context_key="").update(context_superseded=False)

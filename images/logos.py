@@ -1,9 +1,11 @@
 """Logos: whatever picture is sent, a small webp of our own making is kept."""
 
 import io
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import IO
+from uuid import UUID
 
 import PIL.Image
 from django.core.files.base import ContentFile
@@ -17,6 +19,7 @@ from accounts.models import User
 from common import error_codes
 from common.error_codes import CodedError
 from images.models import Logo
+from images.quota import rate_limit
 
 BYTES = 5 * 1024 * 1024
 PIXELS = 16 * 1024 * 1024
@@ -26,6 +29,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WINDOW = timedelta(hours=24)
 MOST = 100
 """In 24 hours: they stay for a while without an image."""
+FOLDER = "logos"
 UNUSED_AFTER = timedelta(days=7)
 
 
@@ -44,7 +48,9 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
     since = timezone.now() - WINDOW
     if Logo.objects.filter(owner=owner, created_at__gt=since).count() >= MOST:
         seconds = round(WINDOW.total_seconds())
-        raise TooManyLogos(limit=MOST, headers={"Retry-After": str(seconds)})
+        raise TooManyLogos(
+            limit=MOST, headers={"Retry-After": str(seconds), **rate_limit(MOST, 0, seconds)}
+        )
     logo = Logo(owner=owner)
     default_storage.save(logo.path, ContentFile(draw(file)))
     logo.save(force_insert=True)
@@ -52,14 +58,21 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
 
 
 def drop_unused() -> None:
-    """Removes logos that no image has shown within a week of their making."""
+    """Forgets logos that no image has shown within a week of their making. Their files go later."""
     old = Logo.objects.filter(images=None, created_at__lt=timezone.now() - UNUSED_AFTER)
     for logo in old[:1_000]:
-        path = logo.path
-        # An image that takes it just now keeps it; where its file cannot go, it stays to be tried.
+        # An image that takes it just now keeps it.
         with suppress(ProtectedError, IntegrityError), transaction.atomic():
             logo.delete()
-            default_storage.delete(path)
+
+
+def named(keys: Collection[str]) -> set[str]:
+    """Those of the stored files that are logos."""
+    ids = []
+    for key in keys:
+        with suppress(ValueError):
+            ids.append(UUID(key.removeprefix(f"{FOLDER}/").removesuffix(".webp")))
+    return {logo.path for logo in Logo.objects.filter(pk__in=ids)}
 
 
 def draw(file: IO[bytes]) -> bytes:
