@@ -6,7 +6,7 @@ INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-dep
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
-.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures lock clean
+.PHONY: help up setup setup-dev engine-root engine engine-check format lint test test-sdk test-distros test-all bench pictures backup restore lock clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,7 +66,7 @@ format: setup-dev ## put the code into its form
 lint: setup-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy accounts api builds common config dashboard database helper images observability operators registry_gateway startup storage webhooks webserver bench manage.py
+	.venv/bin/mypy accounts api builds common config dashboard database helper images maintenance observability operators registry_gateway startup storage webhooks webserver bench manage.py
 	.venv/bin/lint-imports
 	$(PY) -m pip check
 	$(PY) manage.py makemigrations --check --dry-run
@@ -88,7 +88,7 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 	tests/distros/run.sh
 
 test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
-	@deploy/machine.sh monitor
+	@deploy/machine.sh monitor deploy
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
 
@@ -97,6 +97,14 @@ bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line;
 
 pictures: setup-dev ## retake the pictures in docs/
 	$(PY) -m tests.pages.pictures
+
+backup: ## write a backup while Slipway runs: make backup TO=slipway.tar
+	@test -n "$(TO)" || { echo "make backup TO=slipway.tar"; exit 2; }
+	@umask 077 && $(PY) manage.py backup >"$(TO).part" && mv "$(TO).part" "$(TO)"
+
+restore: setup ## restore one into an empty data directory, database and storage: make restore FROM=slipway.tar
+	@test -n "$(FROM)" || { echo "make restore FROM=slipway.tar"; exit 2; }
+	@$(PY) manage.py restore <"$(FROM)"
 
 lock: setup-dev ## recompile the requirements
 	$(COMPILE) -o requirements/dev.txt requirements/dev.in

@@ -5,7 +5,7 @@ No Django here.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -82,7 +82,7 @@ class Base:
     """What the reference means now, where that is known before the fetch."""
     private: bool = False
     """It stands in Slipway's own registry and may be private to the build's owner: it is fetched
-    with `BuildSpec.auth_file`, and other owners' builds must not find it."""
+    with `BuildSpec.registry_token`, and other owners' builds must not find it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +137,8 @@ class BuildSpec:
     context: Path
     """The unpacked build context. Only read."""
     dockerfile: Dockerfile
-    auth_file: Path | None = None
-    """Credentials for private bases, as the owner. Never shown to a sandbox of a build."""
+    registry_token: str = field(default="", repr=False)
+    """Lets the owner pull the private bases. Never shown to a sandbox of a build."""
     build_args: tuple[tuple[str, str], ...]
     target: str = ""
     """The stage to build; empty for the last one."""

@@ -1,6 +1,7 @@
 """Ends an attempt: final status, last log line and what follows from it, in one transaction."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -79,6 +80,7 @@ def settle_succeeded(
     digest: str,
     image_bytes: int,
     line: LogLine,
+    expires_after: timedelta | None = None,
     contents: Mapping[str, Any] | None = None,
 ) -> bool:
     """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
@@ -96,6 +98,7 @@ def settle_succeeded(
             good_bytes=image_bytes,
             good_ms=held.duration_ms or 0,
             ended_at=held.ended_at,
+            expires_at=timezone.now() + expires_after if expires_after else None,
         )
         build_ended.send(sender=Build, build_id=held.pk, status=Status.SUCCEEDED)
     # The caller may hold a transaction around this one.

@@ -6,6 +6,9 @@ from pathlib import Path
 from builds.build_spec import Limits
 from builds.engine_root import EngineRoot
 
+TRIAL = "trial-"
+"""Begins the name of a work folder that belongs to no build in the database."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
@@ -33,6 +36,8 @@ class BuildSettings:
     worker_classes: tuple[str, ...]
     """Resource classes that this process takes; empty for all."""
     base_refresh_seconds: int
+    storage_mb: int = 0
+    """That an owner's images may take in the registry; 0 for as much as they like."""
     workers: int
     redis_url: str
     registry: str
@@ -53,6 +58,8 @@ class BuildSettings:
     token_realm: str
     """The address where registries send clients for tokens."""
     token_secret: str = field(repr=False)
+    keep_files_days: int = 7
+    """For which stored files stay that no row names: longer than a backup may be old."""
     lease_seconds: int = 20
     tick_seconds: int = 5
     """How often the housekeeping looks; well below the lease."""

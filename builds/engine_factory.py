@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from builds.conf import BuildSettings, build_settings
 from builds.engines.base import BuildEngine
@@ -34,7 +33,7 @@ def engine() -> BuildEngine:
             mirrors=settings.registry_mirrors,
             insecure_registries=settings.insecure_registries | own,
             private_registries=settings.private_registries,
-            own_endpoints=frozenset({settings.registry, urlsplit(settings.token_realm).netloc}),
+            own_endpoints=frozenset({settings.registry}),
             auth_file=settings.registry_auth,
             auth_registries=settings.registry_auth_bases,
             allowed_bases=settings.allowed_bases,

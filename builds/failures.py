@@ -29,3 +29,8 @@ BUILDER_LOST = Failure(
     code="builder-lost",
     text="interrupted: its builder was killed; the build starts again",
 )
+MANIFEST_GONE = Failure(
+    fault="service",
+    code="manifest-gone",
+    text="the image is no longer in the registry: build it again",
+)

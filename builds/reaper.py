@@ -5,12 +5,11 @@ returned as ids, for the caller to send.
 """
 
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
-from itertools import islice
 from logging import getLogger
-from time import monotonic
+from pathlib import Path
+from time import monotonic, time
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -18,18 +17,15 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from builds.completion import settle_failed
-from builds.conf import build_settings
+from builds.conf import TRIAL, build_settings
 from builds.failures import CANCELLED, WORKER_LOST
-from builds.logs.archive import FOLDER
 from builds.models import Build, LogChunk, targets
 from builds.queue.turns import ready_builds
 from builds.registry import RegistryError, make_registry
 from builds.status import FINAL, Status
 from builds.worker import WORKER
-from storage.interface import files
 
-CONTEXTS = "contexts"
-STRAY_AFTER = timedelta(hours=1)
+TRIAL_SECONDS = 3_600
 PURGE_SECONDS = 5.0
 """Of one turn, however long registry and storage take to answer."""
 BATCH = 100
@@ -92,7 +88,9 @@ def _purge_one(build: Build) -> None:
     registry = make_registry(build_settings())
     # An attempt that failed or was cancelled late may have pushed already: its own tag knows.
     digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
-    if digest:
+    if digest and _is_shared(build, digest):
+        registry.delete_tag(build.repository, build.attempt_tag)
+    elif digest:
         registry.delete(build.repository, digest)
     kept = Build.objects.filter(context_key=build.context_key, discarded_at=None)
     if build.context_key and not kept.exists():
@@ -111,6 +109,12 @@ def _purge_one(build: Build) -> None:
     )
 
 
+def _is_shared(build: Build, digest: str) -> bool:
+    """Whether another attempt that stays has the same image in the same repository."""
+    others = Build.objects.filter(digest=digest, discarded_at=None).exclude(pk=build.pk)
+    return any(each.repository == build.repository for each in others.only("label"))
+
+
 def drop_work_folders() -> None:
     """Removes what killed processes of this machine left of builds that no longer run."""
     # Listed before the database is asked: a build runs before it has a folder.
@@ -121,37 +125,22 @@ def drop_work_folders() -> None:
             ids.append(UUID(name))
     running = set(Build.objects.running().filter(pk__in=ids).values_list("pk", flat=True))
     for name in folders.keys() - {str(pk) for pk in running | WORKER.held()}:
-        shutil.rmtree(folders[name], ignore_errors=True)
+        if not _is_on_trial(folders[name]):
+            shutil.rmtree(folders[name], ignore_errors=True)
 
 
-def drop_strays() -> None:
-    """Removes contexts and logs that no build names: whoever stored them died before saying so."""
-    before = timezone.now() - STRAY_AFTER
-    for folder, named in ((CONTEXTS, _named_contexts), (FOLDER, _named_logs)):
-        old = files().old(folder, before=before)
-        while keys := set(islice(old, BATCH)):
-            for key in keys - named(keys):
-                default_storage.delete(key)
-
-
-def _named_contexts(keys: Collection[str]) -> set[str]:
-    named = Build.objects.filter(context_key__in=keys)
-    return set(named.values_list("context_key", flat=True))
-
-
-def _named_logs(keys: Collection[str]) -> set[str]:
-    """By the builds whose ids their names begin with."""
-    ids = []
-    for key in keys:
-        with suppress(ValueError):
-            ids.append(UUID(key.removeprefix(f"{FOLDER}/").partition("-")[0]))
-    return set(Build.objects.filter(pk__in=ids).values_list("archive_key", flat=True))
+def _is_on_trial(folder: Path) -> bool:
+    """Whether the doctor may be building there."""
+    with suppress(FileNotFoundError):
+        return folder.name.startswith(TRIAL) and time() - folder.stat().st_mtime < TRIAL_SECONDS
+    return False
 
 
 def drop_superseded_contexts() -> None:
-    """Removes contexts that only ended attempts name, none of them its target's current one.
+    """Forgets contexts that only ended attempts name, none of them its target's current one.
 
-    Looks only at builds that `Build.become_current` has marked.
+    Looks only at builds that `Build.become_current` has marked. The files go later:
+    `builds.unreferenced_files`.
     """
     marked = Build.objects.filter(context_superseded=True, status__in=FINAL)
     keys = set(marked.values_list("context_key", flat=True)[:BATCH])
@@ -159,7 +148,6 @@ def drop_superseded_contexts() -> None:
     current = Exists(targets().filter(current=OuterRef("pk")))
     needed = set(named.filter(current).values_list("context_key", flat=True))
     needed |= set(named.exclude(status__in=FINAL).values_list("context_key", flat=True))
-    for key in keys - needed - {""}:
-        default_storage.delete(key)
-        named.filter(context_key=key).update(context_key="", context_superseded=False)
+    superseded = named.filter(context_key__in=keys - needed - {""})
+    superseded.update(context_key="", context_superseded=False)
     Build.objects.filter(context_superseded=True, context_key="").update(context_superseded=False)

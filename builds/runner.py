@@ -7,6 +7,7 @@ lease runs out and the reaper does the same.
 
 import shutil
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from logging import getLogger
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,6 +25,7 @@ from builds.completion import settle_failed, settle_succeeded
 from builds.conf import BuildSettings, build_settings
 from builds.engine_factory import engine
 from builds.engines.base import BuildFailed, BuildInterrupted, EngineBroken
+from builds.expiry import BadExpiry, expires_after, labels_of
 from builds.failures import BUILDER_LOST, CANCELLED, INTERRUPTED, Failure
 from builds.log_context import working_on
 from builds.logs.store import FenceLost
@@ -222,6 +224,7 @@ class Attempt:
             self.look(now=True)
             raise FenceLost
         reference = f"{self.settings.registry}/{build.repository}"
+        self.expires_after = self._expires_after(outcome)
         self.log.say(f"Pushing {reference}:{build.tag}")
         try:
             manifest = self._drive(
@@ -260,8 +263,16 @@ class Attempt:
                 digest=manifest.digest,
                 image_bytes=outcome.size_bytes,
                 line=last,
+                expires_after=self.expires_after,
                 contents=contents,
             )
+
+    def _expires_after(self, outcome: BuildOutcome) -> timedelta | None:
+        try:
+            return expires_after({**labels_of(outcome.layout), **self.build.labels})
+        except BadExpiry as problem:
+            self.log.say(f"The image is kept: its label {problem}.")
+            return None
 
     def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:
         """Runs an engine or a push to its end, into the log; closes it when the attempt ends."""

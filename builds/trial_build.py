@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from builds import dockerfile
 from builds.build_spec import BuildSpec
-from builds.conf import BuildSettings
+from builds.conf import TRIAL, BuildSettings
 from builds.engine_root import BUSYBOX
 from builds.engines.base import BuildEngine, BuildFailed, EngineBroken
 
@@ -28,7 +28,7 @@ class TrialFailed(Exception):
 def try_build(engine: BuildEngine, settings: BuildSettings) -> float:
     """Build it without a cache and drop it. Seconds that it took. Raises TrialFailed."""
     build_id = uuid4()
-    work = settings.data_dir / "builds" / str(build_id)
+    work = settings.work_folder / f"{TRIAL}{build_id}"
     read = dockerfile.read(DOCKERFILE, build_args={})
     spec = BuildSpec(
         build_id=build_id,

@@ -224,6 +224,13 @@ IMAGE_PROTECTED = _define(
 QUOTA_EXCEEDED = _define(
     "quota_exceeded", 429, "The limit of {limit} builds per 24 hours is used up.", WAIT
 )
+STORAGE_EXCEEDED = _define(
+    "storage_exceeded",
+    403,
+    "Your images take {used} MiB of {limit} MiB in the registry: delete some of them first",
+    "Delete images, or ask an operator for more room; `GET /users/me/storage` tells how much is "
+    "used.",
+)
 UPLOADS_EXCEEDED = _define(
     "uploads_exceeded",
     429,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 T = TypeVar("T")
+IN_FILE = "_FILE"
 ENGINE_ROOT = Path("engine-root", "current")
 """In the data directory."""
 
@@ -195,8 +196,20 @@ class Environment:
         "",
         "Seconds that builds go on after SIGTERM; without it 600 with REDIS_URL, else 10",
     )
+    stop_delay: int = variable(
+        "SLIPWAY_STOP_DELAY",
+        number,
+        "10",
+        "Seconds that `web` serves on after SIGTERM, while /readyz answers 503",
+    )
     daily_builds: int = variable(
         "SLIPWAY_DAILY_BUILDS", number, "24", "Builds per owner in 24 hours"
+    )
+    storage_mb: int = variable(
+        "SLIPWAY_STORAGE_MB",
+        number,
+        "0",
+        "MiB that an owner's images may take in the registry; 0 is no limit",
     )
     owner_builds: int | None = variable(
         "SLIPWAY_OWNER_BUILDS", optional_number, "", "Builds of one owner at once; none is no limit"
@@ -227,6 +240,42 @@ class Environment:
     )
     min_disk_mb: int = variable(
         "SLIPWAY_MIN_DISK_MB", number, "1024", "A worker with less free disk takes no build"
+    )
+    keep_files_days: int = variable(
+        "SLIPWAY_KEEP_FILES_DAYS",
+        number,
+        "7",
+        "Days that stored files stay which nothing names: longer than a backup may be old",
+    )
+    keep_attempts_days: int = variable(
+        "SLIPWAY_KEEP_ATTEMPTS_DAYS",
+        number,
+        "0",
+        "Days that superseded attempts stay, with tags, logs and contexts; 0 is for ever",
+    )
+    keep_logs_days: int = variable(
+        "SLIPWAY_KEEP_LOGS_DAYS",
+        number,
+        "0",
+        "Days that logs of ended attempts stay; 0 is for ever",
+    )
+    keep_contexts_days: int = variable(
+        "SLIPWAY_KEEP_CONTEXTS_DAYS",
+        number,
+        "0",
+        "Days that contexts of ended attempts stay for building again; 0 is for ever",
+    )
+    keep_audit_days: int = variable(
+        "SLIPWAY_KEEP_AUDIT_DAYS",
+        number,
+        "0",
+        "Days that the audit log reaches back; 0 is for ever",
+    )
+    keep_keys_days: int = variable(
+        "SLIPWAY_KEEP_KEYS_DAYS",
+        number,
+        "0",
+        "Days that revoked and expired API keys are listed; 0 is for ever",
     )
     base_refresh: int = variable(
         "SLIPWAY_BASE_REFRESH", number, "600", "Seconds for which a pulled base counts as fresh"
@@ -275,8 +324,31 @@ class Environment:
     )
 
 
+def read_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that stand in files: `NAME_FILE` names the one with the value of `NAME`.
+
+    Raises BadEnvironment where it cannot be read, or both are given.
+    """
+    found = {}
+    for each in fields(Environment):
+        name: str = each.metadata["name"]
+        path = environ.get(f"{name}{IN_FILE}", "")
+        if not path:
+            continue
+        if environ.get(name):
+            raise BadEnvironment(f"{name} and {name}{IN_FILE} are both set: use one")
+        try:
+            found[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise BadEnvironment(
+                f"{name}{IN_FILE}={path!r}: cannot be read: {problem}"
+            ) from problem
+    return found
+
+
 def load(environ: Mapping[str, str]) -> Environment:
     """Raises BadEnvironment naming every variable that cannot be used, all at once."""
+    environ = {**environ, **read_files(environ)}
     values: dict[str, Any] = {}
     problems = []
     for each in fields(Environment):

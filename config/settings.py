@@ -25,6 +25,8 @@ public = urlsplit(ENV.public_url)
 CSRF_TRUSTED_ORIGINS = [f"{public.scheme}://{public.netloc}"] if public.netloc else []
 # Whoever listens everywhere is found on loopback, by what runs on the same machine.
 here = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(ENV.host, ENV.host)  # noqa: S104
+PROBES = ("/healthz", "/readyz", "/metrics")
+"""Addresses that answer by any host name, and without a redirect."""
 PUBLIC_URL = ENV.public_url.rstrip("/") or f"http://{here}:{ENV.port}"
 ALLOWED_HOSTS = [*ENV.hosts, public.hostname or here]
 SECURE_COOKIES = public.scheme == "https"
@@ -33,6 +35,7 @@ SESSION_COOKIE_HTTPONLY = True
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_COOKIES else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
 SECURE_SSL_REDIRECT = SECURE_COOKIES and ENV.trusted_proxy
+SECURE_REDIRECT_EXEMPT = [rf"^{path.removeprefix('/')}$" for path in PROBES]
 TRUSTED_PROXY = ENV.trusted_proxy
 if TRUSTED_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -60,6 +63,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "webserver.middleware.observe",
+    "webserver.middleware.accept_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -98,9 +102,7 @@ if ENV.database_url:
     DATABASES = {"default": {**parsed}}
     if parsed["ENGINE"] == "django.db.backends.postgresql":
         DATABASES["default"]["ENGINE"] = "database.postgresql"
-    # Compiling a query costs more than all of what our queries do.
-    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
-    DATABASES["default"]["OPTIONS"]["pool"] = {
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
         # A server that is away is to be noticed well within the lease of a build.
@@ -140,6 +142,7 @@ CHANNEL_LAYERS = (
 )
 
 AUTH_USER_MODEL = "accounts.User"
+BUILDS_PULL_RIGHTS = "registry_gateway.pull_access.owner_may_pull"
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "images"
 AUTH_PASSWORD_VALIDATORS = [
@@ -236,6 +239,8 @@ BUILDS = BuildSettings(
     owner_builds=ENV.owner_builds,
     worker_classes=ENV.worker_classes,
     base_refresh_seconds=ENV.base_refresh,
+    storage_mb=ENV.storage_mb,
+    keep_files_days=ENV.keep_files_days,
     workers=ENV.workers,
     redis_url=ENV.redis_url,
     registry=ENV.registry or f"127.0.0.1:{registry_port}",

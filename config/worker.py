@@ -3,6 +3,8 @@
 Embedded, `start` runs them beside daphne. On other machines `manage.py worker` does.
 """
 
+import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -10,23 +12,12 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
-from pathlib import Path
 from time import monotonic, sleep
 from uuid import UUID
 
 from common.outages import DATABASE_OUTAGES
-from config.env import BadEnvironment
-from startup.privileges import enter
-from startup.service_user import StartError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")  # noqa: TID251
-if "dramatiq" in Path(sys.argv[0]).parts[-2:]:
-    # Its own command line was started, maybe by root, and imports this in each worker process.
-    try:
-        enter(building=True)
-    except (BadEnvironment, StartError) as problem:
-        sys.exit(str(problem))
-
 import django
 from django.apps import apps
 
@@ -44,14 +35,16 @@ from builds.engine_factory import engine, own_helper
 from builds.engines.sandbox.helper import Helper, HelperError
 from builds.host_stats import keep_measuring
 from builds.logs import archive
-from builds.models import Build
+from builds.models import Build, Worker
+from builds.unreferenced_files import OF_BUILDS, drop_unreferenced
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
-from images import logos
-from observability import metrics
+from images import logos, retention
+from maintenance.prune import prune_all
+from observability import health, worker_probes
 from observability.logs import keep_errors
 from operators import bulk
-from startup import bootstrap
+from startup import bootstrap, data_directory
 from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
@@ -62,6 +55,7 @@ WEBHOOK_SECONDS = 1.0
 STRAYS_SECONDS = 3_600.0
 """Between two looks at all that is stored, which may take long."""
 BOOT_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
 HELPER_LOST = (
     "the helper that starts builders has ended, and only a new start of Slipway can start another: "
     "it ends now, and its builds start again with it"
@@ -73,13 +67,17 @@ class Housekeeping(Middleware):
     """What a worker process does beside building, until it stops; no connection outlives a turn."""
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        _end_with_parent()
         alive = _alive()
         # One setting says how many, whoever starts the process; dramatiq would take eight.
         worker.worker_threads = WORKER.threads
         # What a busy process fetches ahead, an idle one never hears of.
         worker.queue_prefetch = worker.worker_threads
         _try(WORKER.sign_on)
-        _try(metrics.serve_worker)
+        _try(take_over)
+        if multiprocessing.parent_process() is not None:
+            health.PROCESS.parts = (*health.CHECKS, *health.OF_WORKERS)
+        _try(worker_probes.serve)
         keep_errors()
         engine().sweep(alive)
         connections.close_all()
@@ -102,10 +100,12 @@ class Housekeeping(Middleware):
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         for consumer in worker.consumers.values():
             consumer.pause()  # messages are for others now
+        health.PROCESS.leaving.set()
         WORKER.leave(build_settings().grace_seconds)
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         _try(WORKER.sign_off)
+        data_directory.forget(WORKER.name)
         connections.close_all()
 
         if WORKER.helper_lost:
@@ -137,6 +137,32 @@ def _in_turn(*duties: Callable[[], object]) -> None:
     for duty in duties:
         if not _try(duty):
             break
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone, however it ended."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent.pid:
+        os._exit(1)
+
+
+def take_over() -> None:
+    """Settles at once what former workers of this data directory held: they are dead.
+
+    The lock of the data directory says so. Without it their leases would have to run out first.
+    """
+    data_directory.register(WORKER.name)
+    gone = data_directory.gone()
+    if not gone:
+        return
+    orphans = Build.objects.running().filter(worker__in=gone)
+    actors.send_builds(reaper.settle_orphans(orphans))
+    Worker.objects.filter(name__in=gone).delete()
+    for name in gone:
+        data_directory.forget(name)
 
 
 def beat() -> None:
@@ -185,7 +211,14 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
-    _in_turn(reaper.drop_strays, logos.drop_unused, drop_old)
+    folders = {**OF_BUILDS, logos.FOLDER: logos.named}
+    _in_turn(
+        retention.delete_due,
+        prune_all,
+        drop_old,
+        logos.drop_unused,
+        partial(drop_unreferenced, folders),
+    )
 
 
 def make_room() -> None:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes a Debian machine fit for Slipway: packages and, as root, the user that Slipway runs as.
-# Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node, monitor.
+# Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node, monitor, deploy.
 # Safe to run again: when nothing is missing it changes nothing and needs no network.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ declare -A packages=(
   [compiler]="gcc libc6-dev python3-dev"
   [node]="nodejs npm"
   [monitor]="prometheus"
+  [deploy]="nginx-light caddy pgbouncer"
 )
 
 say() { printf 'machine: %s\n' "$*" >&2; }

@@ -12,7 +12,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Subquery
+from django.db.models import Count, Subquery, Sum
 from django.utils import timezone
 
 from accounts.models import User
@@ -37,6 +37,7 @@ from images.models import Image, may_change_all
 from images.signals import image_event
 
 QUOTA_WINDOW = timedelta(hours=24)
+MIB = 1024 * 1024
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
@@ -56,6 +57,15 @@ class QuotaExceeded(CodedError):
     def __init__(self, limit: int, retry_after: int) -> None:
         super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
         self.retry_after = retry_after
+
+
+class StorageExceeded(CodedError):
+    """The owner's images take all the room that they may take; both are in bytes."""
+
+    kind = error_codes.STORAGE_EXCEEDED
+
+    def __init__(self, used: int, limit: int) -> None:
+        super().__init__(used=used // MIB, limit=limit // MIB)
 
 
 class NothingUnderWay(CodedError):
@@ -107,11 +117,31 @@ def builds_charged(owner: User) -> int:
     return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
 
 
+def storage_limit(owner: User) -> int | None:
+    """Bytes that somebody's images may take in the registry. None where there is no limit."""
+    own = owner.storage_limit_mb
+    limit = build_settings().storage_mb if own is None else own
+    return None if own is None and (limit == 0 or owner.is_staff) else limit * MIB
+
+
+def storage_used(owner: User) -> int:
+    """What the last good builds of somebody's images take, compressed."""
+    found: int | None = owner.images.aggregate(total=Sum("good_bytes"))["total"]
+    return found or 0
+
+
 def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded. Counts attempts, so that deleting refunds nothing."""
+    """Raises QuotaExceeded or StorageExceeded. Of the daily limit deleting refunds nothing."""
+    _check_storage(owner)
     if daily_limit(owner) is not None:
         since = timezone.now() - QUOTA_WINDOW
         _check_charged(owner, Build.objects.charged_since(owner.pk, since).count(), since)
+
+
+def _check_storage(owner: User) -> None:
+    room = storage_limit(owner)
+    if room is not None and (used := storage_used(owner)) >= room:
+        raise StorageExceeded(used, room)
 
 
 def _check_charged(owner: User, charged: int, since: datetime) -> None:
@@ -138,6 +168,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
     since = timezone.now() - QUOTA_WINDOW
     [(charged, status, number)] = _BEFORE.rows(owner.pk, identity, since)
+    _check_storage(owner)
     _check_charged(owner, charged or 0, since)
     if status is not None:
         _check_free(status, wanted)

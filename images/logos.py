@@ -1,9 +1,11 @@
 """Logos: whatever picture is sent, a small webp of our own making is kept."""
 
 import io
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import IO
+from uuid import UUID
 
 import PIL.Image
 from django.core.files.base import ContentFile
@@ -26,6 +28,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WINDOW = timedelta(hours=24)
 MOST = 100
 """In 24 hours: they stay for a while without an image."""
+FOLDER = "logos"
 UNUSED_AFTER = timedelta(days=7)
 
 
@@ -52,14 +55,21 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
 
 
 def drop_unused() -> None:
-    """Removes logos that no image has shown within a week of their making."""
+    """Forgets logos that no image has shown within a week of their making. Their files go later."""
     old = Logo.objects.filter(images=None, created_at__lt=timezone.now() - UNUSED_AFTER)
     for logo in old[:1_000]:
-        path = logo.path
-        # An image that takes it just now keeps it; where its file cannot go, it stays to be tried.
+        # An image that takes it just now keeps it.
         with suppress(ProtectedError, IntegrityError), transaction.atomic():
             logo.delete()
-            default_storage.delete(path)
+
+
+def named(keys: Collection[str]) -> set[str]:
+    """Those of the stored files that are logos."""
+    ids = []
+    for key in keys:
+        with suppress(ValueError):
+            ids.append(UUID(key.removeprefix(f"{FOLDER}/").removesuffix(".webp")))
+    return {logo.path for logo in Logo.objects.filter(pk__in=ids)}
 
 
 def draw(file: IO[bytes]) -> bytes:

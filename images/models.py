@@ -174,6 +174,27 @@ class ImageChange(models.Model):
         return f"{self.count:+} {self.name}:{self.tag}"
 
 
+class RetentionRule(models.Model):
+    """Which images of one name are deleted by themselves, as their owner wants it."""
+
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="retention_rules")
+    name = models.CharField(max_length=65, blank=True)
+    """In lower case; blank for every name that has no rule of its own."""
+    keep_last = models.PositiveIntegerField(null=True)
+    """The newest that always stay."""
+    expire_days = models.PositiveIntegerField(null=True)
+    """Older ones go; null for all but the newest."""
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="images_retentionrule_one")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner_id}: {self.name or '*'}"
+
+
 class Logo(models.Model):
     """A picture that images show, kept in the default storage as webp."""
 
@@ -219,6 +240,11 @@ class Image(Target):
             ),
         ]
         indexes = [
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(expires_at__isnull=False),
+                name="images_image_expiring",
+            ),
             models.Index(
                 F("created_at").desc(),
                 F("id").desc(),

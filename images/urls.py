@@ -13,6 +13,7 @@ from images.rest.log_lines import LinesView, SearchView
 from images.rest.log_streams import EventsView, JsonLinesView, TextView
 from images.rest.logos import LogosView, LogoView
 from images.rest.logs import LogsView
+from images.rest.retention import RetentionView, UsageView
 
 
 @csrf_exempt
@@ -56,6 +57,10 @@ urlpatterns = [
     re_path(r"^images/(?P<ref>.+)/cancel$", CancelView.as_view({"post": "create"})),
     re_path(r"^images/(?P<ref>.+)/rebuild$", RebuildView.as_view({"post": "create"})),
     re_path(r"^images/(?P<ref>.+)$", ONE),
+    path(
+        "users/me/retention", RetentionView.as_view({"get": "retrieve", "patch": "partial_update"})
+    ),
+    path("users/me/storage", UsageView.as_view({"get": "retrieve"})),
     path("logos/", LogosView.as_view({"post": "create"})),
     path("logos/<uuid:logo_id>.webp", LogoView.as_view({"get": "retrieve"})),
 ]

@@ -26,7 +26,7 @@ from builds.engines.sandbox.networks import TUN
 from builds.host_stats import programs
 from builds.trial_build import TrialFailed, try_build
 from observability import engine_updates, health
-from startup import bootstrap
+from startup import bootstrap, data_directory
 
 GIB = 1024**3
 OLD_DAYS = 30
@@ -218,7 +218,7 @@ def _place() -> str:
 
 def _is_up() -> bool:
     try:
-        bootstrap.lock(settings.DATA_DIR).close()
-    except bootstrap.InUse:
+        data_directory.lock(settings.DATA_DIR).close()
+    except data_directory.InUse:
         return True
     return False

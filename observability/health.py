@@ -1,6 +1,8 @@
-"""Whether the process lives, and whether each thing it needs answers."""
+"""Whether the process lives, and whether each thing it needs answers: for probes."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 from django.conf import settings
@@ -13,7 +15,8 @@ from rest_framework.response import Response
 from api.views import OpenView
 from builds.broker import QUEUE, broker
 from builds.models.clock import check_clock
-from builds.worker_checks import check_engine, check_registry
+from builds.worker import WORKER
+from builds.worker_checks import check_disk, check_engine, check_registry
 from storage.interface import files
 
 WELL = {
@@ -52,16 +55,25 @@ class ReadyView(OpenView):
         responses={200: READINESS, 503: OpenApiResponse(READINESS, "Something does not answer.")},
     )
     def retrieve(self, request: Request) -> Response:
-        """Whether each thing that it needs answers."""
-        parts = {name: answer_of(name) for name in CHECKS}
-        well = all(answer == "ok" for answer in parts.values())
-        return Response({"ready": well, "parts": parts}, status=200 if well else 503)
+        """Whether each thing that it needs answers, but for those that `exclude` names."""
+        ready, parts = readiness(request.query_params.getlist("exclude"))
+        return Response({"ready": ready, "parts": parts}, status=200 if ready else 503)
+
+
+def readiness(excluded: Collection[str] = ()) -> tuple[bool, dict[str, str]]:
+    """Whether this process is ready, and by part `ok` or what is wrong with it.
+
+    Parts that are excluded are told, and do not decide. A process that stops is not ready.
+    """
+    parts = {name: answer_of(name) for name in PROCESS.parts or CHECKS}
+    ready = all(answer == "ok" for name, answer in parts.items() if name not in excluded)
+    return ready and not PROCESS.leaving.is_set(), parts
 
 
 def answer_of(part: str) -> str:
     """`ok`, or what is wrong with it."""
     try:
-        CHECKS[part]()
+        (CHECKS | OF_WORKERS)[part]()
     except Exception as problem:  # noqa: BLE001  (whatever is wrong is the answer)
         return f"{type(problem).__name__}: {problem}"
     return "ok"
@@ -86,6 +98,11 @@ def storage() -> None:
     files().answer()
 
 
+def quarantine() -> None:
+    if WORKER.quarantine.active:
+        raise RuntimeError(WORKER.quarantine.reason)
+
+
 CHECKS: dict[str, Callable[[], None]] = {
     "database": database,
     "clock": check_clock,
@@ -94,3 +111,17 @@ CHECKS: dict[str, Callable[[], None]] = {
     "registry": check_registry,
     "engine": check_engine,
 }
+OF_WORKERS: dict[str, Callable[[], None]] = {"disk": check_disk, "quarantine": quarantine}
+WEB = ("database", "clock", "queue", "storage")
+
+
+@dataclass(slots=True)
+class Process:
+    """What this process is for, and whether it is about to stop."""
+
+    parts: Collection[str] | None = None
+    """The checks of what it needs; without any all CHECKS, as one process serves and builds."""
+    leaving: threading.Event = field(default_factory=threading.Event)
+
+
+PROCESS = Process()

@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from hmac import compare_digest
 from ipaddress import ip_address
-from socketserver import ThreadingMixIn
-from threading import Thread
 from time import perf_counter
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from django.conf import settings
-from django.db import DatabaseError, connection, connections
+from django.db import DatabaseError, connection
 from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Histogram, generate_latest
@@ -163,39 +160,6 @@ def may_read(asked: dict[str, Any]) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (its name there)
-        """Nobody wants to read of every scrape."""
-
-
-def serve_worker() -> None:
-    """Gives this process's metrics at SLIPWAY_METRICS_PORT, where one is set.
-
-    Without a token on loopback alone. Raises OSError where the port is taken.
-    """
-    if not settings.METRICS_PORT:
-        return
-    host = "" if settings.METRICS_TOKEN else "127.0.0.1"
-    server = make_server(host, settings.METRICS_PORT, _answer, _Server, _Quiet)
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-
-
-def _answer(asked: dict[str, Any], start: Callable[..., object]) -> list[bytes]:
-    if not may_read(asked):
-        start("401 Unauthorized", [("WWW-Authenticate", "Bearer")])
-        return [b""]
-    try:
-        told = generate_latest(REGISTRY)
-    finally:
-        connections.close_all()
-    start("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-    return [told]
 
 
 REGISTRY.register(Standing())

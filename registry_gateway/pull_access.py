@@ -94,6 +94,12 @@ class Puller:
         return any(build.repository == repository for build in left.only("label"))
 
 
+def owner_may_pull(owner_id: UUID, repository: str) -> bool:
+    """Whether a build of that owner may pull from the repository."""
+    puller = Puller.named(f"owner:{owner_id}")
+    return puller is not None and puller.may_pull(repository)
+
+
 def in_repository(repository: str) -> ImageQuerySet:
     """Every image of `owner/name`, as registries spell it."""
     owner, _, name = repository.partition("/")

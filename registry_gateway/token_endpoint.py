@@ -15,11 +15,17 @@ from rest_framework.views import APIView
 from accounts.models import ApiKey
 from builds.conf import build_settings
 from builds.registry import make_signer
-from builds.registry.tokens import SERVICE, TOKEN_SECONDS, WORKER, BadScope, read_scopes
+from builds.registry.tokens import (
+    PULL,
+    SERVICE,
+    TOKEN_SECONDS,
+    WORKER,
+    BadScope,
+    read_scopes,
+)
 from registry_gateway.pull_access import Puller
 
 CHALLENGE = 'Basic realm="slipway"'
-PULL = "pull"
 WRONG = "Log in with a user's name and an API key of that user as the password"
 UNREADING = "This API key may not read images"
 

@@ -1,6 +1,5 @@
 """What a data directory needs before Slipway can serve from it; quick when it is all there."""
 
-import fcntl
 import secrets
 import socket
 from contextlib import suppress
@@ -8,7 +7,6 @@ from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from time import time
-from typing import TextIO
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from django.conf import settings
@@ -22,27 +20,13 @@ from builds.conf import build_settings
 from builds.engine_root import BUSYBOX
 from config.env import private_folder
 from images import catalog
+from startup.data_directory import InUse
 
 EXAMPLE = settings.BASE_DIR / "examples" / "hello"
 
 
-class InUse(Exception):
-    """Another process has what this one needs. The text says what and what to do."""
-
-
 class Unmigrated(Exception):
     """The database is not as this version needs it. The text says what to do."""
-
-
-def lock(data_dir: Path) -> TextIO:
-    """Holds the data directory until the returned file is closed; raises InUse."""
-    file = (data_dir / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise InUse(f"{data_dir} is in use by another Slipway") from None
-    return file
 
 
 def check_port(host: str, port: int, variable: str) -> None:

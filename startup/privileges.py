@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from config.env import ENGINE_ROOT, Environment, load, private_folder
+from config.env import ENGINE_ROOT, IN_FILE, Environment, load, private_folder, read_files
 from helper.start import MAIN, HelperError, ensure_helper
 from startup.private_mounts import make_reachable
 from startup.service_user import ServiceUser, StartError, acting_as, become, find_user
@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 WITHOUT_INSTANCE = frozenset({"", "check", "help", "makemigrations", "spectacular", "version"})
 """Commands of manage.py that work on the code and not on a data directory."""
 BUILDING = frozenset({"up", "worker", "doctor"})
-FOLDERS = ("builds", "files", "registry", "static", "spool", "examples")
+FOLDERS = ("builds", "files", "registry", "static", "spool", "examples", "workers")
 FILES = ("secret_key", "admin.key", "admin.password", "lock", "slipway.sqlite3")
 DATABASE_FILES = ("slipway.sqlite3-wal", "slipway.sqlite3-shm")
 OF_ROOT = ("engine-root", "helper", "run")
@@ -75,6 +75,10 @@ def enter(*, building: bool) -> None:
         return
     user = find_user(environment.user)
     data_dir = environment.data_dir
+    # Files with secrets may be root's alone.
+    for name, value in read_files(os.environ).items():  # noqa: TID251
+        os.environ[name] = value  # noqa: TID251
+        del os.environ[f"{name}{IN_FILE}"]  # noqa: TID251
     prepare(data_dir, user)
     _show_folders(environment, user)
     if building:

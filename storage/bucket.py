@@ -55,6 +55,10 @@ class Bucket(S3Storage):
         with _as_os_errors():
             self.bucket.meta.client.head_bucket(Bucket=self.bucket_name)
 
+    def exists(self, name: str) -> bool:
+        with _as_os_errors():
+            return bool(super().exists(name))
+
     def delete(self, name: str) -> None:
         with _as_os_errors():
             super().delete(name)

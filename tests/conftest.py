@@ -103,6 +103,13 @@ def script(*steps: str) -> str:
 
 
 @pytest.fixture
+def own_storage(settings: Any, tmp_path: Path) -> None:
+    """A default storage that no other test stores in."""
+    default = {**settings.STORAGES["default"], "OPTIONS": {"location": tmp_path / "own-files"}}
+    settings.STORAGES = {**settings.STORAGES, "default": default}
+
+
+@pytest.fixture
 def deployment(settings: Any, tmp_path: Path, registry: str) -> Iterator[BuildSettings]:
     """Settings of a small deployment with a real registry and the scripted engine."""
     settings.BUILDS = replace(

@@ -46,6 +46,7 @@ class Instance:
             "SLIPWAY_ENGINE": engine,
             VARIABLE: str(ENGINE_ROOT.path),
             "SLIPWAY_GRACE": "1",
+            "SLIPWAY_STOP_DELAY": "0",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
@@ -70,13 +71,15 @@ class Instance:
         self.answers()
         return time.monotonic() - began
 
-    def run(self, *command: str) -> subprocess.Popen[bytes]:
+    def run(
+        self, *command: str, environment: dict[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """A process of this instance, whose output `output` tells."""
         with (self.data_dir.parent / f"{self.data_dir.name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *command],
                 cwd=ROOT,
-                env=self.environment,
+                env=environment or self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -135,7 +138,7 @@ class Instance:
         return Registry(
             self.registry,
             insecure=True,
-            identity=Identity(self.signer(), WORKER, seconds=60),
+            identity=Identity(self.signer(), WORKER),
         )
 
     def manage(self, *command: str) -> str:

@@ -3,14 +3,11 @@
 import re
 import time
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
 
-from tests.cluster import Cluster, servers
+from tests.cluster import Cluster, own_servers
 from tests.conftest import script, zipped
 from tests.instance import post, send, watch
 from tests.s3 import S3, running_s3
@@ -23,14 +20,7 @@ CONTEXT = zipped(a_txt="a")
 
 @pytest.fixture
 def nothing_yet() -> dict[str, str]:
-    """The same servers, with nothing of what the others have there."""
-    given, name = servers(), f"own_{uuid4().hex}"
-    with psycopg.connect(given["DATABASE_URL"], autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-    return {
-        "DATABASE_URL": given["DATABASE_URL"].rpartition("/")[0] + f"/{name}",
-        "REDIS_URL": given["REDIS_URL"].rpartition("/")[0] + "/1",
-    }
+    return own_servers(queue=1)
 
 
 def test_neither_web_nor_workers_start_on_a_database_of_another_version(

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from time import monotonic
 from typing import Any
 
 import daphne.server  # before twisted's reactor: it installs the asyncio one
@@ -19,6 +20,7 @@ from twisted.internet import reactor
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.logger import STDLibLogObserver, globalLogBeginner
+from twisted.python.failure import Failure
 
 from common.error_codes import NO_DISK, error_body, generic_code
 from webserver.body_spool import KEY, BodyTooLarge, Spool
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 LAST_SECONDS = 2  # for applications whose client is gone
 GOING_AWAY = 1001
+CLOSE = (b"connection", b"close")
+LOOK_SECONDS = 0.1
+SETTLE_SECONDS = 1.0
 PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 
@@ -38,12 +43,16 @@ class Request(WebRequest):
 
     def __init__(self, channel: Connection, queued: object) -> None:
         self.spool: Spool | None = None
+        self.came_in_time = False
+        """Its headers came before the server stopped: it is answered."""
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
         self.content = io.BytesIO()
+        self.came_in_time = not self.server.closing
         if length == 0:
             return
+        self.server.receiving.add(self)
         try:
             self.spool = Spool(self.server.uploads, self.channel.allowed, length)
         except NoRoom as problem:
@@ -73,6 +82,21 @@ class Request(WebRequest):
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """With the reason phrase of every registered status; twisted knows only some."""
         super().setResponseCode(code, message or PHRASES.get(code))
+
+    def process(self) -> None:
+        self.server.receiving.discard(self)
+        super().process()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.server.receiving.discard(self)
+        super().connectionLost(reason)
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "http.response.start" and self.server.leaving and self.channel:
+            # Whoever keeps connections open is to ask somebody else next.
+            self.channel.persistent = False
+            message = {**message, "headers": [*message.get("headers", []), CLOSE]}
+        super().handle_reply(message)
 
     @property
     def endless(self) -> bool:
@@ -121,6 +145,8 @@ class Server(daphne.server.Server):
         unknown_seconds: float,
         stall_seconds: float,
         grace_seconds: float,
+        leave_seconds: float,
+        on_leave: Callable[[], object] | None,
     ) -> None:
         super().__init__(application, endpoints=["run() listens"], server_name="")
         self.uploads = uploads
@@ -130,6 +156,14 @@ class Server(daphne.server.Server):
         self.unknown_seconds = unknown_seconds
         self.stall_seconds = stall_seconds
         self.grace_seconds = grace_seconds
+        self.leave_seconds = leave_seconds
+        self.on_leave = on_leave
+        self.receiving: set[Request] = set()
+        """Requests whose bodies are coming."""
+        self.leaving = False
+        """It is to stop soon, and goes on answering until then."""
+        self.closing = False
+        """It takes no request any more."""
         self.connections: dict[Any, dict[str, Any]] = {}
         self.http_factory = Factory(self)
         self.http_factory.timeOut = idle_seconds
@@ -166,7 +200,7 @@ class Server(daphne.server.Server):
     # Requests
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        if self._stopping is not None:
+        if self.closing and not getattr(protocol, "came_in_time", False):
             # Nobody would wait for its end, and a thread in it would wait for ours.
             protocol.transport.abortConnection()
             return asyncio.Queue()
@@ -197,7 +231,7 @@ class Server(daphne.server.Server):
     # The end
 
     def stop(self) -> None:
-        """Ends streams at once, gives other answers a little time; called again, ends at once."""
+        """Serves on for a while, ends streams, gives answers time; called again, ends at once."""
         if self._stopping is None:
             self._stopping = daphne.server.twisted_loop.create_task(self._stop())
         elif reactor.running:
@@ -205,13 +239,28 @@ class Server(daphne.server.Server):
 
     async def _stop(self) -> None:
         try:
+            self.leaving = True
+            if self.on_leave is not None:
+                self.on_leave()
+            if self.leave_seconds:
+                await asyncio.sleep(self.leave_seconds)
+                self._stop_listening()
+                # What was connected until now has still to be heard.
+                await asyncio.sleep(SETTLE_SECONDS)
+            else:
+                self._stop_listening()
+            self.closing = True
             await self._end_requests()
         finally:
             if reactor.running:
                 reactor.stop()
 
-    async def _end_requests(self) -> None:
+    def _stop_listening(self) -> None:
+        self.port.socket.listen(0)  # the queue gets no longer while it is emptied
+        self.port.doRead()
         self.port.stopListening()
+
+    async def _end_requests(self) -> None:
         for protocol in list(self.connections):
             if isinstance(protocol, WebSocketProtocol):
                 if protocol.state == protocol.STATE_OPEN:
@@ -227,9 +276,17 @@ class Server(daphne.server.Server):
             await self._unfinished(LAST_SECONDS)
 
     async def _unfinished(self, seconds: float) -> set[asyncio.Task[None]]:
-        tasks = [each.get("application_instance") for each in self.connections.values()]
-        running = {task for task in tasks if task is not None and not task.done()}
-        return (await asyncio.wait(running, timeout=seconds))[1] if running else running
+        until = monotonic() + seconds
+        while True:
+            tasks = [each.get("application_instance") for each in self.connections.values()]
+            running = {task for task in tasks if task is not None and not task.done()}
+            left = until - monotonic()
+            if left <= 0 or not (running or self.receiving):
+                return running
+            await asyncio.wait(
+                running or {asyncio.ensure_future(asyncio.sleep(LOOK_SECONDS))},
+                timeout=min(left, LOOK_SECONDS) if self.receiving else left,
+            )
 
 
 @contextmanager
@@ -264,6 +321,8 @@ def serve(
     unknown_seconds: float = 60,
     stall_seconds: float = 60,
     grace_seconds: float = 3,
+    leave_seconds: float = 0,
+    on_leave: Callable[[], object] | None = None,
 ) -> None:
     """Serves an ASGI application in the main thread until SIGINT or SIGTERM.
 
@@ -273,8 +332,10 @@ def serve(
     port (0 asks for a free one) once connections are taken. `on_stop` runs when the last request
     has ended, or when the start failed. A client may be silent for `idle_seconds` between or within
     requests, and takes at most `unknown_seconds` over a body where it is not known; one that reads
-    nothing for `stall_seconds` of an answer is cut. Answers under way get
-    `grace_seconds` when the server stops.
+    nothing for `stall_seconds` of an answer is cut.
+
+    When the server is to stop it calls `on_leave` and serves on for `leave_seconds`, without
+    keeping connections open. Then it takes no more, and what is under way gets `grace_seconds`.
 
     Raises OSError when the address cannot be had. Works once in a process, as twisted's reactor.
     """
@@ -291,6 +352,8 @@ def serve(
         unknown_seconds=unknown_seconds,
         stall_seconds=stall_seconds,
         grace_seconds=grace_seconds,
+        leave_seconds=leave_seconds,
+        on_leave=on_leave,
     )
     try:
         server.run_on(host, port, ready)

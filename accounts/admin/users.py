@@ -42,7 +42,20 @@ class UserAdmin(DjangoUserAdmin[User]):
     show_full_result_count = False
     readonly_fields: ClassVar[Any] = ("id", "created_at", "last_login", "keys")
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("id", "username", "password", "hotkey", "daily_build_limit", "keys")}),
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    "username",
+                    "password",
+                    "hotkey",
+                    "daily_build_limit",
+                    "storage_limit_mb",
+                    "keys",
+                )
+            },
+        ),
         (
             "Rights",
             {

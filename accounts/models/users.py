@@ -86,6 +86,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     daily_build_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="Builds in 24 hours; empty for the default."
     )
+    storage_limit_mb = models.PositiveIntegerField(
+        "storage limit",
+        null=True,
+        blank=True,
+        help_text="MiB that this user's images may take in the registry; empty for the default.",
+    )
     is_staff = models.BooleanField(
         "operator", default=False, help_text="Sees the admin and has no daily limit."
     )

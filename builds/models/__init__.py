@@ -11,6 +11,7 @@ from builds.models.queue import (
     ResourceClassGrant,
 )
 from builds.models.targets import Target, targets
+from builds.models.unreferenced import UnreferencedFile
 from builds.models.workers import Pause, Worker
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ResourceClass",
     "ResourceClassGrant",
     "Target",
+    "UnreferencedFile",
     "Worker",
     "milliseconds",
     "step_facts",

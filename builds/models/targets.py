@@ -34,6 +34,8 @@ class Target(models.Model):
     """Size of the good attempt's image; 0 before there is one."""
     good_ms = models.PositiveBigIntegerField(default=0, editable=False)
     """How long the good attempt took, in milliseconds."""
+    expires_at = models.DateTimeField(null=True, editable=False)
+    """When it is deleted, where its good attempt's labels say so."""
 
     class Meta:
         abstract = True

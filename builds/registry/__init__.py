@@ -1,6 +1,10 @@
 """The registry as the worker sees it: images, tags and digests over the distribution API."""
 
+from functools import partial
 from uuid import UUID
+
+from django.conf import settings as django_settings
+from django.utils.module_loading import import_string
 
 from builds.conf import BuildSettings
 from builds.registry.auth import Identity, RegistryError, read_credentials
@@ -28,11 +32,16 @@ def make_registry(settings: BuildSettings, *, owner_id: UUID | None = None) -> R
         return Registry(
             settings.registry,
             insecure=settings.registry_insecure,
-            identity=Identity(signer, subject, settings.deadline_seconds),
+            identity=Identity(signer, subject, partial(_may_pull, owner_id)),
         )
     return Registry(
         settings.registry,
         insecure=settings.registry_insecure,
         credentials=read_credentials(settings.registry_auth),
-        identity=Identity(signer, WORKER, settings.deadline_seconds),
+        identity=Identity(signer, WORKER),
     )
+
+
+def _may_pull(owner_id: UUID, repository: str) -> bool:
+    """What `settings.BUILDS_PULL_RIGHTS` names decides: whoever has targets knows their owners."""
+    return bool(import_string(django_settings.BUILDS_PULL_RIGHTS)(owner_id, repository))

@@ -3,13 +3,20 @@
 import base64
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from builds.registry.tokens import WORKER, BadScope, Signer, read_scopes
+from builds.registry.tokens import (
+    PULL,
+    TOKEN_SECONDS,
+    Access,
+    BadScope,
+    Signer,
+    read_scopes,
+)
 
 _CHALLENGE = re.compile(r"\s*(\w+)(?:\s+(.*))?", re.DOTALL)
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
@@ -54,12 +61,6 @@ def read_credentials(file: Path | None) -> dict[str, Credentials]:
         raise AuthFileError(f"{file} is not a file as `docker login` writes it") from error
 
 
-def auth_file(host: str, credentials: Credentials) -> str:
-    """The text of a file as `docker login` writes it."""
-    pair = credentials.header.removeprefix("Basic ")
-    return json.dumps({"auths": {host: {"auth": pair}}})
-
-
 def _host(name: str) -> str:
     return name.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
@@ -75,18 +76,22 @@ def _pair(entry: Mapping[str, str]) -> Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """As whom Slipway speaks to a registry that trusts its tokens."""
+    """As whom Slipway speaks to a registry that trusts its tokens.
+
+    It signs them itself: no web process has to be there.
+    """
 
     signer: Signer
     subject: str
-    seconds: int
-    """How long its credentials are good: as long as what they are for may take."""
+    may_pull: Callable[[str], bool] | None = None
+    """Whether it may pull from a repository, and do nothing else; None where it may do anything."""
 
-    @property
-    def credentials(self) -> Credentials:
-        """What our own realm takes; the name in it means nothing."""
-        credential = self.signer.credential(self.subject, seconds=self.seconds)
-        return Credentials("slipway", credential)
+    def token(self, wanted: Access, *, seconds: int = TOKEN_SECONDS) -> str:
+        """For those of the wanted actions that it may do."""
+        if self.may_pull is not None:
+            names = [name for name, actions in wanted.items() if PULL in actions]
+            wanted = {name: [PULL] for name in names if self.may_pull(name)}
+        return self.signer.token(self.subject, wanted, seconds=seconds)
 
     def is_asked_by(self, response: httpx.Response) -> bool:
         """Whether a registry wants tokens of ours, and not of somebody else."""
@@ -97,8 +102,7 @@ class Identity:
 class RegistryAuth(httpx.Auth):
     """Tries without, then does what the challenge asks: basic, or a token got from its realm.
 
-    A registry that trusts Slipway's tokens never gets other credentials. A worker signs a token
-    itself; for anybody else the realm decides what they may do.
+    A registry that trusts Slipway's tokens never gets other credentials: `identity` signs one.
 
     One `to_push` asks for all that a push needs and remembers what it got.
     """
@@ -135,17 +139,16 @@ class RegistryAuth(httpx.Auth):
             parameters["scope"] = self._scope
         ours = self._identity if self._identity and self._identity.is_asked_by(response) else None
         self.met_our_realm = ours is not None
-        if ours and ours.subject == WORKER:
+        if ours:
             try:
                 access = read_scopes(parameters.get("scope", ""))
             except BadScope:
                 return
-            request.headers["Authorization"] = f"Bearer {ours.signer.token(WORKER, access)}"
+            request.headers["Authorization"] = f"Bearer {ours.token(access)}"
         elif scheme == "basic" and self._credentials:
             request.headers["Authorization"] = self._credentials.header
         elif scheme == "bearer" and "realm" in parameters:
-            credentials = ours.credentials if ours else self._credentials
-            answer = yield self._token_request(request, parameters, credentials)
+            answer = yield self._token_request(request, parameters, self._credentials)
             token = _token(answer)
             if token is None:
                 return

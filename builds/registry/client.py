@@ -1,21 +1,25 @@
 """One registry over the distribution API: its tags, its digests, its images."""
 
 import hashlib
-from collections.abc import Generator, Iterator, Mapping
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from time import sleep
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
 from builds.build_spec import Output
-from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError, auth_file
+from builds.registry.auth import Credentials, Identity, RegistryAuth, RegistryError
 from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
 from builds.registry.push import Manifest, push_layout
+from builds.registry.tokens import PULL
 
 RETRY_SECONDS = (0.2, 1.0)
+_EMPTY_CONFIG = b"{}"
 _REDIRECTS = {301, 302, 303, 307, 308}
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
@@ -109,6 +113,11 @@ class Registry:
         """Lets `tag` name an image that was pushed, whatever it named before."""
         self._put_manifest(repository, tag, manifest.content, manifest.media_type)
 
+    def tag_digest(self, repository: str, digest: str, *, tag: str) -> None:
+        """The same for an image that is there under a digest."""
+        found = self._manifest(repository, digest)
+        self._put_manifest(repository, tag, found.content, found.headers["content-type"])
+
     def delete(self, repository: str, digest: str) -> None:
         """Removes an image and with it every tag that names it. Fine when it is gone already."""
         self._call(
@@ -118,13 +127,50 @@ class Registry:
             accepted={202, 404},
         )
 
-    def write_auth_file(self, file: Path) -> Path | None:
-        """A file of credentials for a puller, for this user alone; none where none would help."""
+    def delete_tag(self, repository: str, tag: str) -> None:
+        """Removes one tag and no other of the same image.
+
+        The API deletes by digest only, so the tag first gets an image of its own, made up for
+        that. Nobody else may move this tag meanwhile: the caller sees to that.
+        """
+        if self.digest_of(repository, tag) is None:
+            return
+        config = _digest(_EMPTY_CONFIG)
+        self._put_blob(repository, config, _EMPTY_CONFIG)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _IMAGE,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": config,
+                "size": len(_EMPTY_CONFIG),
+            },
+            "layers": [],
+            "annotations": {"slipway.removal": uuid4().hex},
+        }
+        content = json.dumps(manifest).encode()
+        self._put_manifest(repository, tag, content, _IMAGE)
+        self.delete(repository, _digest(content))
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags, sorted; none of a repository that does not exist."""
+        found: list[str] = []
+        path: str | None = f"/v2/{repository}/tags/list?n=1000"
+        while path:
+            answer = self._call("GET", path, f"for the tags of {repository}", accepted={200, 404})
+            if answer.status_code == httpx.codes.NOT_FOUND:
+                break
+            found += answer.json()["tags"] or []
+            following = answer.links.get("next", {}).get("url")
+            # Whatever host it names, this registry is asked.
+            path = httpx.URL(path).join(following).raw_path.decode() if following else None
+        return sorted(found)
+
+    def token_to_pull(self, repositories: Iterable[str], *, seconds: int) -> str:
+        """One for those of the repositories that may be pulled; empty where none would help."""
         if self._identity is None or not self.wants_our_tokens():
-            return None
-        file.touch(mode=0o600)
-        file.write_text(auth_file(self.host, self._identity.credentials))
-        return file
+            return ""
+        return self._identity.token({each: [PULL] for each in repositories}, seconds=seconds)
 
     def _auth_to_push(self, repository: str) -> RegistryAuth:
         """The same for all that is pushed to it, so that a registry challenges once."""
@@ -146,6 +192,20 @@ class Registry:
             accepted={201},
             auth=self._auth_to_push(repository),
             headers={"Content-Type": kind},
+            content=content,
+        )
+
+    def _put_blob(self, repository: str, digest: str, content: bytes) -> None:
+        begun = self._call(
+            "POST", f"/v2/{repository}/blobs/uploads/", f"to upload to {repository}", accepted={202}
+        )
+        place = begun.url.join(begun.headers["location"]).copy_merge_params({"digest": digest})
+        self._call(
+            "PUT",
+            place.raw_path.decode(),
+            f"to upload to {repository}",
+            accepted={201},
+            headers={"Content-Type": "application/octet-stream"},
             content=content,
         )
 

@@ -7,6 +7,8 @@ from builds.conf import BuildSettings
 from builds.registry import Registry, RegistryError, make_registry
 
 DEFAULT_PORTS = (":443", ":80")
+TOKEN_SECONDS = 1_800
+"""Longer than fetching the bases of a build may take."""
 
 
 class BaseRefused(Exception):
@@ -32,15 +34,15 @@ def find_own_bases(spec: BuildSpec, settings: BuildSettings) -> BuildSpec:
     return replace(
         spec,
         dockerfile=replace(spec.dockerfile, bases=marked),
-        auth_file=registry.write_auth_file(spec.work / "auth.json"),
+        registry_token=registry.token_to_pull(
+            {_name_of(base.reference)[0] for base in marked if base.private},
+            seconds=TOKEN_SECONDS,
+        ),
     )
 
 
 def _digest_of(registry: Registry, reference: str) -> str:
-    name = reference.partition("/")[2]
-    repository, at, version = name.partition("@")
-    if not at:
-        repository, _, version = name.rpartition(":")
+    repository, version = _name_of(reference)
     try:
         digest = registry.digest_of(repository, version)
     except RegistryError as problem:
@@ -52,6 +54,15 @@ def _digest_of(registry: Registry, reference: str) -> str:
             f"The base image {reference} does not exist, or is private to somebody else."
         )
     return digest
+
+
+def _name_of(reference: str) -> tuple[str, str]:
+    """Repository, and tag or digest."""
+    name = reference.partition("/")[2]
+    repository, at, version = name.partition("@")
+    if not at:
+        repository, _, version = name.rpartition(":")
+    return repository, version
 
 
 def _is_own(reference: str, host: str) -> bool:

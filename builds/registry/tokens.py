@@ -27,6 +27,7 @@ from common.repository_grammar import REPOSITORY
 SERVICE = ISSUER = "slipway"
 CREDENTIAL = "slipway-credential"
 """The audience of what is shown to our realm: no registry takes it, and no token is one."""
+PULL = "pull"
 WORKER = "worker"
 """The subject that pushes and deletes. Nobody else does."""
 TOKEN_SECONDS = 60
@@ -82,7 +83,10 @@ class Signer:
         return self._sign(subject, SERVICE, seconds, access=granted)
 
     def credential(self, subject: str, *, seconds: int) -> str:
-        """What our own realm takes as the password of a worker, or of a build of some owner."""
+        """What our own realm takes as the password of a worker, or of a build of some owner.
+
+        Workers sign tokens themselves; those of version 0.1 asked the realm for them.
+        """
         return self._sign(subject, CREDENTIAL, seconds)
 
     def subject_of(self, token: str) -> str | None:

@@ -51,10 +51,27 @@ class DatabaseWrapper(Wrapper):
             self._connection_pools.setdefault(self.alias, made)
         return self._connection_pools[self.alias]
 
+    def _configure_connection(self, connection: Any) -> Any:
+        super()._configure_connection(connection)
+        if is_pooled(connection):
+            # The next transaction may have another server, which knows nothing of this one's.
+            connection.prepare_threshold = None
+            self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
+        else:
+            # Compiling a query costs more than all of what our queries do.
+            connection.execute("SET jit = off")
+        return True
+
     def _close(self) -> Any:
         if self.connection is not None:
             self.connection.used_at = monotonic()
         return super()._close()
+
+
+def is_pooled(connection: Any) -> bool:
+    """Whether a pooler such as PgBouncer stands between: it makes up the id of the process."""
+    [actual] = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return bool(actual != connection.info.backend_pid)
 
 
 def check(connection: Any) -> None:

@@ -58,6 +58,8 @@ def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
     except catalog.NameTaken:
         name = f"{user.username}/{form.cleaned_data['name']}:{form.cleaned_data['tag']}"
         form.add_error("tag", f"{name} exists already. {REPLACE}")
+    except catalog.StorageExceeded as problem:
+        form.add_error(None, f"{problem}.")
     except catalog.QuotaExceeded as problem:
         form.add_error(
             None, f"{problem} The next may start in {-(-problem.retry_after // 60)} min."

@@ -12,6 +12,7 @@ from common.error_codes import (
     CONTEXT_GONE,
     NOTHING_UNDER_WAY,
     QUOTA_EXCEEDED,
+    STORAGE_EXCEEDED,
     CodedError,
 )
 from images import catalog
@@ -74,7 +75,7 @@ class RebuildView(ImageView):
         request=RebuildSerializer,
         responses={
             202: AcceptedSerializer,
-            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED),
+            **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
     def create(self, request: Request, ref: str) -> Response:

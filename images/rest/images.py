@@ -22,6 +22,7 @@ from common.error_codes import (
     NAME_TAKEN,
     NOT_YOUR_NAME,
     QUOTA_EXCEEDED,
+    STORAGE_EXCEEDED,
     CodedError,
 )
 from images import catalog
@@ -79,7 +80,7 @@ class ManyView(ImageView):
         responses={
             202: AcceptedSerializer,
             (202, SSE): EVENT,
-            **refusals(NAME_TAKEN, BUILD_UNDER_WAY, QUOTA_EXCEEDED),
+            **refusals(NAME_TAKEN, BUILD_UNDER_WAY, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
     def create(self, request: Request) -> HttpResponseBase:

@@ -239,7 +239,7 @@ def test_a_null_character_in_a_header_is_a_bad_request(
 
 
 def test_a_host_that_is_not_ours_is_a_bad_request() -> None:
-    answer = Client().get("/healthz", HTTP_HOST="evil.example")
+    answer = Client().get("/images/", HTTP_HOST="evil.example")
     assert (answer.status_code, answer.json()) == (
         400,
         {"detail": "Bad Request", "code": "bad_request"},

@@ -45,3 +45,19 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadEnvironment, match=r"SLIPWAY_DATA_DIR: cannot make .*file/data"):
         private_folder(tmp_path / "file" / "data")
+
+
+def test_a_variable_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("from the file\n")
+    assert load({"SLIPWAY_SECRET_KEY_FILE": str(file)}).secret_key == "from the file"
+    assert load({"SLIPWAY_PORT_FILE": ""}).port == 8000
+
+
+def test_a_file_that_cannot_be_read_or_is_one_too_many_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadEnvironment, match=r"SLIPWAY_SECRET_KEY_FILE=.*cannot be read"):
+        load({"SLIPWAY_SECRET_KEY_FILE": str(tmp_path / "none")})
+    (tmp_path / "key").write_text("x")
+    both = {"SLIPWAY_SECRET_KEY": "y", "SLIPWAY_SECRET_KEY_FILE": str(tmp_path / "key")}
+    with pytest.raises(BadEnvironment, match="both set"):
+        load(both)

@@ -2,22 +2,27 @@
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dramatiq
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from dramatiq.brokers.stub import StubBroker
 
 from builds import actors
 from builds.lifecycle import request_drain, request_pause, request_resume, request_undrain
 from builds.models import Build, BuildQuerySet
 from builds.models.workers import Worker
+from builds.status import Status
 from builds.worker import WORKER
 from config import worker
 from config.worker import beat, obey, rescue
-from tests.conftest import Order
+from startup import data_directory
+from tests.conftest import Order, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,6 +45,30 @@ def test_a_turn_says_that_the_worker_lives(order: Order) -> None:
     first = Worker.objects.get()
     beat()
     assert Worker.objects.get().seen_at > first.seen_at
+
+
+def test_what_a_dead_worker_of_the_same_data_directory_held_is_taken_over_at_once(
+    order: Order, sent: list[Any], settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    mine, others = order("echo mine"), order("echo others")
+    later = timezone.now() + timedelta(seconds=15)
+    for build, name in ((mine, "here:1:aa"), (others, "there:1:bb")):
+        standing = {"fence": 1, "worker": name, "lease_until": later}
+        stand(Build.objects.filter(pk=build.pk), Status.BUILDING, **standing)
+    data_directory.register("here:1:aa")
+    worker.take_over()
+    mine.refresh_from_db()
+    assert mine.state is Status.BUILDING
+    data_directory.retire_workers()
+    sent.clear()
+    worker.take_over()
+    mine.refresh_from_db()
+    others.refresh_from_db()
+    assert (mine.state, others.state) == (Status.LOST, Status.BUILDING)
+    successor = Build.objects.get(image_id=mine.image_id, number=2)
+    assert sent == [successor.pk]
+    assert data_directory.gone() == []
 
 
 def test_a_turn_wakes_free_hands_for_builds_that_wait_unless_the_queue_is_paused(

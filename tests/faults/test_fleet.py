@@ -11,22 +11,29 @@ import httpx
 import psycopg
 import pytest
 
+from builds.registry.tokens import Signer
 from tests.cluster import Cluster
 from tests.conftest import script, zipped
 from tests.faults.cluster import PREPARE
 from tests.instance import send, watch
-from tests.registry import CONFIG, free_port
+from tests.registry import CONFIG, free_port, running_registry
 from tests.with_servers import kill, running_servers
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 CONTEXT = zipped(a_txt="a")
+TRUST = """
+auth:
+  token: {{realm: "{realm}", service: slipway, issuer: slipway, rootcertbundle: "{certificate}"}}
+"""
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 
 class Fleet:
     """One web process and workers, each with an environment of its own."""
 
-    def __init__(self, folder: Path, registry: str, database: str, queue: str) -> None:
+    def __init__(
+        self, folder: Path, registry: str, database: str, queue: str, **environment: str
+    ) -> None:
         self.cluster = Cluster(
             folder / "data",
             registry,
@@ -35,6 +42,7 @@ class Fleet:
             DJANGO_SETTINGS_MODULE="tests.faults.settings",
             FAULTS_LEASE="20",
             SLIPWAY_DAILY_BUILDS="1000",
+            **environment,
         )
         self.workers: list[subprocess.Popen[bytes]] = []
         self.database = database
@@ -52,9 +60,10 @@ class Fleet:
         self.workers.append(worker)
         return worker
 
-    def send(self, name: str, *steps: str) -> str:
+    def send(self, name: str, *steps: str, base: str = "scratch") -> str:
+        dockerfile = script(*steps).replace("FROM scratch", f"FROM {base}")
         with self.client() as client:
-            made = send(client, script(*steps), CONTEXT, username="owner", name=name)
+            made = send(client, dockerfile, CONTEXT, username="owner", name=name)
         return str(made["image_id"])
 
     def end_of(self, image_id: str) -> str:
@@ -117,9 +126,9 @@ class StoppableRegistry:
 
 
 @contextmanager
-def running_fleet(folder: Path, registry: str) -> Iterator[Fleet]:
+def running_fleet(folder: Path, registry: str, **environment: str) -> Iterator[Fleet]:
     with running_servers() as (database, queue):
-        fleet = Fleet(folder, registry, database.url, queue.url)
+        fleet = Fleet(folder, registry, database.url, queue.url, **environment)
         try:
             fleet.start()
             yield fleet
@@ -173,6 +182,53 @@ def test_builds_go_on_without_a_web_process(fleet: Fleet) -> None:
     assert fleet.cluster.process is not None
     kill(fleet.cluster.process)
     fleet.until(status, lambda rows: rows == [("succeeded",)])
+
+
+@pytest.mark.long
+def test_private_bases_are_pulled_without_a_web_process(tmp_path: Path) -> None:
+    secret = "a secret of this test, of fifty characters or more"
+    signer = Signer(secret, "http://127.0.0.1:1/registry/token")
+    certificate = tmp_path / "slipway.pem"
+    certificate.write_text(signer.certificate)
+    own = {"SLIPWAY_SECRET_KEY": secret, "SLIPWAY_PUBLIC_URL": "http://127.0.0.1:1"}
+    trust = TRUST.format(realm=signer.realm, certificate=certificate)
+    with (
+        running_registry(tmp_path, more=trust) as registry,
+        running_fleet(tmp_path, registry, **own) as fleet,
+    ):
+        worker = fleet.add_worker()
+        assert fleet.end_of(fleet.send("base", "echo base")) == "built and pushed"
+        kill(worker)
+        fleet.send("webless", "echo on it", base=f"{registry}/owner/base:1")
+        assert fleet.cluster.process is not None
+        kill(fleet.cluster.process)
+        fleet.add_worker()
+        status = "SELECT status, failure_text FROM builds_build WHERE label LIKE '%webless%'"
+        rows = fleet.until(status, lambda rows: rows[0][0] in {"succeeded", "failed"})
+        assert rows == [("succeeded", "")]
+
+
+@pytest.mark.long
+def test_a_killed_worker_leaves_no_process_and_its_folder_to_the_next_alone(fleet: Fleet) -> None:
+    worker = fleet.add_worker()
+    fleet.send("killed", "echo begun", "sleep 3")
+    fleet.until("SELECT status FROM builds_build", lambda rows: rows == [("building",)])
+    [(child,)] = fleet.query("SELECT pid FROM builds_worker")
+    second = fleet.cluster.run("manage.py", "worker")
+    assert second.wait(60) != 0
+    assert "is in use by another Slipway" in fleet.cluster.output()
+    worker.kill()
+    worker.wait()
+    until = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    fleet.add_worker()
+    ended = "SELECT status FROM builds_build ORDER BY number"
+    fleet.until(ended, lambda rows: rows == [("lost",), ("succeeded",)])
+    # The one before was not waited for: it was known to be dead.
+    lost = "SELECT extract(epoch FROM lease_until - ended_at) FROM builds_build"
+    assert fleet.query(f"{lost} WHERE status = 'lost' AND lease_until < ended_at") == []
 
 
 @pytest.mark.long

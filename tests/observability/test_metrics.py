@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +26,7 @@ from builds.logs.cursor import Cursor
 from builds.models import Build, Worker
 from builds.worker import WORKER
 from images.live.sse import events
-from observability import metrics
+from observability import health, metrics, worker_probes
 from tests.conftest import Order
 from tests.instance import free_port
 
@@ -179,13 +180,64 @@ def test_with_a_token_whoever_bears_it_may_read(settings: Any) -> None:
 
 def test_a_worker_gives_its_metrics_at_a_port_of_its_own(settings: Any) -> None:
     settings.METRICS_PORT = free_port()
-    metrics.serve_worker()
+    worker_probes.serve()
     url = f"http://127.0.0.1:{settings.METRICS_PORT}/metrics"
     answer = httpx.get(url, trust_env=False)
     assert answer.status_code == 200
     assert "slipway_log_lines_total" in answer.text
     settings.METRICS_TOKEN = "s3cret"
     assert httpx.get(url, trust_env=False).status_code == 401
+
+
+def test_a_worker_answers_probes_beside_its_metrics(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.METRICS_PORT = free_port()
+    checks: dict[str, Callable[[], None]] = {"database": lambda: None, "registry": _fail}
+    monkeypatch.setattr(health, "CHECKS", checks)
+    worker_probes.serve()
+    with httpx.Client(base_url=f"http://127.0.0.1:{settings.METRICS_PORT}", trust_env=False) as ask:
+        assert ask.get("/healthz").json() == {"status": "ok"}
+        sick = ask.get("/readyz")
+        assert (sick.status_code, sick.json()["ready"]) == (503, False)
+        assert sick.json()["parts"] == {"database": "ok", "registry": "RuntimeError: planted"}
+        assert ask.get("/readyz?exclude=registry").status_code == 200
+        monkeypatch.setattr(health.PROCESS, "parts", ("database", "disk", "quarantine"))
+        assert ask.get("/readyz").json()["parts"].keys() == {"database", "disk", "quarantine"}
+        WORKER.quarantine.begin("disk: full")
+        try:
+            assert ask.get("/readyz").json()["parts"]["quarantine"] == "RuntimeError: disk: full"
+        finally:
+            WORKER.quarantine.end()
+        assert ask.get("/elsewhere").status_code == 404
+
+
+def _fail() -> None:
+    raise RuntimeError("planted")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_probes_answer_by_any_host_name_and_without_a_redirect(path: str, settings: Any) -> None:
+    settings.SECURE_SSL_REDIRECT = True
+    client = Client(HTTP_HOST="10.1.2.3:8000")
+    assert client.get(path).status_code in {200, 503}
+    assert client.get("/images/").status_code in {301, 400}
+    settings.SECURE_SSL_REDIRECT = False
+    assert client.get("/images/").status_code == 400
+
+
+def test_a_web_process_is_asked_only_for_what_it_needs_and_not_ready_when_it_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "CHECKS", {name: lambda: None for name in health.CHECKS})
+    monkeypatch.setattr(health.PROCESS, "parts", health.WEB)
+    monkeypatch.setattr(health.PROCESS, "leaving", threading.Event())
+    answer = Client().get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["parts"].keys() == {"database", "clock", "queue", "storage"}
+    health.PROCESS.leaving.set()
+    assert Client().get("/readyz").status_code == 503
+    assert Client().get("/healthz").status_code == 200
 
 
 def test_the_dashboard_names_only_metrics_that_exist(order: Order) -> None:

@@ -198,6 +198,10 @@ def pages(at: Scene) -> None:
         ("succeeded", "alice/web-front:1.0"),
     ):
         at.take(f"page-{name}", reference.partition("/")[0], f"/i/{at.ids[reference]}", (1180, 560))
+    image = f"/i/{at.ids['alice/web-front:1.0']}"
+    for tab in ("steps", "image"):
+        at.take(f"page-{tab}", "alice", f"{image}?tab={tab}", (1180, 560))
+    at.take("page-new", "alice", "/new", (1180, 640))
     at.take("page-phone", "bob", f"/i/{at.ids['bob/search-worker:nightly']}", (360, 640))
 
 

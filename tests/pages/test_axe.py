@@ -10,6 +10,7 @@ from tests.instance import ROOT, Instance
 from tests.pages.conftest import Open, order, settled
 from tests.pages.test_viewer import HOSTILE
 
+TABS = ("steps", "attempts", "image", "inputs", "readme")
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 COLOURS = "raw " + " ".join(
     f"\\x1b[{code}mcolour {code}\\x1b[0m"
@@ -47,9 +48,23 @@ def findings(page: Page, *, preload: bool = True) -> list[Any]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": "light"},
+        {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}},
+        {"forced_colors": "active", "viewport": {"width": 1920, "height": 1080}},
+        # What a window of 1280 has at a zoom of 200 %.
+        {"color_scheme": "light", "viewport": {"width": 640, "height": 400}},
+    ],
+    ids=["light", "dark on a phone", "forced colours", "zoom"],
+)
 def test_axe_finds_nothing_serious(
-    client: httpx.Client, instance: Instance, opened: Open, images: dict[str, str], scheme: str
+    client: httpx.Client,
+    instance: Instance,
+    opened: Open,
+    images: dict[str, str],
+    options: dict[str, Any],
 ) -> None:
     assert AXE.is_file(), f"run `npm ci --prefix {ROOT / 'tests' / 'node'}`"
     pages = [
@@ -59,7 +74,11 @@ def test_axe_finds_nothing_serious(
         ("", "/sign-in", ".sign-in"),
         ("", "/i/none", ".empty"),
         ("admin", f"/i/{images['rich']}", ".text"),
-        ("admin", f"/i/{images['rich']}?tab=readme", ".readme"),
+        ("admin", "/new", "#picker"),
+        ("alice", "/account", "#keys"),
+        ("alice", "/start", ".steps"),
+        *(("admin", f"/i/{images['rich']}?tab={tab}", "#details") for tab in TABS),
+        ("admin", f"/i/{images['rich']}?tab=settings", ".settings"),
         ("admin", f"/i/{images['bad']}", ".row.error"),
         ("admin", f"/i/{images['going']}", ".text"),
         ("admin", "/admin/", ".system .word"),
@@ -67,7 +86,7 @@ def test_axe_finds_nothing_serious(
         ("admin", "/admin/system/pause/", "[type=submit]"),
     ]
     for who, path, there in pages:
-        with opened(who, color_scheme=scheme) as page:
+        with opened(who, **options) as page:
             page.goto(f"{instance.url}{path}")
             expect(page.locator(there).first).to_be_visible()
             if page.locator("#keys").count():
@@ -77,3 +96,5 @@ def test_axe_finds_nothing_serious(
             if page.locator(".confirm").count():
                 page.click(".confirm summary")
             assert findings(page) == [], path
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, path

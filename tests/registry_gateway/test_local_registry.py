@@ -53,7 +53,7 @@ def blobs(local: LocalRegistry) -> set[str]:
 def test_what_only_deleted_images_had_is_collected_while_nothing_is_built(
     local: LocalRegistry, tmp_path: Path, order: Order
 ) -> None:
-    identity = Identity(local._signer, PUSHER, seconds=60)
+    identity = Identity(local._signer, PUSHER)
     registry = Registry(local.address, insecure=True, identity=identity)
     kept = make_layout(tmp_path / "kept", layer=b"kept")
     gone = make_layout(tmp_path / "gone", layer=b"gone", label="gone")

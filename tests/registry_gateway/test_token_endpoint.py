@@ -12,7 +12,7 @@ from accounts.models import ApiKey, User
 from builds import reaper
 from builds.conf import BuildSettings
 from builds.models import Build
-from builds.registry import make_signer
+from builds.registry import make_registry, make_signer
 from builds.registry.tokens import WORKER
 from images import catalog
 from images.models import Image
@@ -122,6 +122,25 @@ def test_a_build_pulls_what_its_owner_may(
     assert granted(ask(**basic("x", theirs))) == {}
     User.objects.filter(pk=owner.pk).update(is_active=False)
     assert ask(**basic("x", mine)).status_code == 401
+
+
+def test_a_worker_signs_itself_what_a_builds_owner_may_pull(
+    send: Send, owner: User, stranger: User, deployment: BuildSettings
+) -> None:
+    built(send())
+    wanted = {"owner/my-app": ["pull", "push"], "owner/none": ["pull"]}
+
+    def signed(user: User) -> Any:
+        identity = make_registry(deployment, owner_id=user.pk)._identity
+        assert identity is not None
+        claims = jwt.decode(identity.token(wanted), options={"verify_signature": False})
+        assert claims["sub"] == f"owner:{user.pk}"
+        return claims["access"]
+
+    assert signed(owner) == [{"type": "repository", "name": "owner/my-app", "actions": ["pull"]}]
+    assert signed(stranger) == []
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+    assert signed(owner) == []
 
 
 def test_wrong_credentials_are_refused_and_told_how_to_be_right(key: str, deployment: Any) -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from startup import bootstrap
+from startup import bootstrap, data_directory
 
 
 def test_a_data_directory_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     with (
-        bootstrap.lock(tmp_path),
-        pytest.raises(bootstrap.InUse, match="in use by another Slipway"),
+        data_directory.lock(tmp_path),
+        pytest.raises(data_directory.InUse, match="in use by another Slipway"),
     ):
-        bootstrap.lock(tmp_path)
-    bootstrap.lock(tmp_path).close()
+        data_directory.lock(tmp_path)
+    data_directory.lock(tmp_path).close()
 
 
 def test_what_killed_uploads_left_is_removed(tmp_path: Path) -> None:
@@ -35,6 +35,6 @@ def test_a_port_that_is_taken_is_named_with_what_to_set() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(bootstrap.InUse, match=f"127.0.0.1:{port}.*: set SLIPWAY_PORT"):
+        with pytest.raises(data_directory.InUse, match=f"127.0.0.1:{port}.*: set SLIPWAY_PORT"):
             bootstrap.check_port("127.0.0.1", port, "SLIPWAY_PORT")
     bootstrap.check_port("127.0.0.1", port, "SLIPWAY_PORT")

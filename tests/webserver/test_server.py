@@ -18,6 +18,8 @@ from typing import IO, Any
 
 import pytest
 
+from tests.with_servers import answers
+
 MIB = 1024 * 1024
 BOUNDARY = "limit-of-a-part"
 
@@ -558,6 +560,43 @@ def test_an_answer_under_way_is_finished(start: Callable[..., Child]) -> None:
     assert "stopped" in server.stop()
     assert connection.getresponse().read() == b"rested"
     connection.close()
+
+
+def test_before_it_stops_it_answers_for_a_while_and_keeps_no_connection(
+    start: Callable[..., Child],
+) -> None:
+    server = start(leave_seconds=30)
+    server.process.send_signal(signal.SIGTERM)
+    connection = server.http()
+
+    def says_close() -> bool:
+        connection.close()
+        connection.request("GET", "/seen")
+        answer = connection.getresponse()
+        answer.read()
+        return answer.headers["Connection"] == "close"
+
+    assert wait_until(says_close)
+    with server.connect() as client:
+        client.sendall(b"GET /seen HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_answer(client.stream)[0] == 200
+        assert client.stream.read() == b""
+    assert "stopped" in server.stop()
+
+
+def test_a_body_that_was_coming_is_taken_and_answered(start: Callable[..., Child]) -> None:
+    server = start()
+    with server.connect() as client:
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhal")
+        assert wait_until(lambda: server.get("/seen")["asked"] != [])
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: not answers(server.port))
+        client.sendall(b"f a day")
+        status, headers, body = read_answer(client.stream)
+    assert (status, headers["connection"], body) == (200, "close", b"half a day")
+    server.process.communicate(timeout=5)
+    assert server.process.returncode == 0
 
 
 def test_whoever_asks_while_it_stops_is_cut(start: Callable[..., Child]) -> None:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -78,8 +78,10 @@ class Source:
     pin: str
     """The digest to fetch; empty to ask the registry what the tag means."""
     policy: AddressPolicy
-    credentials: Callable[[Path], Path | None]
+    credentials: Callable[[Path], Path | None] = lambda _: None
     """Gives the file with credentials for it, made in that folder where need be."""
+    token: str = field(default="", repr=False)
+    """For the registry, in place of credentials."""
 
     @property
     def name(self) -> str:
@@ -297,6 +299,7 @@ class BaseFetch:
                 max_output=max_output,
                 until=self._until,
                 auth_file=self._auth_file,
+                token=self._source.token,
                 out=out,
                 known=known or {},
             )

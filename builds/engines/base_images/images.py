@@ -93,11 +93,12 @@ class BaseImages:
         hold: BaseHold,
         *,
         owner_id: UUID,
-        auth_file: Path | None,
+        token: str,
     ) -> Events[tuple[FetchedBase, ...]]:
         """The same for images of Slipway's own registry that the owner was found to be allowed.
 
-        Each comes with the digest that it has now. Other owners see nothing of them.
+        Each comes with the digest that it has now; `token` is for the registry, or empty. Other
+        owners see nothing of them.
         """
         self._shared.prepare()
         store = BaseStore(self._owners / str(owner_id))
@@ -111,7 +112,7 @@ class BaseImages:
                     other=self._shared,
                     pin=digest,
                     policy=self._policy(self._rules.own_endpoints(base.reference)),
-                    credentials=lambda _: auth_file,
+                    token=token,
                 )
                 found.append((yield from self._fetch(source, hold, pull=False)))
         return tuple(found)

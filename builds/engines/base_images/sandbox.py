@@ -33,6 +33,7 @@ SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
 MAX_TAIL_BYTES = 8_192
 AUTH_PLACE = "/auth.json"
 OUT_PLACE = "/out"
+TOKEN_OPTIONS = {"inspect": "--registry-token", "copy": "--src-registry-token"}
 SKOPEO = (
     "/usr/bin/skopeo",
     *("--policy", "/etc/containers/policy.json", "--tmpdir", "/tmp"),  # noqa: S108
@@ -66,6 +67,8 @@ class Fetch:
     until: float
     """When it is ended, by the monotonic clock."""
     auth_file: Path | None = None
+    token: str = field(default="", repr=False)
+    """A bearer token for the registry. Users of this machine can read it while skopeo runs."""
     out: Path | None = None
     known: Mapping[str, Path] = field(default_factory=dict)
     """Files to show below the output folder, read-only: what is there already."""
@@ -169,6 +172,8 @@ class FetchSandbox:
             readable[AUTH_PLACE] = fetch.auth_file
         authentication = ["--authfile", AUTH_PLACE] if fetch.auth_file is not None else []
         name, *rest = fetch.arguments
+        if fetch.token:
+            authentication += [TOKEN_OPTIONS[name], fetch.token]
         skopeo = sandboxed(
             root,
             [*SKOPEO, name, *authentication, *rest],

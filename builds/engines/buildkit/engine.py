@@ -152,7 +152,7 @@ class BuildKitEngine:
     ) -> Generator[BuildEvent, None, FetchedBase]:
         if base.private:
             (found,) = yield from self._bases.fetch_private(
-                [(base, base.digest)], hold, owner_id=spec.owner_id, auth_file=spec.auth_file
+                [(base, base.digest)], hold, owner_id=spec.owner_id, token=spec.registry_token
             )
         else:
             (found,) = yield from self._bases.fetch([base], hold, pull=spec.pull)

@@ -42,4 +42,6 @@ def find_problems(settings: EngineSettings, helper: Helper) -> list[Problem]:
 
 
 def _problem(code: str, text: str) -> Problem:
-    return Problem(code=code, text=text, hint=HINTS.get(code, SETUP), fatal=code in FATAL)
+    return Problem(
+        code=code, text=text.removesuffix("."), hint=HINTS.get(code, SETUP), fatal=code in FATAL
+    )

@@ -16,7 +16,7 @@ from builds.worker import WORKER
 from config import worker
 from config.env import environment
 from registry_gateway.local_registry import LocalRegistry
-from startup import bootstrap
+from startup import bootstrap, data_directory
 from webserver import body_limits
 from webserver.server import serve
 
@@ -30,9 +30,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         data_dir: Path = settings.DATA_DIR
         try:
-            with bootstrap.lock(data_dir):
+            with data_directory.lock(data_dir):
                 self.serve(data_dir, example=not options["no_example"])
-        except (bootstrap.InUse, ProcessError, OSError) as problem:
+        except (data_directory.InUse, ProcessError, OSError) as problem:
             raise CommandError(str(problem)) from problem
 
     def serve(self, data_dir: Path, *, example: bool) -> None:

@@ -10,7 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 from django.utils.module_loading import import_string
 
+from builds.conf import build_settings
 from config.env import environment
+from observability import health
 from observability.logs import keep_errors
 from startup import bootstrap
 from webserver import body_limits
@@ -18,7 +20,7 @@ from webserver.server import serve
 
 
 class Command(BaseCommand):
-    help = "Serves over HTTP. Builds are run by `dramatiq config.worker` processes."
+    help = "Serves over HTTP. Builds are run by `manage.py worker`."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not environment().redis_url:
@@ -32,6 +34,7 @@ class Command(BaseCommand):
         spool_dir = Path(settings.FILE_UPLOAD_TEMP_DIR)
         bootstrap.clear_spool(spool_dir, untouched=timedelta(hours=1))
         keep_errors()
+        health.PROCESS.parts = health.WEB
         try:
             serve(
                 # Only now: it looks at the static files as they are when it is made.
@@ -42,6 +45,9 @@ class Command(BaseCommand):
                 max_body=settings.MAX_BODY_BYTES,
                 check=body_limits.check,
                 check_at_once=body_limits.check_at_once,
+                grace_seconds=build_settings().grace_seconds,
+                leave_seconds=environment().stop_delay,
+                on_leave=health.PROCESS.leaving.set,
             )
         except OSError as problem:
             raise CommandError(str(problem)) from problem

@@ -169,4 +169,5 @@ def test_a_logo_that_no_image_shows_goes_after_a_week(
     logos.drop_unused()
     assert {str(logo.pk) for logo in Logo.objects.all()} == {used, new}
     assert default_storage.exists(f"logos/{used}.webp")
-    assert not default_storage.exists(f"logos/{old}.webp")
+    stored = {f"logos/{each}.webp" for each in (used, old, "nonsense")}
+    assert logos.named(stored) == {f"logos/{used}.webp"}

@@ -77,12 +77,10 @@ class Fetcher:
         )
         return found
 
-    def private(
-        self, reference: str, digest: str, *, owner: UUID, auth_file: Path | None = None
-    ) -> FetchedBase:
+    def private(self, reference: str, digest: str, *, owner: UUID, token: str = "") -> FetchedBase:
         (found,), self.said = finish(
             self.images.fetch_private(
-                [(base(reference), digest)], self.hold, owner_id=owner, auth_file=auth_file
+                [(base(reference), digest)], self.hold, owner_id=owner, token=token
             )
         )
         return found

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("builds", "0051_image_contents"),
+        ("builds", "0052_unreferenced_files"),
     ]
 
     operations = [
