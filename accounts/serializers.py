@@ -60,6 +60,15 @@ class MeSerializer(UserSerializer):
         return []
 
 
+class NameCheckSerializer(serializers.Serializer[Any]):
+    """Whether a name may be a user's."""
+
+    valid = serializers.BooleanField(read_only=True)
+    available = serializers.BooleanField(
+        read_only=True, help_text="Whether it is valid and nobody has it."
+    )
+
+
 class ScopeSerializer(StrictSerializer):
     """What a key may do: an action, or every one, on all things of a kind, or on one of them."""
 

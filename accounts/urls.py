@@ -4,7 +4,7 @@ from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from accounts.forms import SignInForm
-from accounts.views import KeyView, MeView
+from accounts.views import KeyView, NameCheckView
 
 urlpatterns = [
     path(
@@ -13,7 +13,7 @@ urlpatterns = [
         name="sign-in",
     ),
     path("sign-out", LogoutView.as_view(), name="sign-out"),
-    path("users/me", MeView.as_view({"get": "retrieve"})),
+    path("users/name_check", NameCheckView.as_view({"get": "retrieve"})),
     path("api_keys/", KeyView.as_view({"get": "list", "post": "create"})),
     path("api_keys/<path:ref>", KeyView.as_view({"get": "retrieve", "delete": "destroy"})),
 ]

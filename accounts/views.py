@@ -1,5 +1,6 @@
 """Who somebody is, and the keys that they make for themselves."""
 
+import re
 from typing import cast
 from uuid import UUID
 
@@ -10,18 +11,21 @@ from rest_framework.response import Response
 
 from accounts.authentication import AUTHENTICATION, ScopePermission
 from accounts.models import ApiKey, ApiKeyQuerySet, User
+from accounts.models.users import USERNAME
 from accounts.serializers import (
     CreatedKeySerializer,
     EndedKeySerializer,
     KeyOrderSerializer,
     KeySerializer,
-    MeSerializer,
+    NameCheckSerializer,
 )
+from api.fields import QueryNeedle
 from api.filters import PageLimit, PageNumber, TextFilter
 from api.media_types import JsonParser
 from api.schema import refusals
 from api.views import ApiView
 from common.error_codes import KEY_NAME_TAKEN, KEY_NOT_FOUND, CodedError
+from database.substring_lookups import LowerIs
 
 
 class AccountView(ApiView):
@@ -35,14 +39,20 @@ class AccountView(ApiView):
         return cast("User", self.request.user)
 
 
-class MeView(AccountView):
+class NameCheckView(AccountView):
     signature_purpose = "me"
     any_key = True
+    queries = {
+        "retrieve": {"username": QueryNeedle(most=200, help_text="The name to look for.")},
+    }
 
-    @extend_schema(operation_id="who_am_i", responses=MeSerializer)
+    @extend_schema(operation_id="check_name", responses=NameCheckSerializer)
     def retrieve(self, request: Request) -> Response:
-        """The caller."""
-        return Response(MeSerializer(self.user).data)
+        """Whether a user may have a name, and whether nobody has it, in any case of letters."""
+        name = self.query()["username"]
+        valid = re.match(USERNAME, name) is not None
+        taken = valid and User.objects.filter(LowerIs("username", name)).exists()
+        return Response({"valid": valid, "available": valid and not taken})
 
 
 class KeyFilter(django_filters.FilterSet):

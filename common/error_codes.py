@@ -67,6 +67,12 @@ REQUEST_TIMEOUT = _define(
     "request_timeout", 408, "The request came too slowly.", "Send it again, without pauses."
 )
 CONFLICT = _define("conflict", 409, "Conflict", "Read the present state, then decide.")
+PRECONDITION_FAILED = _define(
+    "precondition_failed",
+    412,
+    "The image has changed since the state that If-Match names",
+    "Read the present state with its `ETag`, then decide.",
+)
 BODY_TOO_LARGE = _define(
     "body_too_large",
     413,
@@ -262,6 +268,13 @@ LOGOS_EXCEEDED = _define(
     "logos_exceeded", 429, "You may only send {limit} logos per 24 hours.", WAIT
 )
 
+IDEMPOTENCY_KEY_REUSED = _define(
+    "idempotency_key_reused",
+    409,
+    "This Idempotency-Key was used for another request",
+    "Use a new key for each request.",
+)
+
 # Webhooks.
 WEBHOOK_NOT_FOUND = _define(
     "webhook_not_found",
@@ -291,7 +304,14 @@ _GENERIC = {
     each.status: each
     for each in (
         *(BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT),
-        *(CONFLICT, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, INVALID),
+        *(
+            CONFLICT,
+            PRECONDITION_FAILED,
+            BODY_TOO_LARGE,
+            UNSUPPORTED_MEDIA_TYPE,
+            RANGE_NOT_SATISFIABLE,
+            INVALID,
+        ),
         *(TOO_MANY_REQUESTS, HEADERS_TOO_LARGE, INTERNAL_ERROR, UNAVAILABLE, NO_DISK),
     )
 }

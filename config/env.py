@@ -148,6 +148,12 @@ class Environment:
         "",
         "host[:port] of registries and token servers that may have private addresses",
     )
+    cors_origins: tuple[str, ...] = variable(
+        "SLIPWAY_CORS_ORIGINS",
+        words,
+        "",
+        "Origins, such as https://ci.example.com, whose pages may call the API; * for all",
+    )
     webhook_hosts: tuple[str, ...] = variable(
         "SLIPWAY_WEBHOOK_HOSTS",
         words,

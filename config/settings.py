@@ -63,6 +63,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "webserver.middleware.observe",
+    "webserver.cors.cors",
     "webserver.middleware.accept_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -258,6 +259,7 @@ BUILDS = BuildSettings(
     ),
 )
 
+CORS_ORIGINS = ENV.cors_origins
 WEBHOOK_HOSTS = ENV.webhook_hosts
 METRICS_TOKEN = ENV.metrics_token
 METRICS_PORT = ENV.metrics_port

@@ -40,6 +40,7 @@ from builds.unreferenced_files import OF_BUILDS, drop_unreferenced
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
 from images import logos, retention
+from images.rest.idempotency import drop_old_answers
 from maintenance.prune import prune_all
 from observability import health, worker_probes
 from observability.logs import keep_errors
@@ -216,6 +217,7 @@ def drop_strays() -> None:
         retention.delete_due,
         prune_all,
         drop_old,
+        drop_old_answers,
         logos.drop_unused,
         partial(drop_unreferenced, folders),
     )

@@ -12,7 +12,7 @@ from accounts.admin import UserAdmin
 from accounts.models import User
 from builds.models import Build
 from dashboard.queue_form import FIELDS, QueueForm
-from images.catalog import QUOTA_WINDOW, daily_limit
+from images.quota import QUOTA_WINDOW, daily_limit
 
 
 @admin.register(User)

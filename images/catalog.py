@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import file_digest
 from io import BytesIO
 from typing import Any, cast
@@ -12,11 +12,10 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Subquery, Sum
+from django.db.models import Count, Subquery
 from django.utils import timezone
 
 from accounts.models import User
-from builds.conf import build_settings
 from builds.lifecycle import (
     BuildRequest,
     UnderWay,
@@ -34,10 +33,9 @@ from common.error_codes import CodedError
 from database.prepared_queries import Prepared
 from images import naming
 from images.models import Image, may_change_all
+from images.quota import QUOTA_WINDOW, check_charged, check_quota, check_storage
 from images.signals import image_event
 
-QUOTA_WINDOW = timedelta(hours=24)
-MIB = 1024 * 1024
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
 """A zip without members."""
 
@@ -47,25 +45,6 @@ class NameTaken(CodedError):
     and is not to be replaced, or its build has not ended."""
 
     kind = error_codes.NAME_TAKEN
-
-
-class QuotaExceeded(CodedError):
-    """Too many builds in 24 hours; `retry_after` is in seconds."""
-
-    kind = error_codes.QUOTA_EXCEEDED
-
-    def __init__(self, limit: int, retry_after: int) -> None:
-        super().__init__(limit=limit, headers={"Retry-After": str(retry_after)})
-        self.retry_after = retry_after
-
-
-class StorageExceeded(CodedError):
-    """The owner's images take all the room that they may take; both are in bytes."""
-
-    kind = error_codes.STORAGE_EXCEEDED
-
-    def __init__(self, used: int, limit: int) -> None:
-        super().__init__(used=used // MIB, limit=limit // MIB)
 
 
 class NothingUnderWay(CodedError):
@@ -104,59 +83,6 @@ class Wanted:
     """Empty for the default of its owner."""
 
 
-def daily_limit(owner: User) -> int | None:
-    """Builds within QUOTA_WINDOW. None where there is no limit, which is so for operators."""
-    if owner.is_staff:
-        return None
-    own = owner.daily_build_limit
-    return build_settings().daily_builds if own is None else own
-
-
-def builds_charged(owner: User) -> int:
-    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
-    return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
-
-
-def storage_limit(owner: User) -> int | None:
-    """Bytes that somebody's images may take in the registry. None where there is no limit."""
-    own = owner.storage_limit_mb
-    limit = build_settings().storage_mb if own is None else own
-    return None if own is None and (limit == 0 or owner.is_staff) else limit * MIB
-
-
-def storage_used(owner: User) -> int:
-    """What the last good builds of somebody's images take, compressed."""
-    found: int | None = owner.images.aggregate(total=Sum("good_bytes"))["total"]
-    return found or 0
-
-
-def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded or StorageExceeded. Of the daily limit deleting refunds nothing."""
-    _check_storage(owner)
-    if daily_limit(owner) is not None:
-        since = timezone.now() - QUOTA_WINDOW
-        _check_charged(owner, Build.objects.charged_since(owner.pk, since).count(), since)
-
-
-def _check_storage(owner: User) -> None:
-    room = storage_limit(owner)
-    if room is not None and (used := storage_used(owner)) >= room:
-        raise StorageExceeded(used, room)
-
-
-def _check_charged(owner: User, charged: int, since: datetime) -> None:
-    """Raises QuotaExceeded where so many builds since then leave no room for one more."""
-    limit = daily_limit(owner)
-    if limit is None or charged < limit:
-        return
-    if not limit:
-        raise QuotaExceeded(limit, round(QUOTA_WINDOW.total_seconds()))
-    newest = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
-    # The last that the limit allows: there is room again when it is too old to count.
-    for last in newest.values_list("queued_at", flat=True)[limit - 1 : limit]:
-        raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))
-
-
 def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) -> Image:
     """Takes the context in and asks for a build: of a new image, or again of one that failed.
 
@@ -168,8 +94,8 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
     since = timezone.now() - QUOTA_WINDOW
     [(charged, status, number)] = _BEFORE.rows(owner.pk, identity, since)
-    _check_storage(owner)
-    _check_charged(owner, charged or 0, since)
+    check_storage(owner)
+    check_charged(owner, charged or 0, since)
     if status is not None:
         _check_free(status, wanted)
     if context is None:

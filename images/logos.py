@@ -19,6 +19,7 @@ from accounts.models import User
 from common import error_codes
 from common.error_codes import CodedError
 from images.models import Logo
+from images.quota import rate_limit
 
 BYTES = 5 * 1024 * 1024
 PIXELS = 16 * 1024 * 1024
@@ -47,7 +48,9 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
     since = timezone.now() - WINDOW
     if Logo.objects.filter(owner=owner, created_at__gt=since).count() >= MOST:
         seconds = round(WINDOW.total_seconds())
-        raise TooManyLogos(limit=MOST, headers={"Retry-After": str(seconds)})
+        raise TooManyLogos(
+            limit=MOST, headers={"Retry-After": str(seconds), **rate_limit(MOST, 0, seconds)}
+        )
     logo = Logo(owner=owner)
     default_storage.save(logo.path, ContentFile(draw(file)))
     logo.save(force_insert=True)

@@ -332,3 +332,28 @@ class Image(Target):
     def repository(self) -> str:
         """In the registry, without its host."""
         return repository(self.owner.username, self.name)
+
+
+class RepeatableAnswer(models.Model):
+    """What a request with an Idempotency-Key was answered, for the same request sent again."""
+
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    """Of the request: the key of another one is refused."""
+    status = models.PositiveSmallIntegerField(default=0)
+    body = models.TextField(default="")
+    headers = models.JSONField(default=dict)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "key"], name="images_repeatableanswer_unique_per_owner"
+            )
+        ]
+        indexes = [models.Index(fields=["created_at"], name="images_repeatableanswer_age")]
+
+    def __str__(self) -> str:
+        return f"{self.status} at {self.created_at}"

@@ -11,8 +11,9 @@ from images.rest.builds import BuildsView, BuildView, CancelView, RebuildView
 from images.rest.images import ManyView, OneView
 from images.rest.log_lines import LinesView, SearchView
 from images.rest.log_streams import EventsView, JsonLinesView, TextView
-from images.rest.logos import LogosView, LogoView
+from images.rest.logos import LogoPathView, LogosView, LogoView
 from images.rest.logs import LogsView
+from images.rest.me import MeView
 from images.rest.retention import RetentionView, UsageView
 
 
@@ -42,6 +43,7 @@ urlpatterns = [
     path("i/<uuid:image_id>/describe", actions.describe, name="image-describe"),
     path("i/<path:ref>", image_detail.find),
     path("images", redirect),
+    path("users/me", MeView.as_view({"get": "retrieve"})),
     path("images/", ManyView.as_view({"get": "list", "post": "create"})),
     re_path(r"^images/(?P<ref>.+)/logs/lines$", LinesView.as_view({"get": "retrieve"})),
     re_path(r"^images/(?P<ref>.+)/logs/search$", SearchView.as_view({"get": "retrieve"})),
@@ -62,5 +64,6 @@ urlpatterns = [
     ),
     path("users/me/storage", UsageView.as_view({"get": "retrieve"})),
     path("logos/", LogosView.as_view({"post": "create"})),
+    path("logos/<uuid:logo_id>.png", LogoPathView.as_view({"get": "retrieve"})),
     path("logos/<uuid:logo_id>.webp", LogoView.as_view({"get": "retrieve"})),
 ]

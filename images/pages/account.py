@@ -20,7 +20,7 @@ from accounts.client_address import client_address
 from accounts.forms import NewPasswordForm, OwnKeyForm
 from accounts.models import ApiKey, User
 from builds.conf import build_settings
-from images import catalog
+from images import quota
 from images.models import Image
 
 Page = Callable[..., HttpResponse]
@@ -106,8 +106,8 @@ def _page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpRespon
         images=Count("pk"), bytes=Sum("good__image_bytes")
     )
     context = {
-        "limit": catalog.daily_limit(user),
-        "used": catalog.builds_charged(user),
+        "limit": quota.daily_limit(user),
+        "used": quota.builds_charged(user),
         "stored": stored,
         "keys": [(key, _may(key)) for key in keys[:MOST_KEYS]],
         "key_form": OwnKeyForm(user),

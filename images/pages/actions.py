@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from accounts.models import User
 from builds.build_options import TEXT_CHARACTERS
 from common.error_codes import CodedError
-from images import catalog, logos
+from images import catalog, logos, quota
 from images.models import Image
 from images.pages.forms import DescribeForm
 from images.pages.image_detail import missing
@@ -54,7 +54,7 @@ def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> Ht
         return missing(request)
     try:
         return HttpResponseRedirect(do(image))
-    except catalog.QuotaExceeded as problem:
+    except quota.QuotaExceeded as problem:
         minutes = -(-problem.retry_after // 60)
         messages.error(request, f"{problem} The next may start in {minutes} min.")
     except CodedError as problem:

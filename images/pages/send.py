@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from builds.models import Build
 from common.outages import StorageAway
-from images import catalog
+from images import catalog, quota
 from images.models import Image
 from images.pages.forms import SendForm
 
@@ -58,9 +58,9 @@ def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
     except catalog.NameTaken:
         name = f"{user.username}/{form.cleaned_data['name']}:{form.cleaned_data['tag']}"
         form.add_error("tag", f"{name} exists already. {REPLACE}")
-    except catalog.StorageExceeded as problem:
+    except quota.StorageExceeded as problem:
         form.add_error(None, f"{problem}.")
-    except catalog.QuotaExceeded as problem:
+    except quota.QuotaExceeded as problem:
         form.add_error(
             None, f"{problem} The next may start in {-(-problem.retry_after // 60)} min."
         )
@@ -117,8 +117,8 @@ def _page(
     context = {
         "form": form,
         "source": source,
-        "limit": catalog.daily_limit(user),
-        "used": catalog.builds_charged(user),
+        "limit": quota.daily_limit(user),
+        "used": quota.builds_charged(user),
         "most_bytes": settings.MAX_BODY_BYTES,
     }
     return render(request, "pages/send.html", context, status=status)

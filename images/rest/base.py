@@ -13,6 +13,8 @@ from api.views import ApiView
 from common.error_codes import IMAGE_NOT_FOUND, TAG_MISSING, CodedError
 from images.models import Image, ImageQuerySet
 from images.naming import is_tagless
+from images.quota import quota_of
+from images.rest import rows
 
 REF = (
     "An id, `name:tag` or `owner/name:tag`. For reading also `name` or `owner/name`, the newest "
@@ -95,6 +97,14 @@ class ImageView(ApiView):
     def owned(self, ref: str) -> Image:
         """One of the caller's own."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
+
+
+def ordered(image: Image, caller: User) -> Response:
+    """202 for a build that was asked for, with what is left of the caller's quota."""
+    response = accepted(rows.accepted(image))
+    for name, value in quota_of(caller).headers.items():
+        response[name] = value
+    return response
 
 
 def accepted(told: Mapping[str, Any]) -> Response:

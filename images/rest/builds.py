@@ -1,5 +1,6 @@
 """The attempts at an image: looked at, ended, made again."""
 
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,8 +18,8 @@ from common.error_codes import (
 )
 from images import catalog
 from images.filters import BuildFilter
-from images.rest import rows
-from images.rest.base import ImageView, accepted
+from images.rest.base import ImageView, accepted, ordered
+from images.rest.idempotency import once
 from images.rest.serializers import (
     AcceptedSerializer,
     BuildSerializer,
@@ -78,12 +79,14 @@ class RebuildView(ImageView):
             **refusals(BUILD_UNDER_WAY, CONTEXT_GONE, QUOTA_EXCEEDED, STORAGE_EXCEEDED),
         },
     )
-    def create(self, request: Request, ref: str) -> Response:
+    def create(self, request: Request, ref: str) -> HttpResponseBase:
         """Builds an image again, with the Dockerfile and context of the last attempt.
 
         A body is not needed. Options in it replace those of the last attempt.
         """
         form = RebuildSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        image = catalog.rebuild(self.owned(ref), **form.validated_data)
-        return accepted(rows.accepted(image))
+        image, options = self.owned(ref), form.validated_data
+        return once(
+            request, self.user, lambda: ordered(catalog.rebuild(image, **options), self.user)
+        )

@@ -2,14 +2,18 @@
 
 import sys
 
+from django.db import transaction
 from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from api.etags import check_match, etag_of
+from api.exceptions import Invalid
 from api.fields import QueryInt
-from api.media_types import JSON_BYTES, JsonParser
+from api.media_types import JSON_BYTES, JsonParser, JsonRenderer
 from api.multipart_forms import MultipartParser
 from api.pagination import envelope
 from api.schema import refusals
@@ -28,8 +32,11 @@ from common.error_codes import (
 from images import catalog
 from images.filters import ImageFilter
 from images.live.sse import EVENT, SSE
+from images.models import Image
+from images.quota import check_quota
 from images.rest import rows
-from images.rest.base import ImageView, accepted
+from images.rest.base import ImageView, ordered
+from images.rest.idempotency import HEADER, once
 from images.rest.listing import link_to_next, listing
 from images.rest.logs import stream
 from images.rest.serializers import (
@@ -55,7 +62,7 @@ class ManyView(ImageView):
     def check_before_body(method: str, caller: User) -> None:
         """Raises CodedError where the body would be sent in vain."""
         if method == "POST":
-            catalog.check_quota(caller)
+            check_quota(caller)
 
     @extend_schema(
         operation_id="list_images",
@@ -92,11 +99,17 @@ class ManyView(ImageView):
         if values.get("username", self.user.username) != self.user.username:
             raise CodedError(NOT_YOUR_NAME)
         asked = wanted(values, request.headers.get("X-Chutes-Version", ""))
-        image = catalog.order(owner=self.user, wanted=asked, context=values.get("build_context"))
+
+        def order() -> Image:
+            return catalog.order(owner=self.user, wanted=asked, context=values.get("build_context"))
+
         if values.get("wait"):
+            if HEADER in request.headers:
+                raise Invalid("value_error", f"{HEADER} does not go with it", "body", "wait")
+            image = order()
             cursor = Cursor(image.build.number, 0)
             return stream(request, image, cursor, self.caller, status=202)
-        return accepted(rows.accepted(image))
+        return once(request, self.user, lambda: ordered(order(), self.user))
 
 
 WAIT = {
@@ -129,7 +142,12 @@ class OneView(ImageView):
         number, status = rows.standing(found)
         if seconds and status not in FINAL and request.method == "GET":
             return wait_for_change(self.caller, self.user, image_id, number, status, seconds)
-        return Response(rows.detail(found))
+        response = Response(rows.detail(found))
+        response["ETag"] = etag_of(JsonRenderer().render(response.data))
+        known: HttpResponseBase | None = get_conditional_response(
+            request, response["ETag"], response=response
+        )
+        return known or response
 
     @extend_schema(
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
@@ -139,8 +157,20 @@ class OneView(ImageView):
         image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        changed = catalog.change(image, by=self.user, **form.validated_data)
+        with transaction.atomic():
+            self._check_match(request, image)
+            changed = catalog.change(image, by=self.user, **form.validated_data)
         return Response(ImageSerializer(changed).data)
+
+    @staticmethod
+    def _check_match(request: Request, image: Image) -> None:
+        """Raises CodedError where `If-Match` is of another state. It stays until the commit."""
+        if "If-Match" not in request.headers:
+            return
+        Image.objects.select_for_update(of=("self",)).get(pk=image.pk)
+        if (found := rows.by_id(image.pk)) is not None:
+            now = etag_of(JsonRenderer().render(rows.detail(found)))
+            check_match(request.headers["If-Match"], now)
 
     @extend_schema(
         operation_id="delete_image",

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from django.core.files.storage import default_storage
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseRedirect
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -62,3 +62,14 @@ class LogoView(OpenView):
             raise CodedError(LOGO_NOT_FOUND) from problem
         response["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
+
+
+class LogoPathView(OpenView):
+    @extend_schema(
+        operation_id="find_logo", responses={302: OpenApiResponse(None, "Where the logo is.")}
+    )
+    def retrieve(self, request: Request, logo_id: UUID) -> HttpResponse:
+        """The `path` of a logo, which leads to it."""
+        if not Logo.objects.filter(pk=logo_id).exists():
+            raise CodedError(LOGO_NOT_FOUND)
+        return HttpResponseRedirect(f"/logos/{logo_id}.webp")

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.media_types import JsonParser
-from images import catalog, retention
+from images import quota, retention
 from images.models import RetentionRule
 from images.rest.base import ImageView
 
@@ -81,5 +81,5 @@ class UsageView(ImageView):
     @extend_schema(operation_id="get_storage", responses=UsageSerializer)
     def retrieve(self, request: Request) -> Response:
         """What the last good builds of the caller's images take, and what they may take."""
-        used, limit = catalog.storage_used(self.user), catalog.storage_limit(self.user)
+        used, limit = quota.storage_used(self.user), quota.storage_limit(self.user)
         return Response({"used_bytes": used, "limit_bytes": limit})

@@ -300,6 +300,12 @@ def of_keys(keys: list[UUID]) -> list[Row]:
     return [found[key] for key in keys if key in found]
 
 
+def by_id(image_id: UUID) -> Row | None:
+    """With the values of COLUMNS and DETAIL, whoever asks."""
+    found = list(Image.objects.filter(pk=image_id).values_list(*SINGLE))
+    return found[0] if found else None
+
+
 def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
     """The image that a text means to a viewer, as `visible_to(viewer).meant_by` finds it.
 

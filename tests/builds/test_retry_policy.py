@@ -20,8 +20,8 @@ from builds.models.clock import from_now
 from builds.retry_policy import MAX_INTERRUPTIONS, MAX_RESTARTS
 from builds.status import Status
 from builds.worker import WORKER, ThisWorker
-from images.catalog import QuotaExceeded, check_quota
 from images.models import Image
+from images.quota import QuotaExceeded, check_quota
 from tests.conftest import Order, log_of, stand
 
 pytestmark = pytest.mark.django_db(transaction=True)

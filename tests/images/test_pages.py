@@ -12,7 +12,7 @@ from builds.lifecycle import request_cancel
 from builds.models import Build
 from builds.status import Status
 from common.humanize import duration
-from images import catalog
+from images import catalog, quota
 from images.models import Image
 from tests.images.conftest import Send, built, seated, text
 
@@ -280,7 +280,7 @@ def test_a_quota_that_is_used_up_is_told(
     mine.post(f"/i/{image_id}/cancel")
 
     def refuse(_: User) -> None:
-        raise catalog.QuotaExceeded(24, 61)
+        raise quota.QuotaExceeded(24, 61)
 
     monkeypatch.setattr(catalog, "check_quota", refuse)
     page = text(mine.post(f"/i/{image_id}/rebuild", follow=True))

@@ -24,13 +24,17 @@ DURATION = "From start to end, in milliseconds; null before the end."
 class LogoSerializer(serializers.ModelSerializer[Logo]):
     logo_id = serializers.UUIDField(source="id", read_only=True)
     logo = serializers.SerializerMethodField()
+    path = serializers.SerializerMethodField(help_text="Leads to it, by a redirect.")
 
     class Meta:
         model = Logo
-        fields: tuple[str, ...] = ("logo_id", "logo")
+        fields: tuple[str, ...] = ("logo_id", "logo", "path")
 
     def get_logo(self, logo: Logo) -> str:
         return f"{settings.PUBLIC_URL}/{logo.path}"
+
+    def get_path(self, logo: Logo) -> str:
+        return f"/logos/{logo.pk}.png"
 
 
 class GoodBuildSerializer(serializers.Serializer[Image]):

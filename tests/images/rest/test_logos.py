@@ -171,3 +171,13 @@ def test_a_logo_that_no_image_shows_goes_after_a_week(
     assert default_storage.exists(f"logos/{used}.webp")
     stored = {f"logos/{each}.webp" for each in (used, old, "nonsense")}
     assert logos.named(stored) == {f"logos/{used}.webp"}
+
+
+def test_a_logo_has_a_path_that_leads_to_it(api: APIClient) -> None:
+    told = upload(api, picture()).json()
+    answer = APIClient().get(told["path"])
+    assert told["path"] == f"/logos/{told['logo_id']}.png"
+    assert (answer.status_code, answer.headers["Location"]) == (
+        302,
+        f"/logos/{told['logo_id']}.webp",
+    )
