@@ -50,10 +50,19 @@ engine-check: ## say which packages of the engine root the release has in newer 
 	.venv-sdk/bin/pip $(INSTALL) -r requirements/sdk.txt
 	@touch $@
 
+.venv-clients/installed.stamp: requirements/clients.txt | .venv/bin/python
+	python3 -m venv --clear .venv-clients
+	.venv-clients/bin/pip $(INSTALL) -r requirements/clients.txt
+	@touch $@
+
 .venv-bench/installed.stamp: requirements/bench.txt | .venv/bin/python
 	python3 -m venv --clear .venv-bench
 	.venv-bench/bin/pip $(INSTALL) -r requirements/bench.txt
 	@touch $@
+
+tests/static/node_modules/.package-lock.json: tests/static/package-lock.json
+	@command -v npm >/dev/null || deploy/machine.sh node
+	npm ci --prefix tests/static --no-audit --no-fund
 
 tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@command -v npm >/dev/null || deploy/machine.sh node
@@ -74,10 +83,10 @@ lint: setup-dev lint-static
 	SLIPWAY_PUBLIC_URL=https://slipway.example SLIPWAY_TRUSTED_PROXY=yes \
 	SLIPWAY_REGISTRY=registry.example $(PY) manage.py check --deploy --fail-level WARNING
 
-lint-static: tests/node/node_modules/.package-lock.json ## ESLint, types and unit tests of static/
-	tests/node/node_modules/.bin/eslint --config tests/node/eslint.config.js static tests/node
-	tests/node/node_modules/.bin/tsc --project tests/node/tsconfig.json
-	node --test tests/node/static/*.test.js
+lint-static: tests/static/node_modules/.package-lock.json ## ESLint, types and unit tests of static/
+	tests/static/node_modules/.bin/eslint --config tests/static/eslint.config.js static tests/static
+	tests/static/node_modules/.bin/tsc --project tests/static/tsconfig.json
+	node --test tests/static/*.test.js
 
 coverage: setup-dev ## what the fast tests cover, with a floor
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile --cov --cov-report term --cov-fail-under 80
@@ -96,7 +105,7 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 	@deploy/machine.sh engine
 	tests/distros/run.sh
 
-test-all: test coverage test-sdk test-distros ## the long runs too
+test-all: test coverage test-sdk test-distros .venv-clients/installed.stamp tests/node/node_modules/.package-lock.json ## the long runs too
 	@deploy/machine.sh monitor deploy
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
@@ -120,7 +129,9 @@ lock: setup-dev ## recompile the requirements
 	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
 	$(COMPILE) -o requirements/sdk.txt requirements/sdk.in
 	$(COMPILE) -o requirements/bench.txt requirements/bench.in
+	$(COMPILE) -o requirements/clients.txt requirements/clients.in
+	npm install --prefix tests/static --package-lock-only --omit-lockfile-registry-resolved
 	npm install --prefix tests/node --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv .venv-bench .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-clients .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

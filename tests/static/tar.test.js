@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { header } from "../../../static/pages/send/tar.js";
+import { header } from "../../static/pages/send/tar.js";
 
 const text = (block, from, to) => String.fromCharCode(...block.slice(from, to)).replace(/\0.*$/s, "");
 

@@ -34,7 +34,7 @@ export default [
     rules,
   },
   {
-    files: ["tests/node/**/*.js"],
+    files: ["tests/static/**/*.js"],
     languageOptions: { ecmaVersion: 2023, sourceType: "module", globals: globals.node },
     rules,
   },

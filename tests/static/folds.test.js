@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Folds } from "../../../static/pages/log/folds.js";
+import { Folds } from "../../static/pages/log/folds.js";
 
 function folds() {
   const made = new Folds();

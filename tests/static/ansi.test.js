@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { pieces, plain } from "../../../static/pages/log/ansi.js";
+import { pieces, plain } from "../../static/pages/log/ansi.js";
 
 test("a plain line is one piece", () => {
   assert.deepEqual(pieces("hello <b>"), [["hello <b>", ""]]);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { clock, duration } from "../../../static/pages/times.js";
+import { clock, duration } from "../../static/pages/times.js";
 
 test("below a second there are tenths, rounded down", () => {
   assert.equal(duration(0), "0.0 s");

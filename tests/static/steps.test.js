@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { query } from "../../../static/pages/log/query.js";
-import { Steps } from "../../../static/pages/log/steps.js";
+import { query } from "../../static/pages/log/query.js";
+import { Steps } from "../../static/pages/log/steps.js";
 
 test("a message updates what an answer said, for its attempt alone", () => {
   const steps = new Steps();
