@@ -77,9 +77,11 @@ BUILD = f"""
 """
 IMAGE = f"""
     INSERT INTO images_image (id, reference_id, owner_id, name, tag, readme, public, protected,
-        patch_version, chutes_version, created_at, state, current_id, good_id)
+        patch_version, chutes_version, created_at, ended_at, good_bytes, good_ms, state,
+        current_id, good_id)
     SELECT image_id, md5('reference' || n)::uuid, owner_id, name, tag, '', n % 3 = 0, n % 50 = 0,
-        'initial', '', made_at, state, md5('build' || n || '-3')::uuid,
+        'initial', '', made_at, made_at + interval '145 s', 1000000::bigint * (1 + n % 6000), 60000,
+        state, md5('build' || n || '-3')::uuid,
         md5('build' || n || CASE WHEN state = 'succeeded' THEN '-3' ELSE '-1' END)::uuid
     FROM (SELECT *, {STANDING} AS state FROM ({SHAPE}) AS shape) AS told
 """

@@ -254,8 +254,8 @@ BUILD = text(
 )
 IMAGE = text(
     "INSERT INTO images_image (id, reference_id, owner_id, name, tag, readme, public,"
-    " patch_version, created_at, state, current_id) VALUES (:image_id, :image_id, :owner_id,"
-    " :name, :tag, :readme, :public, 'initial', :at, 'queued', :id)"
+    " patch_version, created_at, ended_at, state, current_id) VALUES (:image_id, :image_id,"
+    " :owner_id, :name, :tag, :readme, :public, 'initial', :at, :at, 'queued', :id)"
 )
 
 

@@ -1,9 +1,9 @@
 """The file of a finished log: zstd frames of plain text, and an index that finds any line.
 
 Decompressed by any zstd tool it is the log as text: what else is needed stands in skippable frames
-behind it. In order: a frame of whole lines each FRAME_BYTES; one skippable frame with the times,
-kinds (as in `lines.kind`) and steps of each; one with the index, which ends in its own length and
-MAGIC.
+behind it. In order: a frame of whole lines each FRAME_BYTES or FRAME_LINES; one skippable frame
+with the times, kinds (as in `lines.kind`) and steps of each; one with the index, which ends in its
+own length and MAGIC.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,8 @@ import zstandard
 from builds.logs.lines import LogLine, kind, moment, since_1970
 
 FRAME_BYTES = 128 * 1024
+FRAME_LINES = 4_096
+"""In one frame, which is read whole for any of its lines, however short they are."""
 MAGIC = b"SLIPWAY1"
 SKIPPABLE = 0x184D2A50
 HEADER = Struct("<II")
@@ -65,8 +67,9 @@ class FrameWriter:
         if span > 1:
             self._close()
         self._waiting.append(line)
-        self._waiting_bytes += len(line.text)
-        if span > 1 or self._waiting_bytes >= FRAME_BYTES:
+        self._waiting_bytes += len(line.text) + 1
+        full = self._waiting_bytes >= FRAME_BYTES or len(self._waiting) >= FRAME_LINES
+        if span > 1 or full:
             self._close(span if span > 1 else 0)
 
     def finish(self) -> None:

@@ -97,6 +97,8 @@ async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGener
                 yield each
                 line = each.stop
                 heard = monotonic()
+                # A reader that is never slow would keep all others waiting.
+                await asyncio.sleep(0)
             if batches:
                 continue
             with suppress(TimeoutError):

@@ -26,6 +26,7 @@ ATTEMPT_SECONDS = 0.01
 """Likewise for each attempt where there are few: a build's last look follows the one before at
 once."""
 WINDOW_BYTES = 128 * 1024
+WINDOW_LINES = 8_192
 logger = getLogger(__name__)
 
 
@@ -99,7 +100,9 @@ class Feed:
         self._bytes += size
         self.line += len(lines.lines)
         self._seq += 1
-        while self._bytes > WINDOW_BYTES and len(self._window) > 1:
+        while len(self._window) > 1 and (
+            self._bytes > WINDOW_BYTES or self.line - self._first > WINDOW_LINES
+        ):
             self._bytes -= self._window.popleft()[1]
 
     def _notify(self) -> None:

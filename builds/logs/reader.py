@@ -19,6 +19,8 @@ from builds.status import FINAL, Status
 
 PAGE_CHUNKS = 32
 PAGE_BYTES = 128 * 1024
+PAGE_LINES = 4_096
+"""Each costs as much as some tens of bytes, however short it is."""
 LOOK_CHUNKS = 8
 LOOK_AT_ONCE = 400
 """Chunks in one statement, which databases do not take at any length."""
@@ -113,8 +115,8 @@ def chunks_from(build: Build, line: int) -> QuerySet[LogChunk]:
 
 
 def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) -> Page | None:
-    """Lines of that attempt from `line` on, about PAGE_BYTES or `most` of them; None without the
-    attempt.
+    """Lines of that attempt from `line` on, about PAGE_BYTES, PAGE_LINES or `most` of them; None
+    without the attempt.
 
     There are none where nothing more is there yet, or where what is there was just moved: then ask
     again. The status is read before the lines: a final one means that all lines were there.
@@ -139,7 +141,8 @@ def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) ->
     if most is not None:
         chunks = chunks.filter(first_line__lt=line + most)
     for chunk in chunks[:PAGE_CHUNKS]:
-        if chunk.first_line > line + len(rows) or size >= PAGE_BYTES or len(rows) == most:
+        full = size >= PAGE_BYTES or len(rows) >= PAGE_LINES or len(rows) == most
+        if chunk.first_line > line + len(rows) or full:
             break
         start = max(0, line - chunk.first_line)
         stop = None if most is None else start + most - len(rows)

@@ -16,12 +16,15 @@ from builds.models import Build
 from builds.status import FINAL
 from builds.worker import WORKER
 from config import worker
+from images import logos
 from images.live import status_feed
+from operators import bulk
 from tests.conftest import Order
+from webhooks import sending
 
 pytestmark = pytest.mark.django_db
 
-LARGE = frozenset({"builds_build", "builds_logchunk", "images_image"})
+LARGE = frozenset({"builds_build", "builds_logchunk", "images_image", "webhooks_delivery"})
 SMALL = frozenset(
     f"builds_build_{name}"
     for name in ("queue", "leases", "purge", "unarchived", "chunks_due", "superseded")
@@ -36,6 +39,12 @@ PERIODIC: dict[str, Callable[[], object]] = {
     "purge": reaper.purge,
     "contexts": reaper.drop_superseded_contexts,
     "feed": lambda: status_feed.look(set()),
+    "draining": WORKER.draining,
+    "quarantine": lambda: (WORKER.begin_quarantine("a test"), WORKER.end_quarantine()),
+    "operators": lambda: bulk.carry_on_all(seconds=1),
+    "webhooks": sending.claim,
+    "old deliveries": sending.drop_old,
+    "logos": logos.drop_unused,
 }
 
 
