@@ -50,6 +50,11 @@ engine-check: ## say which packages of the engine root the release has in newer 
 	.venv-sdk/bin/pip $(INSTALL) -r requirements/sdk.txt
 	@touch $@
 
+.venv-clients/installed.stamp: requirements/clients.txt | .venv/bin/python
+	python3 -m venv --clear .venv-clients
+	.venv-clients/bin/pip $(INSTALL) -r requirements/clients.txt
+	@touch $@
+
 .venv-bench/installed.stamp: requirements/bench.txt | .venv/bin/python
 	python3 -m venv --clear .venv-bench
 	.venv-bench/bin/pip $(INSTALL) -r requirements/bench.txt
@@ -87,7 +92,7 @@ test-distros: ## the first start on bare trees of Debian 12 and 13
 	@deploy/machine.sh engine
 	tests/distros/run.sh
 
-test-all: test test-sdk test-distros tests/node/node_modules/.package-lock.json ## the long runs too
+test-all: test test-sdk test-distros .venv-clients/installed.stamp tests/node/node_modules/.package-lock.json ## the long runs too
 	@deploy/machine.sh monitor deploy
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
@@ -111,7 +116,8 @@ lock: setup-dev ## recompile the requirements
 	$(COMPILE) -o requirements/base.txt -c requirements/dev.txt requirements/base.in
 	$(COMPILE) -o requirements/sdk.txt requirements/sdk.in
 	$(COMPILE) -o requirements/bench.txt requirements/bench.in
+	$(COMPILE) -o requirements/clients.txt requirements/clients.in
 	npm install --prefix tests/node --package-lock-only --omit-lockfile-registry-resolved
 
 clean:
-	rm -rf .venv .venv-bench .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-clients .venv-sdk tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,6 +91,8 @@ def _complete_property(component: str, name: str, schema: Json, *, answers: bool
     if answers:
         schema.pop("readOnly", None)
         schema.pop("maxLength", None)
+    if schema.get("type") == "object":
+        schema.pop("maxLength", None)
     if schema.get("maximum", 0) > EXACT:
         del schema["maximum"]
     if len(schema.get("allOf", ())) == 1:

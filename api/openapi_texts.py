@@ -109,6 +109,7 @@ PROPERTY_TEXTS: dict[str, str] = {
     "user_id": "The id of the user.",
     "username": "The name of the user.",
     "webhook_id": "The id of the webhook.",
+    "valid": "Whether it is a name that a user may have.",
     "waiting_for": "What the build waits for; empty where it waits for nothing but its turn.",
     "Image.status": "`pending build`, `building`, `built and pushed`, or `error: ` and the reason.",
     "Failure.code": "The reason in a word that does not change.",

@@ -35,7 +35,7 @@ def described(fields: Fields) -> list[OpenApiParameter]:
             name,
             getattr(field, "schema", {}),
             OpenApiParameter.QUERY,
-            required=field.required,
+            required=field.required and getattr(field, "default", None) is None,
             description=str(field.help_text),
         )
         for name, field in fields.items()

@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import builds, flood, growth, ingest, latency, logs, pages, scale, starts, uploads
+from bench import (
+    builds,
+    flood,
+    growth,
+    ingest,
+    latency,
+    logs,
+    pages,
+    queue,
+    scale,
+    starts,
+    uploads,
+)
 from bench.figures import Figure
 from bench.other_builders import running_registry_in
 from bench.peer import compare as peer
@@ -55,6 +67,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "logs": logs.run,
     "ingest": ingest.run,
     "flood": flood.run,
+    "queue": queue.run,
     "scale": scale.run,
     "peer": peer.run,
     "growth": growth.run,

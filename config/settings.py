@@ -64,6 +64,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "webserver.middleware.observe",
     "webserver.cors.cors",
+    "webserver.json_answers.json_answers",
     "webserver.middleware.accept_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -13,7 +13,7 @@ from registry_gateway.token_endpoint import RegistryToken
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("healthz", health.AliveView.as_view({"get": "retrieve"})),
-    path("ping", health.AliveView.as_view({"get": "retrieve"})),
+    path("ping", health.PingView.as_view({"get": "retrieve"})),
     path("metrics", metrics.view),
     path("readyz", health.ReadyView.as_view({"get": "retrieve"})),
     path("openapi.json", openapi.DescriptionView.as_view({"get": "retrieve"})),

@@ -48,7 +48,7 @@ class Standing:
 
 
 def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
-    """By image id; in at most eight queries, however many images there are."""
+    """By image id; in at most ten queries, however many images there are."""
     builds = {image.pk: image.build for image in images}
     queued = any(build.state is Status.QUEUED for build in builds.values())
     view = QueueView.now() if queued else None

@@ -49,6 +49,15 @@ class AliveView(OpenView):
         return Response({"status": "ok"})
 
 
+class PingView(AliveView):
+    """The address that the Chutes command line asks before it registers somebody."""
+
+    @extend_schema(operation_id="ping", responses={200: WELL})
+    def retrieve(self, request: Request) -> Response:
+        """Whether the process lives, as `/healthz`."""
+        return super().retrieve(request)
+
+
 class ReadyView(OpenView):
     @extend_schema(
         operation_id="is_ready",

@@ -19,7 +19,7 @@ from tests.accounts.keypair import Keypair
 from tests.instance import Instance, send, watch
 from tests.sdk import CHUTES, CommandLine
 
-pytestmark = [pytest.mark.sdk, pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.sdk, pytest.mark.long, pytest.mark.timeout(600)]
 
 BASE = 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
 TICKS = 'run_command("for i in 1 2 3 4 5 6 7 8 9; do echo tick $i; sleep 1; done")'

@@ -21,7 +21,7 @@ from tests.conftest import zipped
 from tests.instance import ROOT, Instance, events, send, watch
 from tests.registry import tags_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 BASE = 'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
 EMPTY = zipped()

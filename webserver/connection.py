@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from django.utils.http import http_date
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -173,6 +174,7 @@ class Connection(http.HTTPChannel):
         headers = Headers()
         for name, value in answer.headers:
             headers.addRawHeader(name, value)
+        headers.setRawHeaders("Date", [http_date()])
         headers.setRawHeaders("Content-Type", ["application/json"])
         headers.setRawHeaders("Content-Length", [str(len(answer.body))])
         headers.setRawHeaders("Connection", ["close"])

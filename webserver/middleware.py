@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.utils.http import http_date
 from prometheus_client import Counter, Histogram
 
 from observability.logs import REQUEST_ID
@@ -36,6 +37,7 @@ def observe(answer: Answer) -> Answer:
         began = perf_counter()
         response = answer(request)
         response.headers["X-Request-Id"] = identity
+        response.headers.setdefault("Date", http_date())
         method = _method(request.method or "")
         route = request.resolver_match.route if request.resolver_match else "none"
         REQUESTS.labels(route, method, response.status_code).inc()

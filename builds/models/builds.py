@@ -98,7 +98,7 @@ class BuildQuerySet(models.QuerySet["Build"]):
 
         Turns decide who goes next: `builds.queue`.
         """
-        return self.filter(status=Status.QUEUED).order_by("front", "queued_at", "id")
+        return self.filter(status__one_of=("queued",)).order_by("front", "queued_at", "id")
 
     def open_to(self, worker: str) -> "BuildQuerySet":
         """Those that this worker may take now; none while the queue is paused or it drains.
@@ -245,17 +245,17 @@ class Build(models.Model):
             models.Index(
                 fields=["front", "queued_at", "id"],
                 name="builds_build_queue",
-                condition=Q(status="queued"),
+                condition=Q(status__in=["queued"]),
             ),
             models.Index(
                 fields=["owner_id", "resource_class", "queued_at", "id"],
                 name="builds_build_line",
-                condition=Q(status="queued"),
+                condition=Q(status__in=["queued"]),
             ),
             models.Index(
                 fields=["not_before"],
                 name="builds_build_retries",
-                condition=Q(status="queued", not_before__isnull=False),
+                condition=Q(status__in=["queued"], not_before__isnull=False),
             ),
             models.Index(
                 fields=["lease_until"],

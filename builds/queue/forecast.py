@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple, Self
 from uuid import UUID
@@ -11,15 +12,29 @@ import orjson
 from django.db import connection
 from django.db.models import Subquery
 
+from builds.build_spec import DEFAULT_CLASS
 from builds.models import Build, BuildQuerySet, QueueLine, QueueOwner
-from builds.queue.durations import OF_IMAGE, Durations
-from builds.queue.simulation import Ahead, Duration, Line, Owner, Simulation, Slot, Start
+from builds.queue.durations import Durations
+from builds.queue.simulation import (
+    Ahead,
+    Duration,
+    Line,
+    Owner,
+    Simulation,
+    Slot,
+    Start,
+    arrivals,
+    uncertain,
+)
 from builds.queue.slots import Slots
-from builds.queue.turns import ahead_of_lines, most_running
-from builds.status import Status
+from builds.queue.turns import most_running, moved_to_front, queued_builds, retries
 
 PLACES = 1_000
 """Places that are told; further back a build is only in the queue."""
+
+
+SENT, SENT_SECONDS = 200, 3_600
+"""Builds that were sent last, by which is told how many are to come."""
 
 
 class Place(NamedTuple):
@@ -47,8 +62,9 @@ class Forecast:
 
     @classmethod
     def of(cls, slots: Slots) -> Self:
-        """In at most five queries, each of which reads at most PLACES rows of an index."""
-        ahead = list(_ahead(Build.objects.filter(status=Status.QUEUED), slots))
+        """In at most seven queries, each of which reads at most PLACES rows of an index."""
+        queued = queued_builds()
+        ahead = [*_ahead(moved_to_front(queued), slots), *_ahead(retries(queued), slots)]
         latest = QueueOwner.objects.order_by("-started_turn").values("started_turn")[:1]
         lines = list(
             QueueLine.objects.select_related("owner").annotate(latest=Subquery(latest))[:PLACES]
@@ -60,17 +76,25 @@ class Forecast:
         owners |= QueueOwner.objects.in_bulk(list(missing)) if missing else {}
         latest_turn = lines[0].latest if lines else 0.0
         play = _Play(slots, ahead, lines, owners, latest_turn, Durations.lately())
-        first = play.starts({})
+        first = play.starts()
         in_line = (each.what for each in first if isinstance(each.what, Line))
         builds = _first_builds(Counter(line.id for line in in_line))
-        if play.knows_images(builds):
-            first = play.starts(builds)
-        return cls(places=_places(first, builds), full=play.full(), sure=play.durations.known)
+        last = max((each.at for each in first), default=0.0)
+        coming = arrivals(_sent(slots.now), 2 * last) if last else []
+        later = play.starts(builds, coming)
+        return cls(
+            places=_places(first, later, builds),
+            full=play.full(),
+            sure=play.durations.known,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Play:
-    """What is played through, twice where images are known by then."""
+    """What is played through: for the order as things are, then for the times.
+
+    The second time it is known whose images wait, and owners send builds as they did lately.
+    """
 
     slots: Slots
     ahead: Sequence[Ahead]
@@ -79,37 +103,42 @@ class _Play:
     latest_turn: float
     durations: Durations
 
-    def starts(self, builds: Mapping[int, Sequence[Waiting]]) -> list[Start]:
+    def starts(
+        self,
+        builds: Mapping[int, Sequence[Waiting]] | None = None,
+        coming: Sequence[tuple[float, UUID]] = (),
+    ) -> list[Start]:
+        found = builds or {}
+
         def takes(what: Ahead | Line, number: int) -> Duration:
             if isinstance(what, Ahead):
                 return self.durations.total(what.owner_id, what.image_id)
-            known = builds.get(what.id, ())
-            image = known[number].image_id if number < len(known) else None
-            return self.durations.total(what.owner_id, image)
+            known = found.get(what.id, ())
+            if number < len(known):
+                return self.durations.total(what.owner_id, known[number].image_id)
+            return uncertain(self.durations.total(what.owner_id))
 
+        owners = {pk: self._owner(owner) for pk, owner in self.owners.items()}
+        lines = [
+            Line(
+                id=line.pk,
+                owner_id=line.owner_id,
+                resource_class=line.resource_class,
+                waiting=line.waiting,
+                precedence=line.precedence,
+            )
+            for line in self.lines
+        ]
         simulation = Simulation(
             slots=self._slots(),
-            owners={pk: self._owner(owner) for pk, owner in self.owners.items()},
+            owners=owners,
             ahead=self.ahead,
-            lines=[
-                Line(
-                    id=line.pk,
-                    owner_id=line.owner_id,
-                    resource_class=line.resource_class,
-                    waiting=line.waiting,
-                    precedence=line.precedence,
-                )
-                for line in self.lines
-            ],
+            lines=lines,
             latest_turn=self.latest_turn,
             takes=takes,
+            arrivals=_joining(coming, owners, lines),
         )
         return list(islice(simulation.starts(), PLACES))
-
-    def knows_images(self, builds: Mapping[int, Sequence[Waiting]]) -> bool:
-        known = self.durations.by_image
-        waiting = (each for line in builds.values() for each in line)
-        return any(len(known.get(each.image_id, ())) >= OF_IMAGE for each in waiting)
 
     def full(self) -> Mapping[UUID, int]:
         found = {pk: self._owner(owner) for pk, owner in self.owners.items()}
@@ -146,7 +175,7 @@ class _Play:
 
 def _ahead(builds: BuildQuerySet, slots: Slots) -> Iterator[Ahead]:
     fields = ("pk", "owner_id", "image_id", "resource_class", "front", "not_before")
-    rows = ahead_of_lines(builds).values_list(*fields)
+    rows = builds.values_list(*fields)
     for pk, owner_id, image_id, resource_class, front, due in rows[:PLACES]:
         yield Ahead(
             build_id=pk,
@@ -158,7 +187,37 @@ def _ahead(builds: BuildQuerySet, slots: Slots) -> Iterator[Ahead]:
         )
 
 
-def _places(starts: Sequence[Start], builds: Mapping[int, Sequence[Waiting]]) -> dict[UUID, Place]:
+def _joining(
+    coming: Sequence[tuple[float, UUID]], owners: dict[UUID, Owner], lines: Sequence[Line]
+) -> Iterator[tuple[float, Line]]:
+    """The line that each build joins: its owner's, or a new one of the class of the settings."""
+    known = {line.owner_id: line for line in lines}
+    for after, owner_id in coming:
+        if owner_id not in known:
+            owners.setdefault(owner_id, Owner(running=0, most=most_running(), weight=1, turn=0.0))
+            known[owner_id] = Line(
+                id=-len(known) - 1,
+                owner_id=owner_id,
+                resource_class=DEFAULT_CLASS,
+                waiting=0,
+                precedence=0,
+            )
+        yield after, known[owner_id]
+
+
+def _sent(now: datetime) -> list[tuple[UUID, float]]:
+    """Whose builds were sent lately, and how many seconds ago. One query."""
+    since = now - timedelta(seconds=SENT_SECONDS)
+    rows = Build.objects.filter(queued_at__gt=since).order_by("-queued_at")
+    found = rows.values_list("owner_id", "queued_at")[:SENT]
+    return [(owner_id, (now - at).total_seconds()) for owner_id, at in found]
+
+
+def _places(
+    starts: Sequence[Start], later: Sequence[Start], builds: Mapping[int, Sequence[Waiting]]
+) -> dict[UUID, Place]:
+    """In the order of `starts`, at the times of `later`."""
+    times = {_key(each): each for each in later}
     found: dict[UUID, Place] = {}
     for start in starts:
         if isinstance(start.what, Ahead):
@@ -167,9 +226,15 @@ def _places(starts: Sequence[Start], builds: Mapping[int, Sequence[Waiting]]) ->
             waiting = known[start.number]
         else:  # it was taken or cancelled meanwhile
             continue
-        place = Place(len(found) + 1, start.at, start.variance, waiting.image_id)
+        time = times.get(_key(start), start)
+        place = Place(len(found) + 1, time.at, time.variance, waiting.image_id)
         found[waiting.build_id] = place
     return found
+
+
+def _key(start: Start) -> tuple[UUID | int, int]:
+    what = start.what
+    return (what.build_id if isinstance(what, Ahead) else what.id), start.number
 
 
 def _first_builds(wanted: Mapping[int, int]) -> dict[int, list[Waiting]]:
@@ -198,7 +263,7 @@ FIRST_BUILDS = {
         CROSS JOIN LATERAL (
             SELECT b.id, b.image_id, b.queued_at FROM builds_build b
             WHERE b.owner_id = l.owner_id AND b.resource_class = l.resource_class
-                AND b.status = 'queued' AND b.front = 0 AND b.not_before IS NULL
+                AND b.status IN ('queued') AND b.front = 0 AND b.not_before IS NULL
             ORDER BY b.queued_at, b.id LIMIT (wanted->>1)::bigint
         ) AS b
         ORDER BY l.id, b.queued_at, b.id
@@ -212,7 +277,7 @@ FIRST_BUILDS = {
             JOIN builds_queueline l ON l.id = json_extract(wanted.value, '$[0]')
             JOIN builds_build b ON b.owner_id = l.owner_id
                 AND b.resource_class = l.resource_class
-                AND b.status = 'queued' AND b.front = 0 AND b.not_before IS NULL
+                AND b.status IN ('queued') AND b.front = 0 AND b.not_before IS NULL
         ) WHERE place <= json_extract(number, '$[1]') ORDER BY line, place
     """,
 }

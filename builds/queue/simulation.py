@@ -3,6 +3,7 @@
 Pure Python. `builds.queue.turns` is the same order in SQL; a test holds the two equal.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -35,7 +36,7 @@ class Owner:
         return self.most is None or self.running < self.most
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Line:
     id: int
     owner_id: UUID
@@ -100,13 +101,16 @@ class Simulation:
         lines: Sequence[Line],
         latest_turn: float,
         takes: Takes,
+        arrivals: Iterable[tuple[float, Line]] = (),
     ) -> None:
+        """`arrivals`: after how many seconds another build joins which line. Lines that nobody
+        waits in yet have no other place here."""
         self._owners = owners
         self._ahead = list(ahead)
         self._latest = latest_turn
         self._takes = takes
         self._tie = count()
-        self._events: list[tuple[float, int, Slot | None]] = []
+        self._events: list[tuple[float, int, Slot | Line | None]] = []
         self._idle: list[Slot] = []
         self._lines: list[tuple[float, float, float, int, int, Line]] = []
         for line in lines:
@@ -114,6 +118,10 @@ class Simulation:
             self._offer(line)
         for slot in slots:
             heappush(self._events, (slot.ends_in, next(self._tie), slot))
+        for after, line in arrivals:
+            if line not in owners[line.owner_id].lines:
+                owners[line.owner_id].lines.append(line)
+            heappush(self._events, (after, next(self._tie), line))
         for each in self._ahead:
             if each.due_in > 0:
                 heappush(self._events, (each.due_in, next(self._tie), None))
@@ -121,7 +129,11 @@ class Simulation:
     def starts(self) -> Iterator[Start]:
         """In their order, until nothing more can start."""
         while self._events:
-            at, _, slot = heappop(self._events)
+            at, _, event = heappop(self._events)
+            slot = event if isinstance(event, Slot) else None
+            if isinstance(event, Line):
+                event.waiting += 1
+                self._offer(event)
             if slot is not None:
                 self._release(slot)
                 if not slot.closed:
@@ -190,3 +202,28 @@ class Simulation:
         owner.running += 1
         for line in owner.lines:
             self._offer(line)
+
+
+MOST_ARRIVALS = 1_000
+
+
+def uncertain(duration: Duration) -> Duration:
+    """Of a build that may come or not."""
+    return Duration(duration.mean, duration.variance + duration.mean**2)
+
+
+def arrivals(sent: Sequence[tuple[UUID, float]], horizon: float) -> list[tuple[float, UUID]]:
+    """Builds that owners will send, if they go on as lately: after how many seconds, and whose.
+
+    `sent` are the builds of late with the seconds since then, the newest first.
+    """
+    if len(sent) < 2:  # noqa: PLR2004  (one tells no pace)
+        return []
+    span = max(1.0, sent[-1][1])
+    owners = Counter(owner for owner, _ in sent)
+    found: list[tuple[float, UUID]] = []
+    for owner, number in owners.items():
+        gap = span / number
+        times = range(1, min(MOST_ARRIVALS, int(horizon / gap)) + 1)
+        found += ((at * gap, owner) for at in times)
+    return sorted(found)[:MOST_ARRIVALS]

@@ -71,7 +71,7 @@ class QueueView:
 
     @classmethod
     def now(cls) -> Self:
-        """At most eight queries, each of which reads a bounded number of rows."""
+        """At most ten queries, each of which reads a bounded number of rows."""
         slots = Slots.read()
         return cls(slots=slots, forecast=Forecast.of(slots))
 
@@ -125,7 +125,7 @@ class QueueView:
 
 
 def queue_statuses(build_ids: Collection[UUID]) -> dict[UUID, QueueStatus]:
-    """Of those of these builds that wait; in at most nine queries, however long the queue is."""
+    """Of those of these builds that wait; in at most eleven queries, however long the queue is."""
     if not build_ids:
         return {}
     waiting = Build.objects.filter(pk__in=build_ids, status=Status.QUEUED).light()

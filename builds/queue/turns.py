@@ -13,7 +13,6 @@ from django.db.models.functions import Coalesce, Greatest
 from builds.conf import build_settings
 from builds.models import Build, BuildQuerySet, Pause, QueueLine, QueueOwner, Worker
 from builds.queue.simulation import LEAST_STEP
-from builds.status import Status
 
 
 def next_build(
@@ -26,8 +25,11 @@ def next_build(
     if is_closed_to(worker):
         return None
     queued = _takeable(worker, classes).exclude(pk__in=held)
-    first: UUID | None = _with_room(ahead_of_lines(queued)).values_list("pk", flat=True).first()
-    return first or _first_of_lines(queued, classes)
+    for some in (moved_to_front(queued), _with_room(retries(queued))):
+        first: UUID | None = some.values_list("pk", flat=True).first()
+        if first is not None:
+            return first
+    return _first_of_lines(queued, classes, len(held))
 
 
 def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> list[UUID]:
@@ -35,7 +37,9 @@ def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> li
     if most <= 0 or is_closed_to(worker):
         return []
     queued = _takeable(worker, classes)
-    found = list(_with_room(ahead_of_lines(queued)).values_list("pk", flat=True)[:most])
+    found = list(moved_to_front(queued).values_list("pk", flat=True)[:most])
+    again = _with_room(retries(queued))
+    found += again.values_list("pk", flat=True)[: most - len(found)]
     lines = lines_with_room().filter(resource_class__in=classes) if classes else lines_with_room()
     for line in lines[:most]:
         own = queued.filter(owner_id=line.owner_id, resource_class=line.resource_class)
@@ -50,14 +54,20 @@ def is_closed_to(worker: str) -> bool:
     return bool(closed)
 
 
-def ahead_of_lines(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that wait for no turn, in their order.
+def queued_builds() -> BuildQuerySet:
+    """By the words of the condition that indexes of the queue have, which SQLite needs to see."""
+    return Build.objects.filter(status__one_of=("queued",))
 
-    Builds that operators moved come before all others, whatever their owners run. Then builds that
-    are tried again: they had their turn.
-    """
-    some = builds.filter(Q(front__lt=0) | Q(not_before__isnull=False))
-    return some.order_by("front", "not_before", "queued_at", "id")
+
+def moved_to_front(builds: BuildQuerySet) -> BuildQuerySet:
+    """Those that operators moved: before all others, whatever their owners run."""
+    return builds.filter(front__lt=0).order_by("front", "queued_at", "id")
+
+
+def retries(builds: BuildQuerySet) -> BuildQuerySet:
+    """Those that are tried again: they had their turn."""
+    again = builds.filter(front=0, not_before__isnull=False)
+    return again.order_by("not_before", "queued_at", "id")
 
 
 def in_line(builds: BuildQuerySet) -> BuildQuerySet:
@@ -105,29 +115,27 @@ def _room(running: str, most: str, *, taken: int = 0) -> Q:
 
 def _with_room(builds: BuildQuerySet) -> BuildQuerySet:
     owner = QueueOwner.objects.filter(pk=OuterRef("owner_id"))
-    room = Exists(owner.filter(_room("running", "most_running")))
-    return builds.filter(Q(front__lt=0) | room)
+    return builds.filter(Exists(owner.filter(_room("running", "most_running"))))
 
 
 def _takeable(worker: str, classes: Collection[str]) -> BuildQuerySet:
-    queued = Build.objects.filter(status=Status.QUEUED).open_to(worker)
+    queued = queued_builds().open_to(worker)
     return queued.filter(resource_class__in=classes) if classes else queued
 
 
-def _first_of_lines(queued: BuildQuerySet, classes: Collection[str]) -> UUID | None:
-    own = in_line(
-        queued.filter(owner_id=OuterRef("owner_id"), resource_class=OuterRef("resource_class"))
-    )
-    lines = lines_with_room().annotate(first=Subquery(own.values("pk")[:1]))
-    lines = lines.filter(first__isnull=False)
+def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) -> UUID | None:
+    lines = lines_with_room()
     found: list[QueueLine] = []
-    # One of its own for each class: an index has the order of one.
+    # One of its own for each class: an index has the order of one. All builds of a line may be
+    # held by other threads of this worker, and then it is the turn of the next line.
     for some in [lines.filter(resource_class=name) for name in classes] or [lines]:
-        found += some[:1]
-    if not found:
-        return None
-    best = min(found, key=order_of)
-    return best.first  # type: ignore[attr-defined, no-any-return]
+        found += some[: held + 1]
+    for line in sorted(found, key=order_of):
+        own = queued.filter(owner_id=line.owner_id, resource_class=line.resource_class)
+        first: UUID | None = in_line(own).values_list("pk", flat=True).first()
+        if first is not None:
+            return first
+    return None
 
 
 def order_of(line: QueueLine) -> tuple[float, ...]:

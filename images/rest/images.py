@@ -5,7 +5,7 @@ import sys
 from django.db import transaction
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiRequest, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -51,6 +51,9 @@ from images.rest.serializers import (
 )
 from images.rest.waiting import MOST_SECONDS, wait_for_change
 
+AS_JSON = {name: {"contentType": "application/json"} for name in ("build_args", "labels")}
+"""Fields of a form that are JSON in themselves."""
+
 
 class ManyView(ImageView):
     parser_classes = (MultipartParser,)
@@ -83,7 +86,7 @@ class ManyView(ImageView):
 
     @extend_schema(
         operation_id="create_image",
-        request={"multipart/form-data": OrderSerializer},
+        request={"multipart/form-data": OpenApiRequest(OrderSerializer, encoding=AS_JSON)},
         responses={
             202: AcceptedSerializer,
             (202, SSE): EVENT,

@@ -103,9 +103,9 @@ def test_lists_take_as_many_queries_for_many_rows_as_for_few(
         order()
     counter.get(LIST)
     for path in ("", "queue/", "failures/"):
-        with django_assert_max_num_queries(17):
+        with django_assert_max_num_queries(19):
             assert counter.get(f"{LIST}{path}").status_code == 200
-    with django_assert_max_num_queries(19):
+    with django_assert_max_num_queries(21):
         assert counter.get(f"{LIST}{Build.objects.waiting()[0].pk}/change/").status_code == 200
 
 

@@ -15,7 +15,7 @@ from tests.instance import Instance
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="control groups and cache images need root"),
 ]
 SETTLE_SECONDS = 30.0

@@ -17,7 +17,7 @@ from tests.faults.traces import Traces
 pytestmark = [
     pytest.mark.servers,
     pytest.mark.long,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="builders with limits need root"),
 ]
 HELPERS: list[subprocess.Popen[bytes]] = []

@@ -80,7 +80,7 @@ def test_a_list_costs_the_same_for_one_image_and_for_many(
     monkeypatch.setattr("database.bounded_counts.FEW", few)
     for number in range(4):
         send(name=f"app-{number}")
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(15):
         assert text(mine.get("/")).count("in the queue. ") == 4
 
 

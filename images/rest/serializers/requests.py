@@ -35,6 +35,7 @@ NO_LOGO = frozenset({"", "__none__"})
 PATH_CHARACTERS = 1024
 LABELS_CHARACTERS = 2 * LABELS_BYTES
 """Of JSON, which may escape characters."""
+STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
@@ -53,7 +54,9 @@ class LogoField(Text):
     pass
 
 
-@extend_schema_field({"type": "string", "description": "A JSON object of strings, by ARG name."})
+@extend_schema_field(
+    {**STRINGS, "description": "Values of ARG instructions, by name: a JSON object of strings."}
+)
 class BuildArgsField(Text):
     pass
 
@@ -63,7 +66,7 @@ class TargetField(Text):
     pass
 
 
-@extend_schema_field({"type": "string", "description": "A JSON object of strings, by label."})
+@extend_schema_field({**STRINGS, "description": "Labels, by name: a JSON object of strings."})
 class LabelsField(Text):
     pass
 
