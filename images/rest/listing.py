@@ -100,12 +100,20 @@ def _value(column: str, value: Any) -> Any:
 
 
 def keys(images: "list[QuerySet[Any]]", order: Order, start: int, stop: int) -> list[UUID]:
-    """Those of some sets without common rows, as one list. Each set is read by its own index."""
-    first, *others = (each.order_by().values_list("pk", order.column) for each in images)
-    found = first.union(*others, all=True) if others else first
-    column, key = order.fields
-    by = (column, key.replace("id", "pk")) if not others else (column, key)
-    return [each for each, _ in found.order_by(*by)[start:stop]]
+    """Those of some sets without common rows, as one list.
+
+    Each set is read by its own index, and they are merged here: databases sort a union as a whole.
+    They do sort it for pages far back, and names, whose order only they know.
+    """
+    found = [each.order_by(*order.fields).values_list(order.column, "pk") for each in images]
+    if len(found) == 1:
+        return [key for _, key in found[0][start:stop]]
+    if order.column != "name" and stop <= FEW:
+        both = [each for rows_of_one in found for each in rows_of_one[:stop]]
+        return [key for _, key in sorted(both, reverse=order.descending)[start:stop]]
+    first, *others = (each.order_by() for each in found)
+    union = first.union(*others, all=True).order_by(*order.fields)
+    return [key for _, key in union[start:stop]]
 
 
 def link_to_next(request: Request, cursor: Cursor) -> str:

@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,14 @@ from builds.engines.sandbox.helper import Helper, HelperError
 from helper.protocol import MESSAGE_BYTES, Refused, StartBuilder, parse
 from helper.server import CONNECTIONS
 from tests.helper.conftest import needs_root
-from tests.helper.running import OWNER, SYSTEM_PYTHON, RunningHelper, as_plain_user, running_helper
+from tests.helper.running import (
+    OWNER,
+    SYSTEM_PYTHON,
+    RunningHelper,
+    as_plain_user,
+    running_helper,
+    wait_for,
+)
 
 BUILDER: dict[str, Any] = {
     "op": "builder",
@@ -211,7 +218,13 @@ def test_there_are_only_so_many_connections(helper: RunningHelper) -> None:
         ends[-2].send(b'{"op": "info"}')
         assert ends[-2].recv(9999)
         assert ends[-1].recv(9999) == b""
-    assert helper.client.info() is not None
+    wait_for(lambda: _answers(helper), "the end of the others")
+
+
+def _answers(helper: RunningHelper) -> bool:
+    with suppress(HelperError):
+        return helper.client.info() is not None
+    return False
 
 
 def test_more_caches_than_a_message_holds_are_listed(helper: RunningHelper) -> None:

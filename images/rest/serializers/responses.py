@@ -179,8 +179,8 @@ class ReasonSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(help_text="A sentence for people.")
 
 
-class QueuedStandingSerializer(StandingSerializer):
-    """How far an image's current build is, and why it waits."""
+class DetailStandingSerializer(StandingSerializer):
+    """How far an image's current build is, step by step, and why it waits."""
 
     position = serializers.IntegerField(
         read_only=True,
@@ -193,26 +193,18 @@ class QueuedStandingSerializer(StandingSerializer):
     reasons = ReasonSerializer(
         many=True, read_only=True, help_text="The most important first; none if it does not wait."
     )
+    step_list = StepSerializer(source="step_facts", many=True, read_only=True)
 
     class Meta(StandingSerializer.Meta):
         fields: tuple[str, ...] = (
             *StandingSerializer.Meta.fields,
-            *("position", "estimate", "reasons"),
+            *("position", "estimate", "reasons", "step_list"),
         )
 
     def to_representation(self, build: Build) -> Any:
         for name, value in queue_facts(build.pk, build.status).items():
             setattr(build, name, value)
         return super().to_representation(build)
-
-
-class DetailStandingSerializer(QueuedStandingSerializer):
-    """How far an image's current build is, step by step, and why it waits."""
-
-    step_list = StepSerializer(source="step_facts", many=True, read_only=True)
-
-    class Meta(QueuedStandingSerializer.Meta):
-        fields: tuple[str, ...] = (*QueuedStandingSerializer.Meta.fields, "step_list")
 
 
 class ImageDetailSerializer(ImageSerializer):
@@ -225,7 +217,6 @@ class AcceptedSerializer(ImageSerializer):
     """What a request for a build is answered with."""
 
     user_id = serializers.UUIDField(source="owner_id", read_only=True)
-    build = QueuedStandingSerializer(read_only=True)
 
     class Meta(ImageSerializer.Meta):
         fields: tuple[str, ...] = (*ImageSerializer.Meta.fields, "user_id")

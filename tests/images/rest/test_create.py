@@ -36,9 +36,6 @@ def test_an_image_is_accepted_and_queued(send: Send, owner: User, sent: list[Any
         "exit_code": None,
         "ended_at": None,
         "duration_ms": None,
-        "position": 1,
-        "estimate": None,
-        "reasons": [{"code": "no-worker", "text": "No worker is running."}],
     }
     assert sent == [Build.objects.get().pk]
 
