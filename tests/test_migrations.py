@@ -1,12 +1,12 @@
 """New migrations are ones that processes of the release before survive: see docs/upgrading.md."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
 from django.db.models.fields import NOT_PROVIDED
 
 BASELINE = {"accounts": 4, "builds": 59, "config": 1, "images": 29, "operators": 2}
@@ -38,7 +38,7 @@ def problems(app: str, migration: migrations.Migration) -> Iterator[str]:
             yield f"{app}.{migration.name}: {problem}"
 
 
-def _problem(app: str, operation: Any) -> str | None:
+def _problem(app: str, operation: Operation) -> str | None:
     match operation:
         case migrations.RemoveField() | migrations.DeleteModel():
             parts = (app, getattr(operation, "model_name", ""), operation.name)
@@ -69,8 +69,16 @@ def number(name: str) -> int:
     return int(name.partition("_")[0])
 
 
+def new_migration(*operations: Operation) -> migrations.Migration:
+    class Migration(migrations.Migration):
+        pass
+
+    Migration.operations = operations
+    return Migration("0099_new", "builds")
+
+
 def test_old_processes_survive_every_new_migration() -> None:
-    found = []
+    found: list[str] = []
     for (app, name), migration in MigrationLoader(None).disk_migrations.items():
         is_new = app in BASELINE and number(name) > BASELINE[app]
         if is_new and f"{app}.{name}" not in REVIEWED:
@@ -97,9 +105,8 @@ def test_old_processes_survive_every_new_migration() -> None:
     ],
     ids=lambda operation: type(operation).__name__,
 )
-def test_what_old_processes_do_not_survive_is_refused(operation: Any) -> None:
-    migration = migrations.Migration("0099_new", "builds")
-    migration.operations = [operation]
+def test_what_old_processes_do_not_survive_is_refused(operation: Operation) -> None:
+    migration = new_migration(operation)
     assert len(list(problems("builds", migration))) == 1
 
 
@@ -113,17 +120,15 @@ def test_what_old_processes_do_not_survive_is_refused(operation: Any) -> None:
     ],
     ids=["null", "db_default", "table", "index"],
 )
-def test_what_they_survive_is_taken(operation: Any) -> None:
-    migration = migrations.Migration("0099_new", "builds")
-    migration.operations = [operation]
+def test_what_they_survive_is_taken(operation: Operation) -> None:
+    migration = new_migration(operation)
     assert list(problems("builds", migration)) == []
 
 
 def test_a_table_of_the_same_migration_may_be_changed() -> None:
-    migration = migrations.Migration("0099_new", "builds")
-    migration.operations = [
+    migration = new_migration(
         migrations.CreateModel("New", [("id", models.BigAutoField(primary_key=True))]),
         migrations.AddField("new", "text", models.TextField(default="")),
         migrations.AddIndex("new", models.Index(fields=["text"], name="by_text")),
-    ]
+    )
     assert list(problems("builds", migration)) == []

@@ -35,7 +35,8 @@ def keep(monkeypatch: pytest.MonkeyPatch) -> Keep:
     """Sets for how many days what is kept."""
 
     def set_days(**days: int) -> None:
-        changed = replace(environment(), **{f"keep_{name}_days": n for name, n in days.items()})
+        values: dict[str, Any] = {f"keep_{name}_days": n for name, n in days.items()}
+        changed = replace(environment(), **values)
         monkeypatch.setattr(module, "environment", lambda: changed)
 
     return set_days

@@ -4,6 +4,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ def test_files_are_packed_as_tar_reads_them(form: Page) -> None:
     name, data = form.evaluate(PACK.replace("./TAR", address), [files])
     assert name == "context.tar.gz"
     with tarfile.open(fileobj=io.BytesIO(bytes(data))) as archive:
-        found = {each.name: archive.extractfile(each).read() for each in archive}
+        found = {each.name: cast(IO[bytes], archive.extractfile(each)).read() for each in archive}
         assert {each.mode for each in archive} == {0o755}
         assert {each.mtime for each in archive} == {5}
     assert found == {"b.txt": b"b" * 700, LONG: "ü".encode(), "empty": b""}
