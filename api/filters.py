@@ -41,10 +41,12 @@ class ChoicesFilter(django_filters.Filter):
 
     field_class = QueryChoices
 
-    def filter(self, qs: "QuerySet[Any]", value: tuple[str, ...]) -> "QuerySet[Any]":
+    def filter(self, qs: "QuerySet[Any]", value: tuple[str, ...] | None) -> "QuerySet[Any]":
+        if not value:
+            return qs
         if len(value) == 1:
             return qs.filter(**{self.field_name: value[0]})
-        return qs.filter(**{f"{self.field_name}__in": value}) if value else qs
+        return qs.filter(**{f"{self.field_name}__in": value})
 
 
 class MomentFilter(django_filters.Filter):
