@@ -140,7 +140,7 @@ def test_a_look_at_a_layer_ends_at_its_bounds() -> None:
         b"\x1f\x8bnot gzip",
         b"\x28\xb5\x2f\xfdnot zstd",
         tar_of(member("a", b"x" * 900))[:700],
-        gzip.compress(tar_of(member("a")))[:-20],
+        gzip.compress(tar_of(member("a")), mtime=0)[:-20],
     ],
 )
 def test_a_layer_that_is_no_archive_is_said_to_be_none(data: bytes) -> None:
