@@ -12,7 +12,7 @@ TRIAL = "trial-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
-    """Settings of builds on this deployment. Read once from the environment by config/settings.py."""
+    """Settings of builds. Read once from the environment by config/settings.py."""
 
     version: str
     """Version of Slipway."""
