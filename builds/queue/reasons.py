@@ -1,4 +1,4 @@
-"""Why a build waits."""
+"""Reasons why a build waits."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ class Reason:
     code: str
     """One of CODES."""
     text: str
-    """A sentence for everybody."""
+    """A sentence for all users."""
     detail: str = ""
-    """A sentence for operators besides; empty where there is nothing more to say."""
+    """An additional sentence for operators; may be empty."""
 
 
 STANDSTILL = frozenset({"paused", "no-worker", "quarantined", "draining", "no-worker-for-class"})
-"""Reasons for which nothing moves."""
+"""Reasons for which no build starts."""
 CODES = (*sorted(STANDSTILL), "retry", "owner-limit", "busy", "starting")
