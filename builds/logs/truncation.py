@@ -23,6 +23,7 @@ class Kept:
         self._tail_bytes = self._tail_lines = 0
 
     def add(self, *, first: int, lines: int, size: int) -> None:
+        """Count a stored chunk, with `size` in bytes, and update `gap`."""
         if not self._tail and self._head_bytes < HEAD_BYTES and self._head_lines < HEAD_LINES:
             self._head_bytes += size
             self._head_lines += lines
