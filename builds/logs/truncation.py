@@ -8,7 +8,7 @@ HEAD_LINES = 250_000
 TAIL_BYTES = 48 * MIB
 TAIL_LINES = 750_000
 SLACK = 48
-"""Dropping starts when the tail exceeds its size by 1/48, so that it does not happen at each
+"""Dropping starts when the tail exceeds its limit by 1/48, so that it does not happen at each
 chunk."""
 
 
