@@ -80,7 +80,6 @@ class HotkeyAuthentication(BaseAuthentication):
             if digest == EMPTY:
                 # The digest of an empty body would be valid for every path. Clients of the
                 # reference server send no such request.
-                # send no such request.
                 return f"{request.method} {request.path}"
             return digest
         purpose: str | None = getattr(view, "signature_purpose", None)

@@ -16,6 +16,8 @@ from accounts.models.keys import LABEL_CHARACTERS
 
 
 class SignInForm(AuthenticationForm):
+    """Sign-in form of the pages, with a rate limit of failed attempts."""
+
     error_messages = {
         **AuthenticationForm.error_messages,
         "invalid_login": "Wrong name or password. Names are case-sensitive.",
@@ -104,6 +106,7 @@ class OwnKeyForm(forms.Form):
         return found
 
     def issue(self) -> tuple[ApiKey, str]:
+        """Create the key. Returns it and its text, which is shown once."""
         data = self.cleaned_data
         days = LIVES[data["days"]][1]
         return ApiKey.objects.issue(

@@ -30,6 +30,7 @@ class Caller:
 
 
 def headers_of(scope: Mapping[str, Any]) -> Headers:
+    """Headers of an ASGI scope by lower-case name."""
     return {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
 
 

@@ -20,6 +20,7 @@ class LaterResponse(StreamingHttpResponse):
         self._make = make
 
     async def made(self) -> HttpResponse:
+        """Await the response, with the headers and cookies of this one."""
         response = await self._make()
         for name, value in self.items():
             response.headers.setdefault(name, value)

@@ -56,6 +56,7 @@ def complete(result: Json, generator: Any, request: Any, public: bool) -> Json:
 
 
 def operations(document: Json) -> Iterator[Json]:
+    """All operations of an OpenAPI document."""
     for methods in document["paths"].values():
         yield from methods.values()
 

@@ -60,6 +60,7 @@ class Pages(BasePagination):
 
 
 def envelope(items: Any, *, total: int, page: int, limit: int) -> dict[str, Any]:
+    """The body of a list response."""
     return {"total": total, "page": page, "limit": limit, "items": items, "cord_refs": None}
 
 

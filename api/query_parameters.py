@@ -30,6 +30,7 @@ def names_of(query: type[FilterSet] | Fields) -> list[str]:
 
 
 def described(fields: Fields) -> list[OpenApiParameter]:
+    """OpenAPI parameters of these fields."""
     return [
         OpenApiParameter(
             name,

@@ -61,6 +61,7 @@ class ApiView(GenericViewSet[Any]):
         return narrowed(filterset, queryset, self.query())
 
     def paged(self, queryset: Any, serializer: Any) -> Response:
+        """Respond with the requested page of a queryset."""
         page = self.paginate_queryset(queryset)
         return self.get_paginated_response(serializer(page, many=True).data)
 

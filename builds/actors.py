@@ -20,6 +20,7 @@ def build_image(**_unknown: Any) -> None:
 
 @dramatiq.actor(broker=broker, queue_name=QUEUE, priority=10)
 def remove_image(*, image_id: str, **_unknown: Any) -> None:
+    """Remove the data of a deleted image's builds."""
     reaper.purge(image_id=UUID(image_id))
 
 

@@ -63,6 +63,7 @@ def check_target(target: str) -> None:
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
+    """Check names, number and total size of labels. Raises OptionRefused."""
     if len(labels) > MOST_LABELS:
         raise OptionRefused(f"takes at most {MOST_LABELS} labels")
     for name, value in labels.items():

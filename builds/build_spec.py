@@ -15,7 +15,7 @@ Stream = Literal["stdout", "stderr"]
 Output = tuple[Stream, bytes]
 """Raw bytes as a child process wrote them. `(stream, b"")` is a tick: no output, still running."""
 DEFAULT_CLASS = "default"
-"""The resource class that the settings describe."""
+"""The resource class whose limits come from the settings."""
 RESOURCE_CLASS = r"\A[a-z0-9]+(-[a-z0-9]+)*\Z"
 StepState = Literal["started", "cached", "succeeded", "failed", "cancelled"]
 

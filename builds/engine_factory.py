@@ -19,6 +19,7 @@ def own_helper() -> Helper | None:
 
 @cache
 def engine() -> BuildEngine:
+    """The engine of this process, created on the first call."""
     settings = build_settings()
     if settings.engine == "scripted":
         return ScriptedEngine()

@@ -92,8 +92,8 @@ def folder_bytes(folder: Path) -> int:
 
 
 def cache_bytes(settings: BuildSettings, helper: Helper) -> int:
-    """Size of the owners' build caches: image sizes from the helper, or of its folder if it runs
-    as a plain user."""
+    """Size of the owners' build caches in bytes: as the helper reports it, or measured in its
+    folder if it runs as a plain user."""
     with suppress(HelperError):
         sizes = [each.bytes for each in helper.caches()]
         if None not in sizes:
@@ -102,6 +102,7 @@ def cache_bytes(settings: BuildSettings, helper: Helper) -> int:
 
 
 def database_bytes() -> int:
+    """Size of the database in bytes."""
     if connection.vendor == "sqlite":
         path = str(connection.settings_dict["NAME"])
         files = [Path(path), *(Path(f"{path}-{end}") for end in ("wal", "shm"))]

@@ -236,7 +236,7 @@ def end_processes(find: Callable[[], Collection[int]], *, within: float = END_SE
     until = time.monotonic() + within
     while pids := find():
         for pid in pids:
-            # Processes in a user namespace run as other users; they die with its first process.
+            # Processes in a namespace may run as other users; they die with its first process.
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > until:

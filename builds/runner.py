@@ -59,6 +59,7 @@ class Ended(Exception):
 def failed(
     fault: Literal["user", "service"], code: str, text: str, *, exit_code: int | None = None
 ) -> Ended:
+    """An Ended exception with status FAILED."""
     failure = Failure(fault=fault, code=code, text=text, exit_code=exit_code)
     return Ended(Status.FAILED, failure)
 
@@ -105,6 +106,7 @@ class Attempt:
         self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)
 
     def run(self) -> None:
+        """Build, push and settle the attempt. Raises FenceLost if it was settled elsewhere."""
         try:
             outcome = self._make()
         except Ended as end:

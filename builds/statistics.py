@@ -21,6 +21,8 @@ UNENDED = (Status.QUEUED, *sorted(RUNNING))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
+    """Length of the queue."""
+
     waiting: int
     running: int
     oldest_wait: float
@@ -87,6 +89,7 @@ def oldest_wait() -> float:
 
 
 def queue() -> Queue:
+    """Current length of the queue."""
     counts = unended()
     waiting = counts.pop(Status.QUEUED)
     wait = oldest_wait() if waiting else 0.0
@@ -94,6 +97,7 @@ def queue() -> Queue:
 
 
 def last_day() -> Day:
+    """Builds that ended in the last 24 hours, per hour."""
     now = timezone.now()
     first = (now - DAY).replace(minute=0, second=0, microsecond=0)
     rows = (

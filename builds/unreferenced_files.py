@@ -62,6 +62,7 @@ def _look(keys: set[str], named: set[str], kept: float) -> int:
 
 
 def named_contexts(keys: Collection[str]) -> set[str]:
+    """Keys of contexts that builds reference."""
     named = Build.objects.filter(context_key__in=keys)
     return set(named.values_list("context_key", flat=True))
 

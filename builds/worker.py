@@ -167,6 +167,7 @@ class ThisWorker:
         own.filter(quarantined_at=None).update(quarantined_at=Now())
 
     def end_quarantine(self) -> None:
+        """Take builds again, if in quarantine."""
         if not self.quarantine.active:
             return
         Worker.objects.filter(pk=self.name).update(
@@ -199,6 +200,7 @@ class ThisWorker:
         Worker.objects.long_silent().delete()
 
     def sign_off(self) -> None:
+        """Delete this worker's row."""
         Worker.objects.filter(pk=self.name).delete()
 
     def lose_helper(self) -> None:
@@ -208,6 +210,7 @@ class ThisWorker:
         self.stopping.set()
 
     def draining(self) -> bool:
+        """Whether an operator has asked this worker to drain."""
         return Worker.objects.draining().filter(pk=self.name).exists()
 
     def renew(self) -> None:
@@ -226,6 +229,7 @@ class ThisWorker:
         return monotonic() - self._away_at > build_settings().lease_seconds
 
     def held(self) -> frozenset[UUID]:
+        """Ids of the builds that this process holds."""
         with self._lock:
             return frozenset(self._held)
 

@@ -25,6 +25,7 @@ class Unfit(Exception):
 
 
 def check_disk() -> None:
+    """Free space and inodes. Raises Unfit."""
     settings = build_settings()
     found = os.statvfs(settings.data_dir)
     free = found.f_bavail * found.f_frsize
@@ -36,14 +37,17 @@ def check_disk() -> None:
 
 
 def check_storage() -> None:
+    """The file storage. Raises OSError."""
     files().answer()
 
 
 def check_registry() -> None:
+    """The registry. Raises RegistryError."""
     make_registry(build_settings()).ping()
 
 
 def check_engine() -> None:
+    """The build engine. Raises Unfit."""
     fatal = [problem for problem in engine().problems() if problem.fatal]
     if fatal:
         raise Unfit("; ".join(problem.text for problem in fatal))

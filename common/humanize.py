@@ -30,6 +30,8 @@ def difference(seconds: float) -> str:
 
 
 class Timed(Protocol):
+    """An object with start and end, such as a build."""
+
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -61,6 +63,7 @@ def megabytes(size: int | str | None) -> str:
 
 
 def abs_megabytes(size: int) -> str:
+    """Same as `megabytes`, without the sign."""
     return megabytes(abs(size))
 
 

@@ -144,7 +144,7 @@ def _insert_statement(model: type[Model], _vendor: str) -> tuple[str, list["Fiel
     columns = ", ".join(quote(str(field.column)) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     table = quote(model._meta.db_table)
-    return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608 - of models
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608 - names from models
 
 
 def _prepared_cursor() -> Any:

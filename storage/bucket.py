@@ -46,6 +46,7 @@ class Bucket(S3Storage):
         )
 
     def old(self, folder: str, *, before: datetime) -> Iterator[str]:
+        """See `storage.interface.Files`."""
         with _as_os_errors():
             prefix = self._normalize_name(folder)
             for each in self.bucket.objects.filter(Prefix=f"{prefix}/"):
@@ -53,6 +54,7 @@ class Bucket(S3Storage):
                     yield f"{folder}/{each.key.rpartition('/')[2]}"
 
     def answer(self) -> None:
+        """See `storage.interface.Files`."""
         with _as_os_errors():
             self.bucket.meta.client.head_bucket(Bucket=self.bucket_name)
 

@@ -21,4 +21,5 @@ class Files(Protocol):
 
 
 def files() -> Files:
+    """The configured file storage."""
     return cast("Files", default_storage)

@@ -26,6 +26,7 @@ class KeyCache:
         """Incremented when the cache is cleared: data read before that may be stale."""
 
     def get(self, digest: str) -> "ApiKey | None":
+        """The cached key, unless its entry or the key itself has expired."""
         found = self._found.get(digest)
         if found is None or found[0] < monotonic():
             return None

@@ -54,6 +54,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return key, text
 
     def usable(self) -> Self:
+        """Keys that are neither revoked nor expired, of active users."""
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None, user__is_active=True)
 

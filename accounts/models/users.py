@@ -36,6 +36,7 @@ class UserQuerySet(models.QuerySet["User"]):
         return changed
 
     def delete(self) -> NoReturn:
+        """Not allowed: raises UsersStay."""
         raise UsersStay
 
     delete.alters_data = True  # type: ignore[attr-defined]

@@ -74,6 +74,7 @@ class FrameWriter:
             self._close(span if span > 1 else 0)
 
     def finish(self) -> None:
+        """Write the last frame and the index."""
         self._close()
         self._skippable(b"".join(self._abouts))
         index = zstandard.compress(orjson.dumps([astuple(each) for each in self._frames]))

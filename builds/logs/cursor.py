@@ -28,6 +28,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
+        """Parse a cursor. Raises BadCursor."""
         found = CURSOR.fullmatch(text)
         if found is None:
             raise BadCursor(f"{text!r} is not a cursor: take it from an earlier answer")

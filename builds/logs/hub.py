@@ -22,10 +22,10 @@ from common.outages import OUTAGES
 from common.per_loop import PerLoop
 
 GAP_SECONDS = 0.05
-"""Maximum pause between two reads, however often changes are announced."""
+"""Pause between two reads of many attempts, however often changes are announced."""
 ATTEMPT_SECONDS = 0.01
-"""Pause per attempt: with few attempts the pause is shorter than `GAP_SECONDS`, so that a
-build's end is seen at once."""
+"""Pause per attempt. With few attempts it applies instead, so that a build's end is seen at
+once."""
 WINDOW_BYTES = 128 * 1024
 WINDOW_LINES = 8_192
 logger = getLogger(__name__)
@@ -72,6 +72,7 @@ class Feed:
         return self._window[0][0].start.line if self._window else self.line
 
     def asks(self) -> Asked:
+        """What to read from the store for this feed."""
         return Asked(self.image_id, self.attempt, None if self.head is None else self._seq)
 
     def take(self, seen: Seen | None) -> bool:

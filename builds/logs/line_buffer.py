@@ -42,6 +42,7 @@ class Spool:
         return self._memory_bytes >= MEMORY_BYTES and self._end >= DISK_BYTES
 
     def put(self, batch: Batch) -> None:
+        """Append a batch: to disk when memory is full, to memory when the disk is full too."""
         if self._memory_bytes >= MEMORY_BYTES and self._end < DISK_BYTES:
             try:
                 self._queue.append(self._spill(encode(batch)))

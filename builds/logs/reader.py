@@ -188,6 +188,8 @@ class Fresh(NamedTuple):
 
 
 class Seen(NamedTuple):
+    """State of an attempt and its new chunks."""
+
     head: Head
     chunks: list[Fresh]
 

@@ -55,6 +55,7 @@ class FenceLost(Exception):
 
 
 def encode(lines: Sequence[LogLine]) -> bytes:
+    """Compress lines to the data of a chunk."""
     rows = [
         (microseconds(line), kind(line), line.step, line.text.replace("\n", " ")) for line in lines
     ]
@@ -129,7 +130,6 @@ def append(
     chunk = _Chunk(build, row, values)
     # SQLite has a single writer and no fair lock, so some threads would wait for seconds: group
     # their commits. On other databases grouping would only make builds wait for each other's rows.
-    # Elsewhere builds that are written together would only hold each other's rows.
     together = connection.vendor == "sqlite" and not connection.in_atomic_block
     written = TOGETHER.write(chunk) if together else _insert([chunk])[0]
     if not written:
@@ -162,7 +162,6 @@ def _move(chunk: _Chunk) -> bool | None:
     if values.keys() == OFTEN:
         # Raw SQL: with a hundred builds this runs a thousand times a second, and compiling the
         # query costs ten times as much as the statement.
-        # together again would cost ten times the statement.
         ours = [KEY.get_db_prep_value(build.pk, connection), build.fence, build.log_chunks]
         with connection.cursor() as cursor:
             cursor.execute(MOVE, [*values.values(), *ours, *(each.value for each in RUNNING)])

@@ -8,7 +8,7 @@ HEAD_LINES = 250_000
 TAIL_BYTES = 48 * MIB
 TAIL_LINES = 750_000
 SLACK = 48
-"""Dropping starts when the tail exceeds its size by 1/48, so that it does not happen at each
+"""Dropping starts when the tail exceeds its limit by 1/48, so that it does not happen at each
 chunk."""
 
 
@@ -23,6 +23,7 @@ class Kept:
         self._tail_bytes = self._tail_lines = 0
 
     def add(self, *, first: int, lines: int, size: int) -> None:
+        """Count a stored chunk, with `size` in bytes, and update `gap`."""
         if not self._tail and self._head_bytes < HEAD_BYTES and self._head_lines < HEAD_LINES:
             self._head_bytes += size
             self._head_lines += lines

@@ -192,7 +192,6 @@ class LogWriter:
             connection.close()
             # An attempt may take seconds in which the child's output is not read, so at most half
             # of the time is spent on attempts.
-            # half of the time goes into tries.
             self._retry_at = monotonic() + max(RETRY_SECONDS, monotonic() - began)
 
     def _flush(self) -> None:

@@ -29,10 +29,11 @@ LONG = (
 """Fields that may be long and are rarely needed."""
 
 ELSEWHERE_SECONDS = 10
-"""For how long a build is left to other workers after it failed on one."""
+"""For how long after it is due a retry is left to other workers than the one that failed."""
 
 
 def milliseconds(start: datetime | None, end: datetime | None) -> int | None:
+    """From start to end in milliseconds; None if either is missing."""
     if start is None or end is None:
         return None
     return max(0, (end - start) // timedelta(milliseconds=1))
@@ -134,6 +135,7 @@ class BuildQuerySet(models.QuerySet["Build"]):
         return self.filter(owner_id=owner_id, queued_at__gt=since, free=False)
 
     def next_number(self, image_id: UUID) -> int:
+        """The number of the next attempt of an image."""
         found: int | None = self.filter(image_id=image_id).aggregate(last=Max("number"))["last"]
         return (found or 0) + 1
 
@@ -317,6 +319,7 @@ class Build(models.Model):
 
     @property
     def api_status(self) -> str:
+        """Status in the format of the Images API."""
         return api_word(self.state, self.failure_text)
 
     @property

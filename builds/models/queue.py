@@ -88,6 +88,7 @@ class QueueLine(models.Model):
 
 class ResourceClassQuerySet(models.QuerySet["ResourceClass"]):
     def allowed_to(self, owner_id: object) -> "ResourceClassQuerySet":
+        """Classes for everybody, and those granted to this user."""
         return self.filter(Q(everybody=True) | Q(grants__user_id=owner_id)).distinct()
 
 

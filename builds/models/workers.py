@@ -31,6 +31,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return self.filter(drain_requested_at__isnull=False)
 
     def long_silent(self) -> "WorkerQuerySet":
+        """Workers not seen for `FORGET_AFTER`; their rows are deleted."""
         return self.filter(seen_at__lt=from_now(-FORGET_AFTER.total_seconds()))
 
 

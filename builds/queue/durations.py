@@ -28,6 +28,8 @@ UNKNOWN = Duration(60.0, 3_600.0)
 
 @dataclass(frozen=True, slots=True)
 class Durations:
+    """Durations in seconds of recently ended builds."""
+
     by_image: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
     by_owner: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
     all: Sequence[float] = ()
@@ -57,6 +59,7 @@ class Durations:
 
     @property
     def known(self) -> bool:
+        """Whether there are enough samples to estimate times."""
         return len(self.all) >= OF_ALL
 
     def total(self, owner: UUID, image: UUID | None = None) -> Duration:

@@ -34,10 +34,12 @@ PLACES = 1_000
 
 
 SENT, SENT_SECONDS = 200, 3_600
-"""How many of the last builds, and from how many seconds, predict future arrivals."""
+"""Number of most recent builds, and their maximum age in seconds, that predict arrivals."""
 
 
 class Place(NamedTuple):
+    """Position and expected start of a waiting build."""
+
     number: int
     """Position in the queue, from 1."""
     at: float
@@ -47,12 +49,16 @@ class Place(NamedTuple):
 
 
 class Waiting(NamedTuple):
+    """A waiting build and its image."""
+
     build_id: UUID
     image_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
+    """Positions and expected starts of the first `PLACES` builds."""
+
     places: Mapping[UUID, Place] = field(default_factory=dict)
     """By build id, in the order of starts."""
     full: Mapping[UUID, int] = field(default_factory=dict)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
+    """A reason why a build waits."""
+
     code: str
     """One of CODES."""
     text: str

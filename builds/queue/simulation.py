@@ -25,6 +25,8 @@ class Duration(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Owner:
+    """An owner in the simulation."""
+
     running: int
     most: int | None
     """Maximum number of concurrent builds; None for no limit."""
@@ -39,6 +41,8 @@ class Owner:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Line:
+    """Waiting builds of one owner and resource class."""
+
     id: int
     owner_id: UUID
     resource_class: str
@@ -93,6 +97,8 @@ Takes = Callable[["Ahead | Line", int], Duration]
 
 
 class Simulation:
+    """Simulates the queue from its present state. Modifies owners, lines and slots."""
+
     def __init__(
         self,
         *,

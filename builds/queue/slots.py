@@ -62,6 +62,7 @@ class Slots:
 
     @cached_property
     def busy(self) -> int:
+        """Number of builds running on workers that take builds."""
         names = {each.pk for each in self.workers}
         return sum(each.worker in names for each in self.running)
 

@@ -76,6 +76,7 @@ class QueueView:
         return cls(slots=slots, forecast=Forecast.of(slots))
 
     def position(self, build_id: UUID) -> int | None:
+        """Position from 1; None if the build is beyond `forecast.PLACES`."""
         place = self.forecast.places.get(build_id)
         return place.number if place else None
 

@@ -130,7 +130,6 @@ def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) 
     found: list[QueueLine] = []
     # One query per class, so that each uses an index for its order. If other threads of this worker
     # hold all builds of a line, the next line is used; hence `held + 1` lines.
-    # held by other threads of this worker, and then it is the turn of the next line.
     for some in [lines.filter(resource_class=name) for name in classes] or [lines]:
         found += some[: held + 1]
     for line in sorted(found, key=order_of):
@@ -142,4 +141,5 @@ def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) 
 
 
 def order_of(line: QueueLine) -> tuple[float, ...]:
+    """Sort key that gives the same order as the index of QueueLine."""
     return line.precedence, line.load, line.turn, line.pk

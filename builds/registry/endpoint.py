@@ -24,6 +24,7 @@ class Endpoint:
         return f"{'http' if self.insecure else 'https'}://{self.host}{path}"
 
     def unreachable(self, error: Exception) -> str:
+        """Error message for a failed connection."""
         return (
             f"the registry at {self.host} cannot be reached: {str(error) or type(error).__name__}"
         )

@@ -47,6 +47,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class LayerFile:
+    """An entry of a layer. `size` is in bytes, `mode` in octal."""
+
     path: str
     kind: str
     """file, folder, link, hard link, device, pipe or removed."""
@@ -56,6 +58,8 @@ class LayerFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFiles:
+    """The files of a layer that were read."""
+
     files: list[LayerFile]
     whole: bool
     """Whether the end of the layer was reached."""

@@ -305,12 +305,14 @@ def _read_image(layout: Path) -> _Image:
 
 
 def blob_path(layout: Path, digest: str) -> Path:
+    """Path of a blob in an OCI layout. Raises ValueError for a malformed digest."""
     if not _DIGEST.fullmatch(digest):
         raise ValueError("a digest that is none")
     return layout / "blobs/sha256" / digest.removeprefix("sha256:")
 
 
 def read_small(path: Path) -> bytes:
+    """Read a file of at most SMALL_BYTES. Raises ValueError if it is larger."""
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > SMALL_BYTES:

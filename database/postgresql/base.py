@@ -30,6 +30,8 @@ class JsonbText(Loader):
 
 
 class DatabaseWrapper(Wrapper):
+    """Django's wrapper, with this package's pool and connection settings."""
+
     def get_connection_params(self) -> dict[str, Any]:
         found: dict[str, Any] = super().get_connection_params()
         found["context"].register_loader("jsonb", JsonbText)
