@@ -58,7 +58,8 @@ def test_a_user_is_made_with_a_password(desk: Client) -> None:
 
 def test_a_user_is_changed_but_neither_renamed_nor_deleted(desk: Client, owner: User) -> None:
     sent = {"username": "renamed", "hotkey": Keypair().hotkey, "daily_build_limit": "3"}
-    answer = desk.post(f"{USERS}{owner.pk}/change/", {**sent, "is_active": "on"})
+    share = {"queue_priority": "0", "queue_weight": "1"}
+    answer = desk.post(f"{USERS}{owner.pk}/change/", {**sent, **share, "is_active": "on"})
     assert answer.status_code == 302
     owner.refresh_from_db()
     assert (owner.username, owner.daily_build_limit) == ("owner", 3)
