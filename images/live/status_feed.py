@@ -46,7 +46,7 @@ class Moved:
 
 
 def look(also: Collection[UUID]) -> dict[UUID, Moved]:
-    """Images whose build has not ended, and those in `asked`, in a bounded number of queries.
+    """Images whose build has not ended, and those in `also`, in a bounded number of queries.
 
     It reads only the first places of the queue, so the cost does not depend on its length.
     """
