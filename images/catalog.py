@@ -1,5 +1,4 @@
-"""The only way to change an image: order, rebuild, cancel, change, delete. Views, pages and
-admin call these functions."""
+"""The only functions that change images: order, rebuild, cancel, change, delete."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -178,8 +177,7 @@ def change(image: Image, *, by: User, **described: Any) -> Image:
 
 
 def delete(image: Image) -> None:
-    """Cancels the build and deletes the image. Its tag, context and log are removed in the
-    background.
+    """Cancels the build and deletes the image. Tag, context and log are removed in the background.
 
     Raises Protected, or Image.DoesNotExist if somebody else deleted it first.
     """
