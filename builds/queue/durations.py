@@ -1,4 +1,4 @@
-"""How long builds take, by those that ended lately: of the same image, else owner, else all."""
+"""Expected durations from recently ended builds of the same image, else the owner, else all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,28 +12,31 @@ from builds.queue.simulation import Duration
 from builds.status import Status
 
 SAMPLES = 300
-"""Builds that ended last."""
+"""Number of most recent builds."""
 LATELY_SECONDS = 7 * 86_400
 OF_IMAGE, OF_OWNER, OF_ALL = 2, 4, 3
-"""So many have to be known to tell something by them."""
+"""Minimum numbers of builds needed for an estimate."""
 LEAST_DEVIATION = 0.2
-"""Of the mean: few samples look more alike than builds are."""
+"""Minimum standard deviation, as a share of the mean: small samples vary less than builds do."""
 LONGER = 0.5
-"""What a build still takes that took longer than all before it, by what it took."""
+"""Expected remaining time of a build that exceeds all earlier ones, as a share of its elapsed
+time."""
 LEAST = 1.0
 UNKNOWN = Duration(60.0, 3_600.0)
-"""Where nothing is known, so that no build seems to start at once behind another."""
+"""Used without any samples, so that a build is not expected to end at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
+    """Durations in seconds of recently ended builds."""
+
     by_image: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
     by_owner: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
     all: Sequence[float] = ()
 
     @classmethod
     def lately(cls) -> Self:
-        """One query."""
+        """Read the samples from the database, in one query."""
         ended = Build.objects.filter(ended_at__gt=from_now(-LATELY_SECONDS)).order_by("-ended_at")
         rows = ended.values_list("image_id", "owner_id", "status", "started_at", "ended_at")
         return cls.of(
@@ -44,7 +47,7 @@ class Durations:
 
     @classmethod
     def of(cls, told: Iterable[tuple[UUID, UUID, float]]) -> Self:
-        """By image, owner and seconds."""
+        """Group samples of (image id, owner id, seconds)."""
         images: dict[UUID, list[float]] = {}
         owners: dict[UUID, list[float]] = {}
         seconds = []
@@ -56,14 +59,15 @@ class Durations:
 
     @property
     def known(self) -> bool:
+        """Whether there are enough samples to estimate times."""
         return len(self.all) >= OF_ALL
 
     def total(self, owner: UUID, image: UUID | None = None) -> Duration:
-        """Of a build that starts."""
+        """Expected duration of a build that starts."""
         return _duration(self._samples(owner, image))
 
     def rest(self, owner: UUID, image: UUID, elapsed: float) -> Duration:
-        """Of a build that has run for so many seconds."""
+        """Expected remaining time of a build that has run for `elapsed` seconds."""
         samples = [each - elapsed for each in self._samples(owner, image) if each > elapsed]
         if not samples:
             samples = [each - elapsed for each in self.all if each > elapsed]

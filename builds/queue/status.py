@@ -1,6 +1,6 @@
-"""What is told of builds that wait: place, reasons, and when they start. The only place for it.
+"""Status of waiting builds: position, reasons and estimated start. Computed only here.
 
-API, pages, admin, sockets and streams word what they find here.
+API, pages, admin, websockets and streams show these texts.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -17,14 +17,14 @@ from builds.status import Status
 from common.humanize import within
 
 SPREAD = 1.28
-"""Standard deviations around the expected start: 8 of 10 builds start within the range."""
+"""Half-width of the range in standard deviations: 80 % of builds start within it."""
 SOON_SECONDS = 10.0
-"""In which a build starts when a slot is free."""
+"""Within how many seconds a build starts if a slot is free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """When a build starts, as a range in seconds from now."""
+    """Estimated start, as a range in seconds from now."""
 
     low: float
     high: float
@@ -36,18 +36,18 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """Of one build that waits."""
+    """Queue status of one waiting build."""
 
     position: int | None
-    """From 1. None where it is further back than `forecast.PLACES`, or nobody takes its class."""
+    """From 1. None if it is beyond `forecast.PLACES`, or no worker takes its class."""
     reasons: tuple[Reason, ...]
-    """The most important first; at least one."""
+    """Most important first; at least one."""
     estimate: Estimate | None
-    """None where nothing moves or too little is known."""
+    """None if no build starts, or too little is known."""
 
     @property
     def place(self) -> str:
-        """In words, such as `position 3 in the queue`."""
+        """The position in words, such as `position 3 in the queue`."""
         if self.position is None:
             return "in the queue"
         return (
@@ -58,29 +58,30 @@ class QueueStatus:
 
     @property
     def text(self) -> str:
-        """Place and estimate in words."""
+        """Position and estimate in words."""
         return f"{self.place}, starts {self.estimate.text}" if self.estimate else self.place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
-    """The queue at one moment, for everything that a page or an answer says about it."""
+    """Snapshot of the queue, shared by everything on a page or in a response."""
 
     slots: Slots
     forecast: Forecast
 
     @classmethod
     def now(cls) -> Self:
-        """At most ten queries, each of which reads a bounded number of rows."""
+        """Take a snapshot with at most ten queries of a bounded number of rows."""
         slots = Slots.read()
         return cls(slots=slots, forecast=Forecast.of(slots))
 
     def position(self, build_id: UUID) -> int | None:
+        """Position from 1; None if the build is beyond `forecast.PLACES`."""
         place = self.forecast.places.get(build_id)
         return place.number if place else None
 
     def of(self, build: Build) -> QueueStatus:
-        """Of a build that waits; fields of another are not looked at."""
+        """Status of a waiting build."""
         place = self.forecast.places.get(build.pk)
         reasons = tuple(self._reasons(build, place))
         return QueueStatus(
@@ -125,7 +126,7 @@ class QueueView:
 
 
 def queue_statuses(build_ids: Collection[UUID]) -> dict[UUID, QueueStatus]:
-    """Of those of these builds that wait; in at most eleven queries, however long the queue is."""
+    """Status of those builds that wait. At most eleven queries, however long the queue is."""
     if not build_ids:
         return {}
     waiting = Build.objects.filter(pk__in=build_ids, status=Status.QUEUED).light()

@@ -1,7 +1,7 @@
-"""Which build a worker takes next, and what its owner pays for it in virtual time.
+"""Fair order of the queue: which build a worker takes next, and its cost in virtual time.
 
-Owners who run least for their weight go first, and among equals the one whose turn is lowest.
-Every statement here reads a few rows of an index, however long the queue is.
+Owners with the lowest load (running builds by weight) go first; among equals the one with the
+lowest turn. Every statement reads a few rows of an index, however long the queue is.
 """
 
 from collections.abc import Collection
@@ -18,9 +18,9 @@ from builds.queue.simulation import LEAST_STEP
 def next_build(
     worker: str, *, classes: Collection[str] = (), held: Collection[UUID] = ()
 ) -> UUID | None:
-    """The build that this worker takes next; it may be taken by another meanwhile.
+    """The build that this worker should take next. Another worker may take it first.
 
-    `classes` are the resource classes that it takes, all where there are none.
+    `classes` are the resource classes that it takes, empty for all. `held` are skipped.
     """
     if is_closed_to(worker):
         return None
@@ -33,7 +33,7 @@ def next_build(
 
 
 def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> list[UUID]:
-    """Some builds that this worker could take now, at most so many."""
+    """Up to `most` builds that this worker could take now."""
     if most <= 0 or is_closed_to(worker):
         return []
     queued = _takeable(worker, classes)
@@ -55,41 +55,43 @@ def is_closed_to(worker: str) -> bool:
 
 
 def queued_builds() -> BuildQuerySet:
-    """By the words of the condition that indexes of the queue have, which SQLite needs to see."""
+    """Queued builds, with the exact condition of the queue's partial indexes, as SQLite
+    requires."""
     return Build.objects.filter(status__one_of=("queued",))
 
 
 def moved_to_front(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that operators moved: before all others, whatever their owners run."""
+    """Builds that operators moved: before all others, without regard to limits."""
     return builds.filter(front__lt=0).order_by("front", "queued_at", "id")
 
 
 def retries(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that are tried again: they had their turn."""
+    """Builds that are retried. They do not wait for another turn."""
     again = builds.filter(front=0, not_before__isnull=False)
     return again.order_by("not_before", "queued_at", "id")
 
 
 def in_line(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that wait for their turn, in the order within their lines."""
+    """Builds waiting for their turn, in the order within their lines."""
     return builds.filter(front=0, not_before=None).order_by("queued_at", "id")
 
 
 def lines_with_room() -> "QuerySet[QueueLine]":
-    """Lines of owners who may run more, in their order."""
+    """Lines of owners below their limit, in order."""
     lines = QueueLine.objects.all()
     return lines.filter(_room("owner__running", "owner__most_running"))
 
 
 def pay(build: Build) -> bool:
-    """Moves the owner of a build that was just taken on. False where it runs too many.
+    """Advance the owner's virtual time for a build that was just taken. False if the owner is over
+    the limit.
 
-    Called in the transaction that took the build, which has locked the owner's row by a trigger.
+    Call it in the transaction that took the build; a trigger has then locked the owner's row.
     """
     owner = QueueOwner.objects.filter(pk=build.owner_id)
     if build.front < 0:
         return True
-    # `running` has this build already.
+    # `running` already includes this build.
     owner = owner.filter(_room("running", "most_running", taken=1))
     if build.not_before is not None:
         return owner.exists()
@@ -100,12 +102,12 @@ def pay(build: Build) -> bool:
 
 
 def most_running() -> int | None:
-    """Builds of one owner at once where nothing else is said; None for no limit."""
+    """Default limit of concurrent builds per owner; None for no limit."""
     return build_settings().owner_builds
 
 
 def _room(running: str, most: str, *, taken: int = 0) -> Q:
-    """Whether an owner may run one more than `running`, of which so many are just taken."""
+    """Condition: the owner is below the limit, if `taken` of the running builds are not counted."""
     default = most_running()
     own = Q(**{f"{running}__lt": F(most) + taken})
     if default is None:
@@ -126,8 +128,8 @@ def _takeable(worker: str, classes: Collection[str]) -> BuildQuerySet:
 def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) -> UUID | None:
     lines = lines_with_room()
     found: list[QueueLine] = []
-    # One of its own for each class: an index has the order of one. All builds of a line may be
-    # held by other threads of this worker, and then it is the turn of the next line.
+    # One query per class, so that each uses an index for its order. If other threads of this worker
+    # hold all builds of a line, the next line is used; hence `held + 1` lines.
     for some in [lines.filter(resource_class=name) for name in classes] or [lines]:
         found += some[: held + 1]
     for line in sorted(found, key=order_of):
@@ -139,4 +141,5 @@ def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) 
 
 
 def order_of(line: QueueLine) -> tuple[float, ...]:
+    """Sort key that gives the same order as the index of QueueLine."""
     return line.precedence, line.load, line.turn, line.pk
