@@ -37,7 +37,8 @@ def powers(keeper: User) -> Group:
 
 
 def change(counter: Client, user: User, **values: Any) -> Any:
-    return counter.post(f"{USERS}{user.pk}/change/", {"hotkey": "", **values})
+    share = {"queue_priority": "0", "queue_weight": "1"}
+    return counter.post(f"{USERS}{user.pk}/change/", {"hotkey": "", **share, **values})
 
 
 def test_they_change_what_their_group_is_for(counter: Client, owner: User) -> None:
@@ -106,7 +107,7 @@ def test_they_do_not_change_their_own_rights(counter: Client, keeper: User, powe
 
 
 def test_a_superuser_does_not_lock_themselves_out(desk: Client, operator: User) -> None:
-    assert desk.post(f"{USERS}{operator.pk}/change/", {"hotkey": ""}).status_code == 302
+    assert change(desk, operator).status_code == 302
     operator.refresh_from_db()
     assert operator.is_active
     assert operator.is_superuser
