@@ -216,6 +216,7 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
+    """Clean up stored data: due images, old records, unused logos, unreferenced files."""
     folders = {**OF_BUILDS, logos.FOLDER: logos.named}
     _in_turn(
         retention.delete_due,
@@ -228,6 +229,7 @@ def drop_strays() -> None:
 
 
 def make_room() -> None:
+    """Let the engine drop caches if the disk has too little free space."""
     engine().make_room(build_settings().free_disk_bytes)
 
 

@@ -87,6 +87,8 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
+    """Data of the system page. The admin's front page uses a part of it."""
+
     queue: statistics.Queue
     pause: Pause | None
     hands: Sequence[Hand]

@@ -22,6 +22,7 @@ class BootMark:
         self._name = cache_name + SUFFIX
 
     def set(self) -> None:
+        """Store the id of the current boot."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(self._name, flags, 0o600, dir_fd=self._folder_fd), "w") as file:
             file.write(BOOT_ID.read_text())
@@ -31,6 +32,7 @@ class BootMark:
             os.unlink(self._name, dir_fd=self._folder_fd)
 
     def is_of_another_boot(self) -> bool:
+        """Whether the mark exists and has the id of another boot."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(self._name, flags, dir_fd=self._folder_fd)

@@ -103,6 +103,7 @@ class Builder:
         self._trimming = None
 
     def usage(self) -> Usage:
+        """Current usage of the control group. Zeros without one."""
         return self._group.usage() if self._group is not None else Usage()
 
     def disk(self) -> Disk:

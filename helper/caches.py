@@ -62,6 +62,7 @@ class Caches:
         return self._uses.get(name, 0)
 
     def release(self, name: str) -> None:
+        """End the reservation, and record the time of use in the modification time."""
         self._in_use.discard(name)
         for entry in (name, f"{name}.img"):
             with suppress(FileNotFoundError):
@@ -71,6 +72,7 @@ class Caches:
         return name in self._in_use
 
     def first_id(self, owner: UUID) -> int:
+        """The first id of the owner's range, assigned if needed. Without root, this user's id."""
         return self._ids.assign(owner) if self._ids is not None else os.geteuid()
 
     def make_folder(self, name: str, first_id: int) -> bool:

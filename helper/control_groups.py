@@ -43,6 +43,7 @@ class ControlGroup:
         return [hierarchy.base / self.name for hierarchy in self.hierarchies]
 
     def create(self) -> None:
+        """Create the folders. Raises OSError."""
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             folder.parent.mkdir(exist_ok=True)
             if hierarchy.unified:
@@ -50,6 +51,7 @@ class ControlGroup:
             folder.mkdir()
 
     def set_limits(self, limits: Limits) -> None:
+        """Write the limits, as far as the controllers exist. Raises OSError."""
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             _write_limits(folder, hierarchy, limits)
 
@@ -82,6 +84,7 @@ class ControlGroup:
         return gone
 
     def usage(self) -> Usage:
+        """The current counters. Zeros for controllers that do not exist."""
         oom_kill = pids_max = memory_bytes = 0
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             new = hierarchy.unified

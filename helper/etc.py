@@ -29,6 +29,7 @@ FILES = {
 
 
 def write_etc(folder: Path, engine_root: Path) -> None:
+    """Write all files, and the CA certificates of the host or of the engine root."""
     for name, text in FILES.items():
         _write(folder / name, text.encode())
     _write(folder / BUNDLE, ca_bundle(Path("/etc"), engine_root))

@@ -27,6 +27,7 @@ class Loop:
         self.watch(self._wakeup, self._wake)
 
     def run(self, until: Callable[[], bool]) -> None:
+        """Handle events until `until` returns True. It is checked after each batch of events."""
         while not until():
             for key, _ in self._selector.select(POLL_SECONDS if self._polled else None):
                 if key.fd in self._selector.get_map():  # an earlier callback may have removed it

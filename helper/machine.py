@@ -30,11 +30,13 @@ class Machine:
 
     @property
     def limits(self) -> list[str]:
+        """The controllers for which limits can be set."""
         held = {name for hierarchy in self.hierarchies for name in hierarchy.controllers}
         return [name for name in CONTROLLERS if name in held]
 
 
 def examine(engine_root: Path, folder_fd: int) -> Machine:
+    """Run all checks. `folder_fd` is the folder of caches, in which a trial image is mounted."""
     is_root = os.geteuid() == 0
     mkfs = Mkfs(str(engine_root))
     found = find_hierarchies() if is_root else ()

@@ -32,6 +32,8 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
+    """Limits of one sandbox. `cpus` is a number of processors, such as 1.5."""
+
     memory_bytes: int
     pids: int
     cpus: float
@@ -44,6 +46,8 @@ class Info:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartBuilder:
+    """Start a builder for an owner. Each slot has its own cache. `deny`: networks to block."""
+
     owner: UUID
     slot: int
     network: bool
@@ -54,6 +58,8 @@ class StartBuilder:
 
 @dataclass(frozen=True, slots=True)
 class SetLimits:
+    """Change the limits of the connection's builder."""
+
     limits: Limits
 
 

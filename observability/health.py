@@ -94,6 +94,7 @@ def database() -> None:
 
 
 def queue() -> None:
+    """Check Redis, or that a worker of this process has declared the queue."""
     if isinstance(broker, RedisBroker):
         broker.client.ping()
     elif QUEUE not in broker.get_declared_queues():
@@ -108,6 +109,7 @@ def storage() -> None:
 
 
 def quarantine() -> None:
+    """Fail while this worker is in quarantine."""
     if WORKER.quarantine.active:
         raise RuntimeError(WORKER.quarantine.reason)
 

@@ -84,6 +84,7 @@ class Subject(Generic[T]):
         return reverse(f"admin:{options.app_label}_{options.model_name}_{what}", args=args)
 
     def count(self, number: int) -> str:
+        """A number with the noun of the model, such as "3 images"."""
         options = self.model._meta
         noun = options.verbose_name if number == 1 else options.verbose_name_plural
         return f"{number:,} {noun}"
@@ -95,6 +96,7 @@ class Subject(Generic[T]):
         return self.shown_to(actor) and actor.has_perm(verb.permission)
 
     def allowed(self, actor: Actor) -> list[Verb[T]]:
+        """The actions that the actor may perform."""
         return [verb for verb in self.verbs.values() if self.allows(actor, verb)]
 
     def buttons(self, actor: Actor, one: T) -> list[dict[str, Any]]:

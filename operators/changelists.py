@@ -116,6 +116,7 @@ class TextFilter(admin.SimpleListFilter):
         }
 
     def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
+        """Filter the queryset by the entered text. Implemented by subclasses."""
         raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

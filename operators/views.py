@@ -25,6 +25,7 @@ SHOWN = 200
 
 
 def urls(admin: "ModelAdmin[Any]", subject: Subject[Any]) -> list[URLPattern]:
+    """URLs of the confirmation pages for one row, and of the page of a bulk action."""
     wrap = admin.admin_site.admin_view
     prefix = f"{admin.opts.app_label}_{admin.opts.model_name}"
     ones = [

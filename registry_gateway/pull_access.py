@@ -65,6 +65,7 @@ class Puller:
         return build_settings().registry_guarded or not self._hidden(repository)
 
     def tags(self, repository: str) -> list[str]:
+        """The tags of the visible images of a repository, sorted."""
         return sorted(self._images(repository).values_list("tag", flat=True))
 
     def _images(self, repository: str) -> ImageQuerySet:

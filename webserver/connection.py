@@ -56,6 +56,7 @@ CheckAtOnce = Callable[[dict[str, str], str, str], Allowed | None]
 def refusal(
     kind: ErrorCode, detail: str | None = None, headers: Iterable[tuple[str, str]] = ()
 ) -> Refusal:
+    """A refusal with an error code. `detail` replaces the code's text."""
     return Refusal(kind.status, json.dumps(error_body(kind, detail)).encode(), headers)
 
 
@@ -163,9 +164,11 @@ class Connection(http.HTTPChannel):
     # Refusing
 
     def refuse_body(self, limit: int) -> None:
+        """Refuse a body that is larger than `limit` bytes."""
         self.refuse(refusal(BODY_TOO_LARGE, BODY_TOO_LARGE.text.format(limit=limit)))
 
     def refuse(self, answer: Refusal) -> None:
+        """Send a refusal, stop processing requests, and close."""
         if self.refused:
             return
         self._body_came()

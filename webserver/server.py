@@ -133,6 +133,8 @@ class Factory(HTTPFactory):
 
 
 class Server(daphne.server.Server):
+    """Daphne with our connections, budgets and shutdown. `serve` describes the arguments."""
+
     def __init__(
         self,
         application: Any,

@@ -56,6 +56,7 @@ class Uploads:
             raise NoRoom(NO_DISK)
 
     def release(self, caller: str, size: int, *, unwritten: int) -> None:
+        """Return `size` claimed bytes, of which `unwritten` were never written."""
         self.held -= size
         self.to_come -= unwritten
         self.by_caller[caller] -= size

@@ -27,7 +27,7 @@ _PERMISSIONS = 0o777
 """The bits of a file's mode that are kept. Set-user-id and set-group-id are not: there must be no
 programs with the service user's rights, and BuildKit without root drops these bits of files anyway.
 The modes of folders are kept completely, as in BuildKit."""
-# Without these the service user could neither read the context nor remove it.
+# Always set, so that the service user can read and remove the context.
 _FILE_MINIMUM, _FOLDER_MINIMUM = 0o400, 0o700
 LIMITS = ContextLimits()
 _EARLIEST_NS = 315_532_800 * 10**9

@@ -89,6 +89,7 @@ class Platform:
 
 
 def platform(text: str) -> Platform:
+    """Parse `os/arch[/variant]`."""
     parts = [*text.split("/"), "", ""]
     return _normal(*parts[:3])
 

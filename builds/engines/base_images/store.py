@@ -90,6 +90,7 @@ class BaseStore:
         return self._blobs / digest.removeprefix("sha256:")
 
     def has(self, blob: Blob) -> bool:
+        """Whether a blob exists with the right size. Its digest was verified when it was stored."""
         with suppress(FileNotFoundError):
             return self.blob(blob.digest).stat().st_size == blob.size
         return False
@@ -103,6 +104,7 @@ class BaseStore:
             return None
 
     def note(self, key: str, known: Known) -> None:
+        """Store a registry's answer for a key."""
         value = {"answered": known.answered, "manifest": known.manifest, "at": known.at}
         write_file(self._record(key), json.dumps({"for": key, **value}).encode())
 

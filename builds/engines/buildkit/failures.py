@@ -128,6 +128,7 @@ def usage_after(builder: Builder, run: ClientRun) -> BuilderUsage:
 
 
 def warn_of_kills(after: BuilderUsage, run: ClientRun) -> Generator[BuildEvent, None, None]:
+    """Yield a warning if processes of a successful build were killed for lack of memory."""
     kills = after.oom_kill - run.before.oom_kill
     if kills > 0:
         text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"

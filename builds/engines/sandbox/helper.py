@@ -85,6 +85,7 @@ class Helper:
         self._path = path
 
     def info(self) -> HelperInfo:
+        """What the helper can do on this machine."""
         with _Connection(self._path) as connection:
             answer = connection.ask({"op": "info"})
         return HelperInfo(
@@ -143,6 +144,7 @@ class Helper:
             connection.wait()
 
     def caches(self) -> list[CacheInfo]:
+        """All caches of this data directory."""
         found: list[CacheInfo] = []
         after: str | None = ""
         with _Connection(self._path) as connection:
@@ -191,6 +193,7 @@ class Builder:
         self._ask({"op": "limits", "limits": _limits(limits)})
 
     def usage(self) -> BuilderUsage:
+        """Counters and current usage. Raises HelperError."""
         return BuilderUsage(**self._ask({"op": "usage"}))
 
     def trim(self) -> None:
