@@ -263,9 +263,13 @@ def test_one_owner_reaches_nothing_of_another(workshop: Workshop) -> None:
 
 
 def test_a_flood_of_output_is_taken_as_it_comes(workshop: Workshop) -> None:
-    """60 MB, in lines and in one line, while the worker holds little of it."""
+    """60 MB, in lines and in one line, while the worker holds little of it.
+
+    A machine that is busy may not take the end in the 3 s that the client waits: it is told then.
+    """
     lines = 0
     largest = 0
+    lost = False
     spec = workshop.spec(
         "FROM BASE\nRUN ONCE; yes 0123456789012345678901234567890123456789 | head -n 700000; "
         "head -c 30000000 /dev/zero | tr '\\0' x\n"
@@ -276,8 +280,9 @@ def test_a_flood_of_output_is_taken_as_it_comes(workshop: Workshop) -> None:
             lines += event.data.count(b"\n")
             largest = max(largest, len(event.data))
             total += len(event.data)
+        lost |= isinstance(event, StepOutput) and event.data == OUTPUT_LOST
     assert lines == 700_000
-    assert total == 700_000 * 41 + 30_000_000
+    assert total == 700_000 * 41 + 30_000_000 or (lost and total > 700_000 * 41)
     assert largest < 1 << 20
 
 
