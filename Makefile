@@ -1,17 +1,17 @@
-# `make up` serves, `make test` checks; `make help` names the rest.
+# `make up` serves, `make test` runs all checks, `make help` lists the other targets.
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
-# The locks name everything: resolving again could only find other releases than they do.
+# The lock files list all packages, so pip must not resolve dependencies again.
 INSTALL := install --quiet --disable-pip-version-check --require-hashes --no-deps
 COMPILE := .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .PHONY: help up setup setup-dev engine-root engine engine-check format lint lint-static coverage test test-sdk test-distros test-all bench pictures backup restore lock clean
 
-help: ## what there is to make
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: setup ## set up where needed and serve until interrupted
+up: setup ## set up if needed, and serve until interrupted
 	@exec $(PY) manage.py up
 
 setup: | .venv/bin/python
@@ -25,11 +25,11 @@ setup-dev: .venv/dev.stamp
 engine-root:
 	@deploy/engine-root.sh
 
-engine: ## renew the engine root, with the release's present packages
+engine: ## renew the engine root, with the release's current packages
 	@deploy/machine.sh engine
 	@deploy/engine-root.sh --renew
 
-engine-check: ## say which packages of the engine root the release has in newer versions
+engine-check: ## list packages of the engine root that have newer versions
 	@deploy/engine-root.sh --check
 
 .venv/bin/python:
@@ -68,7 +68,7 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	@command -v npm >/dev/null || deploy/machine.sh node
 	npm ci --prefix tests/node --no-audit --no-fund
 
-format: setup-dev ## put the code into its form
+format: setup-dev ## format the code
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
@@ -88,29 +88,29 @@ lint-static: tests/static/node_modules/.package-lock.json ## ESLint, types and u
 	tests/static/node_modules/.bin/tsc --project tests/static/tsconfig.json
 	node --test tests/static/*.test.js
 
-coverage: setup-dev ## what the fast tests cover, with a floor
+coverage: setup-dev ## measure the coverage of the fast tests, with a minimum
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile --cov --cov-report term --cov-fail-under 80
 
-test: lint ## every check, within fifteen minutes
+test: lint ## run all checks except the long ones, within fifteen minutes
 	$(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile
 	$(PY) -m tests.with_servers $(PYTEST) -m "not engine and not long and not servers" -n 3 --dist loadfile tests/accounts tests/api tests/builds tests/database tests/images tests/operators tests/registry_gateway
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and not long" -n 2 --dist loadfile
 	$(PYTEST) -m "engine and not long" -n 2 --dist loadfile --ignore tests/faults
 	$(PYTEST) -m "engine and not long" tests/faults
 
-test-sdk: setup-dev .venv-sdk/installed.stamp ## the command line from PyPI against a whole Slipway
+test-sdk: setup-dev .venv-sdk/installed.stamp ## test the command line from PyPI against a running Slipway
 	$(PYTEST) -m sdk
 
-test-distros: ## the first start on bare trees of Debian 12 and 13
+test-distros: ## test the first start on minimal Debian 12 and 13
 	@deploy/machine.sh engine
 	tests/distros/run.sh
 
-test-all: test coverage test-sdk test-distros .venv-clients/installed.stamp tests/node/node_modules/.package-lock.json ## the long runs too
+test-all: test coverage test-sdk test-distros .venv-clients/installed.stamp tests/node/node_modules/.package-lock.json ## run all checks, including the long ones
 	@deploy/machine.sh monitor deploy
 	$(PYTEST) -m "long and not sdk and not servers" --timeout 3600
 	$(PY) -m tests.with_servers $(PYTEST) -m "servers and long"
 
-bench: setup-dev .venv-bench/installed.stamp ## figures, one JSON object a line; `make bench PART=latency` for some
+bench: setup-dev .venv-bench/installed.stamp ## run the benchmarks, one JSON object per line; `make bench PART=latency` for one part
 	$(PY) -m bench $(PART)
 
 pictures: setup-dev ## retake the pictures in docs/
@@ -120,7 +120,7 @@ backup: ## write a backup while Slipway runs: make backup TO=slipway.tar
 	@test -n "$(TO)" || { echo "make backup TO=slipway.tar"; exit 2; }
 	@umask 077 && $(PY) manage.py backup >"$(TO).part" && mv "$(TO).part" "$(TO)"
 
-restore: setup ## restore one into an empty data directory, database and storage: make restore FROM=slipway.tar
+restore: setup ## restore a backup into an empty data directory, database and storage: make restore FROM=slipway.tar
 	@test -n "$(FROM)" || { echo "make restore FROM=slipway.tar"; exit 2; }
 	@$(PY) manage.py restore <"$(FROM)"
 

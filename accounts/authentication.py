@@ -1,11 +1,11 @@
-"""Who calls a view, and whether they may: signatures, API keys, sessions, scopes, anonymity.
+"""Authentication and permission of API requests: signatures, API keys, sessions, scopes.
 
-A view says with attributes what it takes:
+A view sets these attributes:
 
-* `signature_purpose`: what a hotkey signs in requests that carry no body;
-* `scope_object`: the kind of thing that scopes of API keys name, such as "images";
-* `any_key`: that every API key will do, whatever its scopes;
-* `anonymous_allowed`: that no credentials are needed. Wrong ones are refused all the same.
+* `signature_purpose`: the text that a hotkey signs in requests without a body;
+* `scope_object`: the kind of object that scopes of API keys name, such as "images";
+* `any_key`: accept every API key, whatever its scopes;
+* `anonymous_allowed`: require no credentials. Wrong credentials are still refused.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
 class MissingScope(AuthenticationFailed):
-    """401 for what a key may not do: the reference server never answers 403."""
+    """401 for an action outside the key's scopes: the reference server never returns 403."""
 
     def __init__(self, kind: str, action: str, *, one: bool = False) -> None:
         problem = error_codes.INSUFFICIENT_SCOPE
@@ -39,9 +39,9 @@ class MissingScope(AuthenticationFailed):
 
 
 def body_digest(request: Request) -> str:
-    """The SHA-256 of the body as it was sent, in lower-case hex.
+    """SHA-256 of the body as it was sent, in lower-case hex.
 
-    Without our web server Django's limit for bodies in memory holds.
+    Under a web server other than ours, Django's limit for bodies in memory applies.
     """
     body = request.META.get("slipway.body")
     digest: str = body.sha256() if body is not None else hashlib.sha256(request.body).hexdigest()
@@ -49,10 +49,11 @@ def body_digest(request: Request) -> str:
 
 
 class HotkeyAuthentication(BaseAuthentication):
-    """A signature of `hotkey:nonce:<content>`.
+    """Authenticates a signature of `hotkey:nonce:<content>`.
 
-    The content is the purpose of a request that never has a body, the digest of a body, or method
-    and path of a request that could have one and has none: `POST /images/owner/app:1/cancel`.
+    The content is `signature_purpose` for methods without a body (GET, HEAD, OPTIONS, DELETE), else
+    the digest of the body, or method and path if the body is empty: `POST
+    /images/owner/app:1/cancel`.
     """
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
@@ -66,7 +67,7 @@ class HotkeyAuthentication(BaseAuthentication):
                 user = signature.user()
             except BadCredentials:
                 if getattr(view, "anonymous_allowed", False):
-                    return None  # the reference server's exception: a key of nobody is nobody
+                    return None  # as the reference server: an unknown hotkey is anonymous
                 raise
             signature.spend()
         except BadCredentials as problem:
@@ -77,8 +78,8 @@ class HotkeyAuthentication(BaseAuthentication):
         if request.method not in BODILESS:
             digest = body_digest(request)
             if digest == EMPTY:
-                # The digest of nothing would fit every address; clients of the reference server
-                # send no such request.
+                # The digest of an empty body would be valid for every path. Clients of the
+                # reference server send no such request.
                 return f"{request.method} {request.path}"
             return digest
         purpose: str | None = getattr(view, "signature_purpose", None)
@@ -91,7 +92,7 @@ class HotkeyAuthentication(BaseAuthentication):
 
 
 class KeyAuthentication(BaseAuthentication):
-    """An API key, which becomes `request.auth`."""
+    """Authenticates an API key, which becomes `request.auth`."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
         try:
@@ -115,10 +116,10 @@ AUTHENTICATION: list[type[BaseAuthentication]] = [
 
 
 class ScopePermission(BasePermission):
-    """Takes users, API keys within their scopes, and anybody where the view says so.
+    """Allows users, API keys within their scopes, and anonymous callers if the view allows them.
 
-    A key for single things passes where the address names one; the view then has to call
-    `check_object_permissions` with what it found.
+    A key for single objects passes if the path names one. The view must then call
+    `check_object_permissions` with the object.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -144,5 +145,5 @@ class ScopePermission(BasePermission):
 
 
 def _needed(request: Request, view: APIView) -> tuple[str | None, str]:
-    """The kind of thing and the action that a scope has to name."""
+    """The kind of object and the action that a scope must name."""
     return getattr(view, "scope_object", None), scopes.action_of(request.method or "")

@@ -1,4 +1,4 @@
-"""Which address a request comes from, as far as it can be known."""
+"""The client address of a request."""
 
 import ipaddress
 
@@ -6,14 +6,14 @@ from django.conf import settings
 from django.http import HttpRequest
 
 NETWORK_BITS = 64
-"""Of an IPv6 address: who has one has the network."""
+"""Prefix length of the IPv6 network that counts as one client: a client usually has a whole /64."""
 
 
 def client_address(request: HttpRequest) -> str:
-    """An IPv4 address, or the network of an IPv6 one. Empty where it comes from no network.
+    """An IPv4 address, or the /64 network of an IPv6 one. Empty without a network address.
 
-    Behind a trusted front the last entry of `X-Forwarded-For` is what that front saw; those before
-    it are what the client says.
+    Behind a trusted proxy, the last entry of `X-Forwarded-For` is the address that the proxy saw.
+    Earlier entries are set by the client.
     """
     told = str(request.META.get("REMOTE_ADDR") or "")
     if settings.TRUSTED_PROXY:

@@ -1,4 +1,4 @@
-"""What a request's headers claim, and whether it may be true: asked before its body is read."""
+"""Parse and check the credentials in request headers, before the body is read."""
 
 import time
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ NONCE_SECONDS = 600
 CHALLENGE = 'Bearer realm="slipway"'
 
 Headers = Mapping[str, Any]
-"""By lower-case name."""
+"""Keys are lower-case header names."""
 
 
 class BadCredentials(CodedError):
-    """Something was given, and it is wrong. The text is for whoever sent it."""
+    """The credentials are present but wrong. The message is shown to the client."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """A hotkey, a nonce and what the one made of the other: well-formed, and nothing more yet."""
+    """A hotkey, a nonce and a signature: well-formed, but not yet verified."""
 
     hotkey: str
     nonce: str
@@ -37,7 +37,8 @@ class Signature:
 
     @classmethod
     def claimed(cls, headers: Headers) -> Self | None:
-        """None without one. Raises BadCredentials for what cannot be right whatever was signed."""
+        """Parse the headers. None without a signature. Raises BadCredentials if malformed or
+        expired."""
         hotkey = headers.get("x-chutes-hotkey", "")
         signature = headers.get("x-chutes-signature", "")
         if not (hotkey and signature):
@@ -45,7 +46,7 @@ class Signature:
                 raise BadCredentials(error_codes.CREDENTIALS_MALFORMED)
             return None
         nonce = headers.get("x-chutes-nonce", "")
-        # Superscripts are digits to isdigit, and no number to int.
+        # isdigit accepts superscripts, int does not.
         if not (nonce.isascii() and nonce.isdigit() and len(nonce) < len(hotkey)):
             raise BadCredentials(error_codes.NONCE_INVALID)
         if abs(time.time() - int(nonce)) >= NONCE_SECONDS:
@@ -63,23 +64,23 @@ class Signature:
             raise BadCredentials(error_codes.SIGNATURE_WRONG, hotkey=self.hotkey[:64])
 
     def user(self) -> User:
-        """Raises BadCredentials where there is none."""
+        """The active user of the hotkey. Raises BadCredentials if there is none."""
         user: User | None = User.objects.filter(hotkey=self.hotkey, is_active=True).first()
         if user is None:
             raise BadCredentials(error_codes.HOTKEY_UNKNOWN, hotkey=self.hotkey[:64])
         return user
 
     def spend(self) -> None:
-        """Uses it up. Raises BadCredentials when it was used before."""
+        """Mark the signature as used. Raises BadCredentials if it was used before."""
         until = datetime.fromtimestamp(int(self.nonce) + NONCE_SECONDS, UTC)
         if not SpentSignature.objects.spend(self.signature, until=until):
             raise BadCredentials(error_codes.SIGNATURE_USED)
 
 
 def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:
-    """The usable key named by `Authorization`, under any scheme or none.
+    """The usable key in `Authorization`, whatever the scheme.
 
-    None without that header. `cached` as in `ApiKeyQuerySet.named_by`. Raises BadCredentials.
+    None without that header. `cached`: see `ApiKeyQuerySet.named_by`. Raises BadCredentials.
     """
     words = headers.get("authorization", "").split()
     if not words:
@@ -97,7 +98,7 @@ def claimed_key(headers: Headers, *, cached: bool = False) -> ApiKey | None:
 
 
 def session_user(headers: Headers) -> str | None:
-    """The id of whoever logged in to the session that the cookies name."""
+    """The id of the user logged in to the session of the cookie, or None."""
     cookie = parse_cookie(headers.get("cookie", "")).get(settings.SESSION_COOKIE_NAME)
     if not cookie:
         return None
@@ -107,7 +108,7 @@ def session_user(headers: Headers) -> str | None:
 
 
 def known_caller(headers: Headers) -> str | None:
-    """As `check_headers` for a key that was found a moment ago. None for everything else."""
+    """Same as `check_headers`, but only for cached keys and without a query. Otherwise None."""
     if headers.get("x-chutes-signature") or headers.get("x-chutes-hotkey"):
         return None
     words = headers.get("authorization", "").split()
@@ -116,10 +117,12 @@ def known_caller(headers: Headers) -> str | None:
 
 
 def check_headers(headers: Headers) -> str:
-    """Who sends a body, in a word for their account. It uses nothing up.
+    """Identify the sender of a body, as a string for the upload limits. Does not spend the
+    signature.
 
-    Raises BadCredentials for what no body could make right. A signature is of the body, so who
-    signs is only claimed: others may name the same hotkey, and have an account apart for it.
+    Raises BadCredentials if the credentials are wrong whatever the body is. A signature covers the
+    body, so until that has arrived the user is only claimed. Claimed users are counted separately,
+    so that nobody can use up another user's limits.
     """
     signature = Signature.claimed(headers)
     if signature is not None:

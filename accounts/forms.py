@@ -1,4 +1,4 @@
-"""Signing in, a new password and own API keys, on the pages; signing in to the admin too."""
+"""Forms of the sign-in, password and API key pages, and of the admin's sign-in."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,13 +16,15 @@ from accounts.models.keys import LABEL_CHARACTERS
 
 
 class SignInForm(AuthenticationForm):
+    """Sign-in form of the pages, with a rate limit of failed attempts."""
+
     error_messages = {
         **AuthenticationForm.error_messages,
         "invalid_login": "Wrong name or password. Names are case-sensitive.",
     }
 
     def clean(self) -> dict[str, Any]:
-        """Looks at the password where there were not too many wrong ones before."""
+        """Check the password unless there were too many failed attempts."""
         name = self.cleaned_data.get("username")
         if name is None or not self.cleaned_data.get("password") or self.request is None:
             return super().clean()
@@ -36,14 +38,14 @@ class SignInForm(AuthenticationForm):
 
 
 class AdminSignInForm(SignInForm, AdminAuthenticationForm):
-    """The admin's: the same, for operators only."""
+    """Sign-in form of the admin: operators only."""
 
     error_messages = {**AdminAuthenticationForm.error_messages}
 
 
 class NewPasswordForm(PasswordChangeForm):
-    """A wrong old password counts as a wrong sign-in: a session that was left open is no way to
-    guess it."""
+    """A wrong old password counts as a failed sign-in, so that an open session cannot be used to
+    guess the password."""
 
     def __init__(self, user: User, address: str, data: Any = None) -> None:
         super().__init__(user, data)
@@ -74,7 +76,8 @@ LIVES = {
 
 
 class OwnKeyForm(forms.Form):
-    """A key that somebody makes. Sent again it makes no second one, by its `key_id`."""
+    """Creates a key for the user. The form carries the new key's id, so that sending it twice
+    creates only one key."""
 
     label = forms.CharField(max_length=LABEL_CHARACTERS)
     grant = forms.ChoiceField(choices=[(name, text) for name, (text, _) in GRANTS.items()])
@@ -103,6 +106,7 @@ class OwnKeyForm(forms.Form):
         return found
 
     def issue(self) -> tuple[ApiKey, str]:
+        """Create the key. Returns it and its text, which is shown once."""
         data = self.cleaned_data
         days = LIVES[data["days"]][1]
         return ApiKey.objects.issue(

@@ -1,4 +1,4 @@
-"""Hotkeys: ss58 addresses of sr25519 keys, and the signatures that they make."""
+"""Hotkeys: ss58 addresses of sr25519 keys, and verification of their signatures."""
 
 import hashlib
 
@@ -13,14 +13,14 @@ SIGNATURE_BYTES = 64
 
 
 class InvalidHotkey(ValueError):
-    """The text is no address of a key that may sign."""
+    """The text is not the address of a key that may sign."""
 
 
 def public_key(hotkey: str) -> bytes:
-    """The 32 bytes behind an address. Raises InvalidHotkey.
+    """The 32-byte public key of an ss58 address. Raises InvalidHotkey.
 
-    Only the generic prefix is taken, spelled the one way there is, since accounts are found by the
-    address as it is written.
+    Only the generic prefix (42) and the canonical spelling are accepted, because accounts are
+    looked up by the address as text.
     """
     if len(hotkey) > CHARACTERS:
         raise InvalidHotkey("is too long for an ss58 address")
@@ -40,11 +40,11 @@ def public_key(hotkey: str) -> bytes:
 
 
 def verify(*, hotkey: str, message: str, signature: bytes) -> bool:
-    """Whether the key signed the message, as it is or wrapped as browser wallets do."""
+    """Whether the key signed the message, plain or in the `<Bytes>` wrapper of browser wallets."""
     plain = message.encode()
     try:
         key = public_key(hotkey)
         wrapped = b"<Bytes>%b</Bytes>" % plain
         return any(sr25519.verify(signature, each, key) for each in (plain, wrapped))
-    except ValueError:  # of the library: wrong lengths, no point of the curve, no marker
+    except ValueError:  # from the library: wrong length, invalid curve point, no marker
         return False

@@ -1,4 +1,4 @@
-"""What operators may do to people: never give, or take over, a right that they lack."""
+"""Which users an operator may manage: nobody can give, or take over, a right that they lack."""
 
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
@@ -6,13 +6,13 @@ from django.db.models import Q, QuerySet
 from accounts.models import User
 
 OPERATORS = "operator"
-"""The group whose members run Slipway. A migration makes it and says what they may do."""
+"""Name of the group of operators. A migration creates it with its permissions."""
 
 
 def out_of_reach(actor: User) -> "QuerySet[User]":
-    """Whoever has a right that `actor` lacks.
+    """Users who have a right that `actor` lacks.
 
-    Rights count that somebody has while inactive: they come back with a tick.
+    Rights of inactive users count too: they return when the user is activated.
     """
     everybody: QuerySet[User] = User.objects.all()
     if actor.is_superuser:
@@ -29,13 +29,13 @@ def reaches(actor: User, target: User) -> bool:
 
 
 def groups_to_give(actor: User) -> "QuerySet[Group]":
-    """Those that hold no right which `actor` lacks."""
+    """Groups that contain no right that `actor` lacks."""
     every = Group.objects.order_by("name", "id")
     return every if actor.is_superuser else every.exclude(permissions__in=_lacked_by(actor))
 
 
 def make_operator(user: User) -> None:
-    """Lets them into the admin, with the rights of its group."""
+    """Give the user access to the admin, with the rights of the operators' group."""
     user.is_staff = True
     user.save(update_fields=["is_staff"])
     group, _ = Group.objects.get_or_create(name=OPERATORS)

@@ -1,4 +1,4 @@
-"""What an API key may do: `all`, or `images:read`, or `images:read:<id of an image>`."""
+"""Scopes of API keys: `all`, `images:read` or `images:read:<id of an image>`; webhooks likewise."""
 
 import re
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ FORM = re.compile(
 
 
 class BadScope(ValueError):
-    """The text is no scope."""
+    """The text is not a valid scope."""
 
 
 def check(scope: object) -> None:
-    """Raises BadScope."""
+    """Check that `scope` is valid. Raises BadScope."""
     if not isinstance(scope, str) or (scope != ALL and not FORM.fullmatch(scope)):
         raise BadScope(
             f"{scope!r} is no scope; there are {ALL}, images:{READ}, images:{WRITE} and "
@@ -28,14 +28,14 @@ def check(scope: object) -> None:
 
 
 def action_of(method: str) -> str:
-    """The action that a request's method stands for."""
+    """The action that an HTTP method requires."""
     return {"GET": READ, "HEAD": READ, "OPTIONS": READ, "DELETE": DELETE}.get(method, WRITE)
 
 
 def allows(
     scopes: Iterable[str], kind: str | None, action: str, identity: UUID | str | None = None
 ) -> bool:
-    """Whether `action` on things of `kind` is granted, for all of them or for the one named."""
+    """Whether the scopes allow `action` on all objects of `kind`, or on the one given."""
     granting = {ALL}
     if kind is not None:
         granting |= {f"{kind}:{action}", f"{kind}:{action}:{identity}"}
@@ -43,7 +43,7 @@ def allows(
 
 
 def allows_some(scopes: Iterable[str], kind: str | None, action: str) -> bool:
-    """Whether it is granted for at least one of them."""
+    """Whether the scopes allow `action` on at least one object of `kind`."""
     return any(
         allows([scope], kind, action) or scope.startswith(f"{kind}:{action}:") for scope in scopes
     )

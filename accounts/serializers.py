@@ -1,4 +1,4 @@
-"""Users and keys as clients send and see them. The shape of scopes is the command line's."""
+"""Serializers of users and API keys. Scopes have the format of the reference command line."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ MOST_SECONDS = 100 * 366 * 86_400
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
-    """Somebody, to everybody."""
+    """A user, as everybody sees them."""
 
     user_id = serializers.UUIDField(source="id", read_only=True)
     logo_id = serializers.SerializerMethodField(help_text="Users have no logos.")
@@ -37,7 +37,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
 
 
 class MeSerializer(UserSerializer):
-    """Somebody, to themselves."""
+    """The caller's own user."""
 
     permissions_bitmask = serializers.SerializerMethodField(help_text="None of them apply here.")
     permissions = serializers.SerializerMethodField()
@@ -61,7 +61,7 @@ class MeSerializer(UserSerializer):
 
 
 class NameCheckSerializer(serializers.Serializer[Any]):
-    """Whether a name may be a user's."""
+    """Whether a name is valid for a user, and available."""
 
     valid = serializers.BooleanField(read_only=True)
     available = serializers.BooleanField(
@@ -70,7 +70,7 @@ class NameCheckSerializer(serializers.Serializer[Any]):
 
 
 class ScopeSerializer(StrictSerializer):
-    """What a key may do: an action, or every one, on all things of a kind, or on one of them."""
+    """What a key may do: one action or all, on all objects of a kind or on one of them."""
 
     tolerated = frozenset({"scope_id", "method"})
 
@@ -80,7 +80,7 @@ class ScopeSerializer(StrictSerializer):
 
 
 class KeyOrderSerializer(StrictSerializer):
-    """What `POST /api_keys/` takes."""
+    """The body of `POST /api_keys/`."""
 
     name = Text(max_length=LABEL_CHARACTERS)
     admin = JsonBool(default=False, help_text="Whether it may do everything.")
@@ -118,7 +118,7 @@ class KeyOrderSerializer(StrictSerializer):
 
     @property
     def chosen_end(self) -> datetime | None:
-        """When the key ends; None for never."""
+        """When the key expires; None for never."""
         if self.validated_data.get("ttl") is not None:
             return timezone.now() + timedelta(seconds=self.validated_data["ttl"])
         found: datetime | None = self.validated_data.get("expires_at")
@@ -126,7 +126,7 @@ class KeyOrderSerializer(StrictSerializer):
 
     @property
     def granted(self) -> list[str]:
-        """As `accounts.scopes` spells them."""
+        """The scopes of the key, in the format of `accounts.scopes`."""
         if self.validated_data["admin"]:
             return [scopes.ALL]
         rows = self.validated_data["scopes"]
@@ -165,7 +165,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
 
 
 class CreatedKeySerializer(KeySerializer):
-    """A key at its making: the one time that its secret is told."""
+    """A new key. Only this response contains the secret."""
 
     secret_key = serializers.CharField(read_only=True)
 

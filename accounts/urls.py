@@ -1,4 +1,4 @@
-"""Addresses of users and their keys. A key's name may hold anything."""
+"""URLs of sign-in, users and API keys. A key's name may contain any character."""
 
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path

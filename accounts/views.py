@@ -1,4 +1,4 @@
-"""Who somebody is, and the keys that they make for themselves."""
+"""API views: check of user names, and the caller's API keys."""
 
 import re
 from typing import cast
@@ -29,7 +29,8 @@ from database.substring_lookups import LowerIs
 
 
 class AccountView(ApiView):
-    """Only for keys with all scopes, unless a view says `any_key`: others must not change keys."""
+    """Base of account views. API keys need the scope `all` (so that others cannot create keys)
+    unless the view sets `any_key`."""
 
     authentication_classes = AUTHENTICATION
     permission_classes = (ScopePermission,)
@@ -48,7 +49,7 @@ class NameCheckView(AccountView):
 
     @extend_schema(operation_id="check_name", responses=NameCheckSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Whether a user may have a name, and whether nobody has it, in any case of letters."""
+        """Whether a name is valid for a user, and whether it is available, ignoring case."""
         name = self.query()["username"]
         valid = re.match(USERNAME, name) is not None
         taken = valid and User.objects.filter(LowerIs("username", name)).exists()
@@ -91,9 +92,9 @@ class KeyView(AccountView):
         responses={200: CreatedKeySerializer, **refusals(KEY_NAME_TAKEN)},
     )
     def create(self, request: Request) -> Response:
-        """Makes a key. Its secret is in this answer, and is never shown again.
+        """Create a key. Only this response contains its secret.
 
-        It works no longer than the key that makes it.
+        It expires no later than the key that creates it.
         """
         form = KeyOrderSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -115,13 +116,13 @@ class KeyView(AccountView):
 
     @extend_schema(operation_id="delete_api_key", responses={200: EndedKeySerializer})
     def destroy(self, request: Request, ref: str) -> Response:
-        """Ends a key, at once."""
+        """Revoke a key. It stops working at once."""
         key = self.meant(ref)
         self.get_queryset().filter(pk=key.pk).revoke()
         return Response({"api_key_id": key.pk, "deleted": True})
 
     def meant(self, ref: str) -> ApiKey:
-        """By id, or the newest of that name. Raises CodedError."""
+        """The key with this id, or the newest with this name. Raises CodedError."""
         keys = self.get_queryset()
         found = None
         try:

@@ -1,4 +1,4 @@
-"""Who opens a websocket, and whether they still may: origin, session, API key, signature."""
+"""Authentication of websockets (origin, session, API key, signature), and its re-check."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LOCAL_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Somebody at the other end, or nobody known."""
+    """The authenticated user of a websocket, or an anonymous one."""
 
     user: User | AnonymousUser
     key: ApiKey | None = None
@@ -30,23 +30,25 @@ class Caller:
 
 
 def headers_of(scope: Mapping[str, Any]) -> Headers:
+    """Headers of an ASGI scope by lower-case name."""
     return {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
 
 
 def may_come_from(headers: Headers) -> bool:
-    """Whether the host is ours, and the page that asks, if there is one, came from there."""
+    """Whether the host is allowed, and the origin, if there is one, is the same host or trusted."""
     host = headers.get("host", "")
     allowed = settings.ALLOWED_HOSTS or (LOCAL_HOSTS if settings.DEBUG else [])
     if not validate_host(split_domain_port(host)[0], allowed):
         return False
     origin = headers.get("origin")
-    if origin is None:  # no browser: those never leave it out
+    if origin is None:  # not a browser: browsers always send it
         return True
     return origin in settings.CSRF_TRUSTED_ORIGINS or urlsplit(origin).netloc == host.lower()
 
 
 def caller_of(headers: Headers, *, purpose: str) -> Caller:
-    """Whoever the headers of a handshake name. Raises BadCredentials for what is wrong."""
+    """Authenticate the headers of a handshake. Anonymous without credentials. Raises
+    BadCredentials."""
     signature = Signature.claimed(headers)
     if signature is not None:
         signature.check(purpose)
@@ -67,7 +69,7 @@ def caller_of(headers: Headers, *, purpose: str) -> Caller:
 
 
 def still_good(callers: Iterable[Caller]) -> set[Caller]:
-    """Those whose credentials hold yet, in three queries however many they are."""
+    """The callers whose credentials are still valid. Three queries for any number of callers."""
     callers = list(callers)
     users = {
         user.pk: user
@@ -96,5 +98,5 @@ def still_good(callers: Iterable[Caller]) -> set[Caller]:
 
 
 def _is_same(before: User, now: User | None) -> bool:
-    # A new password ends sessions.
+    # A changed password ends sessions.
     return now is not None and now.password == before.password

@@ -1,4 +1,4 @@
-"""Every error as JSON with `detail` and `code`; bad fields are a list in `detail`."""
+"""Convert every error to JSON with `detail` and `code`. Field errors are a list in `detail`."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -49,7 +49,8 @@ FIELD_ERRORS: dict[str, tuple[str, str | None]] = {
         "Input should be a valid string, unable to parse raw data as a unicode string",
     ),
 }
-"""Codes of the framework by the types and texts of the Images API; others pass as they are."""
+"""DRF's error codes and the `type` and `msg` that the Images API uses for them. Other codes are
+passed through."""
 ECHO_CHARACTERS = 200
 logger = getLogger(__name__)
 READING = frozenset({"GET", "HEAD", "DELETE"})
@@ -59,7 +60,7 @@ CSRF_PREFIX = "CSRF Failed: "
 
 
 def answer_exception(problem: Exception, context: dict[str, Any]) -> Response | None:
-    """Errors with their codes; bad fields as 422 with the list form, all of them together."""
+    """DRF's exception handler. Field errors become one 422 response that lists all of them."""
     if outage := away(problem):
         logger.warning("%s %s", outage.text, problem)
         return Response(error_body(outage), status=503, headers=HEADERS)
@@ -83,7 +84,7 @@ def _of_coded_error(problem: Exception) -> Response | None:
 
 
 def _body_of(problem: Exception, response: Response) -> dict[str, Any]:
-    """The body of an error of the framework's, whose own codes are kept where we have them."""
+    """The body of a DRF or Django error. Its code is kept if it is one of ours."""
     generic = generic_code(response.status_code)
     detail = response.data.get("detail") if isinstance(response.data, dict) else None
     if detail is None or isinstance(problem, exceptions.MethodNotAllowed | Http404):
@@ -118,7 +119,8 @@ def _entries(problem: exceptions.ValidationError, request: Request) -> Iterator[
 
 
 def _walk(detail: Any, given: Any, location: list[str | int]) -> Iterator[dict[str, Any]]:
-    """Faults where they are, fields within lists of objects too."""
+    """The entries of nested errors, with the location of each, including fields in lists of
+    objects."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             here = [] if name == "non_field_errors" else [name]
@@ -140,7 +142,7 @@ def _part(given: Any, name: Any) -> Any:
 
 
 def _echo(value: Any) -> str | int | float | None:
-    """What was sent, if it is short and plain: nobody needs their Dockerfile back."""
+    """The rejected value if it is a scalar, cut to `ECHO_CHARACTERS` characters."""
     if isinstance(value, str):
         return value[:ECHO_CHARACTERS].encode(errors="replace").decode()
     return value if isinstance(value, int | float) else None
@@ -159,7 +161,8 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def crashed(request: HttpRequest) -> HttpResponse:
-    """A crash answers with an id, and Django logs it with the reason and the traceback."""
+    """Handler of unexpected exceptions. The response has an id, under which Django logs the
+    traceback."""
     if outage := away(sys.exception()):
         return JsonResponse(error_body(outage), status=503, headers=HEADERS)
     reason = f"{INTERNAL_ERROR.text} {uuid4().hex}"

@@ -1,4 +1,4 @@
-"""Entity tags of answers in JSON, and `If-Match`."""
+"""ETags of JSON responses, and `If-Match`."""
 
 import hashlib
 
@@ -10,11 +10,11 @@ CHARACTERS = 32
 
 
 def etag_of(content: bytes) -> str:
-    """Strong: of the bytes before any compression."""
+    """A strong ETag: digest of the bytes before compression."""
     return f'"{hashlib.sha256(content).hexdigest()[:CHARACTERS]}"'
 
 
 def check_match(header: str | None, etag: str) -> None:
-    """Raises CodedError where `If-Match` names other states than the present one."""
+    """Raises CodedError if `If-Match` does not name the present ETag."""
     if header is not None and "*" not in (tags := parse_etags(header)) and etag not in tags:
         raise CodedError(PRECONDITION_FAILED)

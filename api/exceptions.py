@@ -1,4 +1,4 @@
-"""Reasons to refuse a request that are about no single field of a form."""
+"""Validation errors that do not belong to one field of a form."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ from rest_framework import exceptions
 
 
 class Invalid(exceptions.APIException):
-    """422 for one fault that is not a field's."""
+    """422 for one error that does not belong to a field."""
 
     status_code = 422
 
@@ -19,7 +19,7 @@ class Invalid(exceptions.APIException):
 
 
 class UnknownParameters(Invalid):
-    """422 that names every parameter of a query string that an operation does not have."""
+    """422 that names every unknown parameter of a query string."""
 
     def __init__(self, unknown: Iterable[str], known: Iterable[str]) -> None:
         text = f"There is no such parameter; {named(known)}"
@@ -29,6 +29,6 @@ class UnknownParameters(Invalid):
 
 
 def named(known: Iterable[str]) -> str:
-    """What there is, in words."""
+    """List the known names in words."""
     names = ", ".join(known)
     return f"there are: {names}" if names else "there are none"

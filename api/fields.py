@@ -1,6 +1,6 @@
-"""Kinds of fields that refuse with the types and texts of the Images API's 422 answers.
+"""Form and serializer fields that report errors with the types and texts of the Images API.
 
-Those whose name starts with Query are of a query string, and each knows its own OpenAPI schema.
+Classes named Query* are fields of a query string; each has its OpenAPI schema as `schema`.
 """
 
 import re
@@ -23,12 +23,13 @@ BOOL = "Input should be a valid boolean, unable to interpret input"
 DIGITS = 12
 DATETIME = "Input should be a valid datetime"
 BOOLEAN = {"type": "boolean"}
-"""In JSON Schema, which cannot say that other words will do."""
+"""JSON Schema of a boolean. It cannot express the other accepted spellings."""
 INT = "Input should be a valid integer, unable to parse string as an integer"
 
 
 def parse_moment(text: str) -> datetime | None:
-    """A date and time in UTC; None for what is none."""
+    """Parse an ISO 8601 date and time (UTC if it has no offset). Returns it in UTC, or None if
+    invalid."""
     try:
         found = datetime.fromisoformat(text.strip())
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
@@ -37,14 +38,14 @@ def parse_moment(text: str) -> datetime | None:
 
 
 def parse_bool(value: object) -> bool | None:
-    """None for what is not a boolean in any spelling that the API takes."""
+    """Parse a boolean in any accepted spelling. None if invalid."""
     word = str(value).lower()
     return True if word in YES else False if word in NO else None
 
 
 @extend_schema_field(BOOLEAN)
 class FormBool(serializers.Field[bool, Any, Any, Any]):
-    """A boolean of a form, which knows only words."""
+    """A boolean in a form, where values are text: `true`, `1`, `on`, `yes` and so on."""
 
     default_error_messages = {"bool_parsing": BOOL}
 
@@ -60,7 +61,7 @@ class FormBool(serializers.Field[bool, Any, Any, Any]):
 
 @extend_schema_field({"type": "boolean"})
 class JsonBool(FormBool):
-    """A boolean of a JSON body: nothing else will do there."""
+    """A boolean in a JSON body. No other type is accepted."""
 
     default_error_messages = {"bool_type": "Input should be a valid boolean"}
 
@@ -72,7 +73,7 @@ class JsonBool(FormBool):
 
 @extend_schema_field({"type": "string", "pattern": "^[^\\u0000]+$"})
 class Text(serializers.CharField):
-    """A string, kept as it was sent. A number is none, whatever could be made of it."""
+    """A string, not trimmed. Other types, such as numbers, are rejected instead of converted."""
 
     default_error_messages = {
         "string_type": "Input should be a valid string",
@@ -97,7 +98,7 @@ class Text(serializers.CharField):
 
 @extend_schema_field({"type": "string", "format": "date-time"})
 class MomentField(serializers.Field[datetime, Any, Any, Any]):
-    """A date and time by ISO 8601, in UTC where it does not say."""
+    """An ISO 8601 date and time; UTC if it has no offset."""
 
     default_error_messages = {"datetime_parsing": DATETIME}
 
@@ -112,7 +113,7 @@ class MomentField(serializers.Field[datetime, Any, Any, Any]):
 
 
 class Id(serializers.UUIDField):
-    """A UUID in text: `false` is not the first of them."""
+    """A UUID as text. DRF also accepts integers and so reads `false` as UUID 0."""
 
     def to_internal_value(self, data: object) -> UUID:
         if not isinstance(data, str):
@@ -121,7 +122,7 @@ class Id(serializers.UUIDField):
 
 
 def faults(errors: Any) -> dict[str, list[ErrorDetail]]:
-    """The errors of a form of Django's, as a ValidationError of the REST framework takes them."""
+    """Convert the errors of a Django form to the detail of a DRF ValidationError."""
     return {
         name: [
             ErrorDetail(text, code=problem.code or "invalid")
@@ -133,7 +134,7 @@ def faults(errors: Any) -> dict[str, list[ErrorDetail]]:
 
 
 class QueryBool(forms.Field):
-    """None when absent."""
+    """A boolean, or None if absent."""
 
     schema = BOOLEAN
 
@@ -147,7 +148,7 @@ class QueryBool(forms.Field):
 
 
 class QueryInt(forms.Field):
-    """A whole number within bounds; `default` when absent."""
+    """An integer within bounds, or `default` if absent."""
 
     def __init__(self, *, default: int | None, least: int, most: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -173,7 +174,7 @@ class QueryInt(forms.Field):
 
 
 class QueryText(forms.CharField):
-    """Words to look for; blank is as good as absent."""
+    """A search text. Blank is the same as absent."""
 
     schema: Mapping[str, Any] = {"type": "string", "pattern": "^[^\\u0000]*$"}
 
@@ -183,7 +184,7 @@ class QueryText(forms.CharField):
 
 
 class QueryNeedle(forms.CharField):
-    """A text to be found as it stands, spaces and all."""
+    """A search text that is not trimmed."""
 
     def __init__(self, *, most: int, **kwargs: Any) -> None:
         super().__init__(strip=False, max_length=most, **kwargs)
@@ -192,7 +193,7 @@ class QueryNeedle(forms.CharField):
 
 
 class QueryChoice(forms.Field):
-    """One of some words; None when absent."""
+    """One of the given words, or None if absent."""
 
     def __init__(self, *, among: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -213,7 +214,7 @@ AGE = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 
 class QuerySince(forms.Field):
-    """A date and time as QueryMoment takes it, or an age such as `90s`, `10m`, `2h`, `7d`."""
+    """A date and time as in QueryMoment, or an age such as `90s`, `10m`, `2h`, `7d`."""
 
     schema: Mapping[str, Any] = {
         "type": "string",
@@ -230,7 +231,7 @@ class QuerySince(forms.Field):
 
 
 class _Repeated(forms.Widget):
-    """Every value of a parameter that is sent several times."""
+    """All values of a repeated parameter."""
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
         found: list[str]
@@ -242,7 +243,8 @@ class _Repeated(forms.Widget):
 
 
 class QueryChoices(QueryChoice):
-    """Some of some words, sent several times or with commas; none when absent."""
+    """Any of the given words, in repeated parameters or separated by commas. An empty tuple if
+    absent."""
 
     widget = _Repeated
 
@@ -257,7 +259,7 @@ class QueryChoices(QueryChoice):
 
 
 class QueryMoment(forms.Field):
-    """A date and time by ISO 8601, in UTC where it does not say; None when absent."""
+    """An ISO 8601 date and time, UTC if it has no offset; None if absent."""
 
     schema: Mapping[str, Any] = {"type": "string", "format": "date-time"}
 

@@ -1,4 +1,4 @@
-"""Kinds of filters, whose fields are those of `api.fields`."""
+"""Filters of lists, based on the fields of `api.fields`."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ LIMIT = QueryInt(
 
 
 class TextFilter(django_filters.Filter):
-    """A part of a text, whatever its case, with no wildcards."""
+    """A case-insensitive substring, without wildcards."""
 
     field_class = QueryText
 
@@ -37,7 +37,7 @@ class ChoiceFilter(django_filters.Filter):
 
 
 class ChoicesFilter(django_filters.Filter):
-    """Any of some words."""
+    """Any of the given words."""
 
     field_class = QueryChoices
 
@@ -52,7 +52,8 @@ class MomentFilter(django_filters.Filter):
 
 
 class _Unfiltering(django_filters.Filter):
-    """Checked with the filters, so that a 422 names it among them, and left to the pagination."""
+    """Validates a parameter with the filters, so that one 422 lists all errors. The pagination
+    uses it."""
 
     field_class = QueryInt
 

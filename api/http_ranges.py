@@ -1,4 +1,4 @@
-"""Parts of an answer and answers that are known already: `Range`, `ETag`, `If-None-Match`."""
+"""Partial and conditional responses: `Range`, `If-Range`, `ETag`, `If-None-Match`."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +15,7 @@ Read = Callable[[int, int], AsyncIterator[bytes]]
 
 
 class Unsatisfiable(APIException):
-    """416: none of the bytes asked for are there."""
+    """416: the range is outside the content."""
 
     status_code = 416
 
@@ -25,9 +25,9 @@ class Unsatisfiable(APIException):
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last. None where all is to be sent. Raises Unsatisfiable.
+    """The requested byte range as (start, stop), stop exclusive. None means the whole content.
 
-    Several ranges at once are answered with everything, as they may be.
+    Several ranges are answered with the whole content, as HTTP allows. Raises Unsatisfiable.
     """
     found = RANGE.fullmatch(header)
     if found is None or not (found[1] or found[2]):
@@ -45,7 +45,7 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
 
 
 def known(etag: str, header: str) -> bool:
-    """Whether `If-None-Match` names it."""
+    """Whether `If-None-Match` contains this ETag."""
     tags = parse_etags(header)
     return "*" in tags or any(each.removeprefix("W/") == etag for each in tags)
 
@@ -53,7 +53,10 @@ def known(etag: str, header: str) -> bool:
 def answer(
     request: Request, read: Read, *, size: int, etag: str, content_type: str
 ) -> HttpResponseBase:
-    """As much of something that never changes as the request asks for. Raises Unsatisfiable."""
+    """Respond with the requested part of immutable content, or 304. Raises Unsatisfiable.
+
+    `read(start, stop)` yields the content's bytes in that range.
+    """
     response: HttpResponseBase
     if known(etag, request.headers.get("If-None-Match", "")):
         response = HttpResponse(status=304)

@@ -1,4 +1,4 @@
-"""Answers that are made later than the request is read, while no thread waits for them."""
+"""Responses that are computed asynchronously after the view returns, without blocking a thread."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -6,10 +6,10 @@ from django.http import HttpResponse, StreamingHttpResponse
 
 
 class LaterResponse(StreamingHttpResponse):
-    """What `make` returns, awaited in the event loop.
+    """A response whose content `make` computes in the event loop.
 
-    Our web server sends that answer with its own status, and with the headers that middleware gave
-    to this one. Other servers send its content with status 200.
+    Our web server sends that response with its own status, and with the headers that middleware set
+    on this one. Other servers send its content with status 200.
     """
 
     def __init__(self, make: Callable[[], Awaitable[HttpResponse]]) -> None:
@@ -20,6 +20,7 @@ class LaterResponse(StreamingHttpResponse):
         self._make = make
 
     async def made(self) -> HttpResponse:
+        """Await the response, with the headers and cookies of this one."""
         response = await self._make()
         for name, value in self.items():
             response.headers.setdefault(name, value)

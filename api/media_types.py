@@ -1,4 +1,4 @@
-"""How bodies in JSON are read and written, whatever Accept says."""
+"""Parse and render JSON bodies, whatever `Accept` says."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from api.exceptions import Invalid
 
 JSON_BYTES = 1024 * 1024
-"""Bodies in JSON are read into memory, and none of ours is long."""
+"""Maximum size of JSON bodies, which are read into memory. Ours are all short."""
 
 
 class JsonRenderer(BaseRenderer):
@@ -30,7 +30,7 @@ class JsonRenderer(BaseRenderer):
 
 
 class JsonParser(BaseParser):
-    """An object in JSON. Raises Invalid, or RequestDataTooBig."""
+    """Parses a JSON object. Raises Invalid or RequestDataTooBig."""
 
     media_type = "application/json"
 
@@ -50,7 +50,8 @@ class JsonParser(BaseParser):
 
 
 class JsonAlways(BaseContentNegotiation):
-    """Whatever a client says it accepts, the API speaks JSON: a stream's reader asks for SSE."""
+    """Always negotiates JSON, whatever `Accept` says: readers of streams send
+    `text/event-stream`."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""Reads `multipart/form-data` once, in time linear to its size, without losing a byte of text."""
+"""Parser of `multipart/form-data`: one pass, linear time, lossless text."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,11 +19,11 @@ PLAIN_ENCODINGS = frozenset({"", "7bit", "8bit", "binary"})
 
 
 class MultipartParser(BaseParser):
-    """A form, with the limits of Django's own parser, which takes ten times as long.
+    """Parses a form with the limits of Django's own parser, which takes ten times as long.
 
-    Bytes that are not UTF-8 become surrogates, which fields refuse: with replacement characters, a
-    Dockerfile would be built that nobody wrote. Raises ParseError, RequestDataTooBig,
-    TooManyFieldsSent or TooManyFilesSent.
+    Bytes that are not UTF-8 become surrogates, which fields reject. With replacement characters,
+    Slipway would build a Dockerfile that differs from the one sent. Raises ParseError,
+    RequestDataTooBig, TooManyFieldsSent or TooManyFilesSent.
     """
 
     media_type = "multipart/form-data"
@@ -47,14 +47,14 @@ class MultipartParser(BaseParser):
 
 
 def _events(stream: Any, boundary: str) -> Iterator[MultipartSegment | bytes | None]:
-    """The head of each part, its content in pieces, and None at its end."""
+    """For each part: its headers, its content in chunks, then None."""
     with PushMultipartParser(boundary.encode("latin-1")) as parser:
         while not parser.closed:
             yield from parser.parse(stream.read(CHUNK_BYTES))
 
 
 class _Form:
-    """What was read so far."""
+    """The fields and files parsed so far."""
 
     def __init__(self, *, in_memory: bool) -> None:
         self.data = QueryDict(mutable=True)
@@ -98,7 +98,7 @@ class _Form:
             self._file = self._new_file()
 
     def _new_file(self) -> Upload:
-        # What a client calls its file is of no use here, and some names are dangerous.
+        # The client's file name and content type are not used, and some names are dangerous.
         kind = "application/octet-stream"
         if self._in_memory:
             return InMemoryUploadedFile(BytesIO(), None, "file", kind, 0, None)

@@ -1,4 +1,4 @@
-"""The API's description of itself, and the page that shows it."""
+"""The OpenAPI document and the page that shows it."""
 
 from functools import cache
 from typing import Any
@@ -61,7 +61,7 @@ class DescriptionView(OpenView):
 
 @cache
 def description() -> Any:
-    """The same for everybody, and slow to make."""
+    """The OpenAPI document: slow to generate, and the same for every caller."""
     return SchemaGenerator().get_schema(request=None, public=True)
 
 

@@ -1,4 +1,4 @@
-"""Completes the API's description: required properties, texts, examples, plain references."""
+"""Complete the OpenAPI document: required properties, texts, examples, plain references."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,8 @@ from common.error_codes import ERROR_CODES, error_body
 
 Json = dict[str, Any]
 EXACT = 2**53
-"""The largest integer that JavaScript has exactly: larger bounds say nothing to clients."""
+"""The largest integer that JavaScript represents exactly. Larger bounds are of no use to
+clients."""
 ERROR_OF_STATUS = {kind.status: kind for kind in reversed(ERROR_CODES.values())}
 ERRORS = ("#/components/schemas/Refusal", "#/components/schemas/Faults")
 PLAIN = {"string": "text", "integer": 1, "number": 1.5, "boolean": False}
@@ -28,8 +29,8 @@ FORMATS = {
 
 
 def complete(result: Json, generator: Any, request: Any, public: bool) -> Json:
-    """A postprocessing hook of drf-spectacular."""
-    # Parts that were used in several places become separate.
+    """Postprocessing hook of drf-spectacular."""
+    # Copy the document, so that parts used in several places can be changed separately.
     result = orjson.loads(orjson.dumps(result, default=str))
     schemas = result["components"]["schemas"]
     for name, schema in schemas.items():
@@ -55,12 +56,14 @@ def complete(result: Json, generator: Any, request: Any, public: bool) -> Json:
 
 
 def operations(document: Json) -> Iterator[Json]:
+    """All operations of an OpenAPI document."""
     for methods in document["paths"].values():
         yield from methods.values()
 
 
 def _hoist(operation: Json, schemas: Json) -> None:
-    """Schemas with a title become components of that name, so that clients get a type of it."""
+    """Turn schemas with a title into components of that name, so that client generators name the
+    type."""
     for answer in operation["responses"].values():
         for media in answer.get("content", {}).values():
             title = media.get("schema", {}).get("title")
@@ -72,7 +75,7 @@ def _hoist(operation: Json, schemas: Json) -> None:
 
 
 def _require_all(component: str, schema: Json) -> None:
-    """Answers have all their properties always."""
+    """Mark all properties of responses as required: they are always present."""
     if "properties" in schema and not component.endswith("Request"):
         schema["required"] = list(schema["properties"])
 
@@ -118,7 +121,7 @@ def _add_texts(whole: str, name: str, schema: Json) -> None:
 
 
 def _inner(schema: Json) -> Iterator[Json]:
-    """Objects that are described in place."""
+    """Object schemas that are defined inline."""
     if "properties" in schema:
         yield schema
     if isinstance(schema.get("items"), dict):
@@ -130,7 +133,7 @@ def _is_string(schema: Json) -> bool:
 
 
 def _join(schema: Json) -> None:
-    """A text, or an empty text: one string, whose pattern allows both."""
+    """Join `oneOf` (a text, or the empty text) to one string schema whose pattern allows both."""
     text = schema.pop("oneOf")[0]
     pattern = text.pop("pattern", None)
     schema |= text
@@ -162,7 +165,7 @@ def _add_examples(operation: Json, schemas: Json) -> None:
 
 
 def _error_example(status: int, text: str) -> Json:
-    """Of the error that the operation names first, else of one with that status."""
+    """Example of the error that the description names first, else of one with that status."""
     named = ERROR_CODES.get(text.partition("`")[2].partition("`")[0])
     kind = named if named and named.status == status else ERROR_OF_STATUS[status]
     if status != 422:  # noqa: PLR2004
@@ -172,7 +175,7 @@ def _error_example(status: int, text: str) -> Json:
 
 
 def example_of(schema: Json, schemas: Json) -> Any:
-    """A value that the schema takes, out of the examples of its properties."""
+    """An example value for a schema, built from the examples of its properties."""
     if "$ref" in schema:
         return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     for key in ("examples", "enum"):

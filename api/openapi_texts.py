@@ -1,6 +1,6 @@
-"""What the API's description says of tags, operations, parameters and properties.
+"""Texts of the OpenAPI document for tags, parameters and properties.
 
-Texts that serializers, fields and docstrings have themselves are not repeated here.
+Texts that serializers, fields and docstrings already define are not repeated here.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ TAGS = {
     "service": "Whether Slipway and what it depends on work.",
 }
 TAG_OF_SUFFIX = {"builds": "builds", "cancel": "builds", "rebuild": "builds", "logs": "logs"}
-"""Of addresses below an image."""
+"""Tags by the part of the path that follows an image."""
 
 IMAGE_ID = "e8c483f5-9f5d-535d-b854-744a0aea26d3"
 USER_ID = "6a0d2b9e-7c1f-4f3b-8f0e-2d1c5b7a9e44"
@@ -123,7 +123,7 @@ PROPERTY_TEXTS: dict[str, str] = {
     "KeyOrderRequest.name": "A name to tell the key from others.",
     "LogoUploadRequest.logo": "A PNG, JPEG, WebP or GIF picture.",
 }
-"""By property, or by component and property where one name means several things."""
+"""Keyed by property, or by component and property where a name has several meanings."""
 
 PARAMETER_TEXTS = {
     "count": "How many to send at most.",

@@ -1,4 +1,4 @@
-"""Lists by pages counted from 0, in the envelope of the Images API."""
+"""Pages counted from 0, in the response format of the Images API."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pages(BasePagination):
-    """`page` and `limit`, counted from 0; a limit of 0 is the default."""
+    """Reads `page` and `limit`. Pages count from 0; limit 0 means the default."""
 
     def paginate_queryset(
         self,
@@ -34,7 +34,7 @@ class Pages(BasePagination):
             self.total = len(queryset)
             return list(queryset[start:stop])
         rows = Rows(queryset)
-        # Clients page by the total, so it is exact, unlike where people look.
+        # The API's total is exact because clients page by it. The admin's count is bounded.
         self.total = rows.count()
         return list(rows.page(start, stop))
 
@@ -60,11 +60,12 @@ class Pages(BasePagination):
 
 
 def envelope(items: Any, *, total: int, page: int, limit: int) -> dict[str, Any]:
+    """The body of a list response."""
     return {"total": total, "page": page, "limit": limit, "items": items, "cord_refs": None}
 
 
 def _asked(request: Request, name: str, field: QueryInt) -> int:
-    """Raises ValidationError."""
+    """The value of a query parameter. Raises ValidationError."""
     try:
         return field.clean(request.query_params.get(name)) or 0
     except forms.ValidationError as problem:

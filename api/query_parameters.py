@@ -1,4 +1,4 @@
-"""What an operation that is no list takes in its query string, by fields of `api.fields`."""
+"""Query parameters of operations that are not lists, declared with fields of `api.fields`."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -16,7 +16,7 @@ Fields = Mapping[str, forms.Field]
 
 
 def asked(request: Request, fields: Fields) -> dict[str, Any]:
-    """The values by name. Raises ValidationError, which names every fault."""
+    """Parse the query string; values by name. Raises ValidationError with all errors."""
     form = forms.Form(request.query_params)
     form.fields.update(deepcopy(dict(fields)))
     if not form.is_valid():
@@ -25,11 +25,12 @@ def asked(request: Request, fields: Fields) -> dict[str, Any]:
 
 
 def names_of(query: type[FilterSet] | Fields) -> list[str]:
-    """Every parameter, in the order of their declaration."""
+    """The names of all parameters, in the order of declaration."""
     return list(query.base_filters if isinstance(query, type) else query)
 
 
 def described(fields: Fields) -> list[OpenApiParameter]:
+    """OpenAPI parameters of these fields."""
     return [
         OpenApiParameter(
             name,

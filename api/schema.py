@@ -1,4 +1,4 @@
-"""How the API describes itself: what is true of every operation is said here, once."""
+"""OpenAPI generation: the parts that all operations share."""
 
 import inspect
 from typing import Any
@@ -69,27 +69,27 @@ FIRST_ERROR = 400
 
 
 class Schema(AutoSchema):
-    """Adds what every operation may answer. A text in place of a serializer says why an error is.
+    """Adds the errors common to all operations. A string as a response is an error's description.
 
-    A view may describe its path's parameters in `path_texts`.
+    A view may describe the parameters of its path in `path_texts`.
     """
 
     def _get_serializer(self) -> None:
-        """Nothing is guessed: every operation says what it takes and answers."""
+        """Disable guessing: every operation declares its request and responses."""
 
     def get_override_parameters(self) -> list[Any]:
-        """Those of the query string come from what the view says that it may hold."""
+        """Add the query parameters that the view declares in `queries`."""
         found: list[Any] = super().get_override_parameters()
         query = getattr(self.view, "queries", {}).get(getattr(self.view, "action", ""), {})
         described_here = query_parameters if isinstance(query, type) else described
         return [*described_here(query), *found]
 
     def get_summary(self) -> str:
-        """The first line of the method's docstring."""
+        """The first paragraph of the method's docstring."""
         return _docstring(self)[0].removesuffix(".")
 
     def get_description(self) -> str:  # type: ignore[override]
-        """What follows the first line, or that line again."""
+        """The docstring after the first paragraph, or the first paragraph if there is no more."""
         first, rest = _docstring(self)
         return rest or first
 
@@ -101,7 +101,7 @@ class Schema(AutoSchema):
         return [first if first in TAGS else "service"]
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        """API keys first: generated clients take the first that they can send."""
+        """List API keys first: client generators use the first scheme that they support."""
         found: list[dict[str, list[str]]] = super().get_auth()
         found.sort(key=lambda each: "Bearer" not in each)
         return [*found, {}] if getattr(self.view, "anonymous_allowed", False) else found
@@ -168,14 +168,14 @@ class Schema(AutoSchema):
 
 
 def _docstring(schema: AutoSchema) -> tuple[str, str]:
-    """The first paragraph in one line, and the rest."""
+    """The first paragraph of the method's docstring on one line, and the rest."""
     method = getattr(schema.view, getattr(schema.view, "action", schema.method.lower()))
     first, _, rest = inspect.cleandoc(method.__doc__ or "").partition("\n\n")
     return " ".join(first.split()), rest.strip()
 
 
 def refusals(*kinds: ErrorCode) -> dict[int, str]:
-    """What an operation may be refused with, by status, for `extend_schema`."""
+    """Error descriptions by HTTP status, for `extend_schema`."""
     found: dict[int, str] = {}
     for kind in kinds:
         line = f"`{kind.code}`: {kind.text}"
@@ -184,7 +184,7 @@ def refusals(*kinds: ErrorCode) -> dict[int, str]:
 
 
 def query_parameters(filterset: type[FilterSet]) -> list[OpenApiParameter]:
-    """What a list may be narrowed by, from what narrows it."""
+    """OpenAPI parameters of a list's filters."""
     return [
         OpenApiParameter(
             name, each.field.schema, OpenApiParameter.QUERY, description=each.field.help_text

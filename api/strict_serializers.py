@@ -1,4 +1,4 @@
-"""Bodies of requests: a field that is not known is refused by name."""
+"""Serializers that reject unknown fields."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,10 +10,10 @@ from api.exceptions import named
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Every field that is not declared is an error beside those of the others."""
+    """Reports every unknown field as an error, together with the errors of known fields."""
 
     tolerated: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the Chutes Images API that mean nothing here: accepted and not used."""
+    """Fields of the Chutes Images API that Slipway accepts and ignores."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown: dict[str, list[ErrorDetail]] = {}

@@ -1,4 +1,4 @@
-"""What every view of the API does alike."""
+"""Base classes of API views."""
 
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -18,25 +18,26 @@ from api.fields import faults
 from api.query_parameters import Fields, asked, names_of
 
 REMEMBERED = 256
-"""Characters of a query string: what longer ones ask for is worked out each time."""
+"""Maximum length in characters of a query string whose parsed form is cached."""
 
 
 class ApiView(GenericViewSet[Any]):
-    """A resource whose methods are bound by its address: `as_view({"get": "list"})`."""
+    """A resource. URLs bind its methods: `as_view({"get": "list"})`."""
 
     body_limits: ClassVar[dict[str, int]] = {}
-    """Bytes of a body that a method takes, by method. Without an entry it takes few from anybody;
-    with one, the web server asks for credentials before it reads."""
+    """Maximum body size in bytes, by HTTP method. A method without an entry accepts small bodies
+    from anybody; with one, the web server checks credentials before it reads the body."""
 
     queries: ClassVar[Mapping[str, type[FilterSet] | Fields]] = {}
-    """What the query string of a method may hold, by action. Everything else is refused."""
+    """Query parameters by action. All others are rejected."""
     takes_any_query = False
-    """Whether unknown parameters are ignored instead."""
+    """Ignore unknown query parameters instead of rejecting them."""
 
     http_method_names = ["get", "head", "post", "patch", "delete"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """A method that is not there is refused whoever asks."""
+        """Reject unsupported methods before authentication, and unknown query parameters after
+        it."""
         if (request.method or "") not in self.allowed_methods:
             raise MethodNotAllowed(request.method or "")
         super().initial(request, *args, **kwargs)
@@ -46,7 +47,7 @@ class ApiView(GenericViewSet[Any]):
                 raise UnknownParameters(unknown, known)
 
     def query(self) -> Mapping[str, Any]:
-        """What the query string asks, by parameter of `queries`. Raises ValidationError."""
+        """The parsed query string, by parameter of `queries`. Raises ValidationError."""
         wanted = self.queries[self.action or ""]
         if not isinstance(wanted, type):
             return asked(self.request, wanted)
@@ -56,10 +57,11 @@ class ApiView(GenericViewSet[Any]):
         return found
 
     def filtered(self, filterset: type[FilterSet], queryset: Any) -> Any:
-        """What the query string leaves of a queryset. Raises ValidationError."""
+        """Apply the filters in the query string to a queryset. Raises ValidationError."""
         return narrowed(filterset, queryset, self.query())
 
     def paged(self, queryset: Any, serializer: Any) -> Response:
+        """Respond with the requested page of a queryset."""
         page = self.paginate_queryset(queryset)
         return self.get_paginated_response(serializer(page, many=True).data)
 
@@ -72,17 +74,18 @@ def _parsed(filterset: type[FilterSet], text: str) -> Mapping[str, Any]:
 
 
 _asked = lru_cache(maxsize=1024)(_parsed)
-"""Clients ask for the same few lists, and a form takes longer to make than a page to find."""
+"""Cached because clients request the same few lists, and building the form is slower than the
+query."""
 
 
 @cache
 def _filters(filterset: type[FilterSet]) -> FilterSet:
-    """One that is asked for its filters only, which hold nothing of a request."""
+    """A shared instance, used only for its filters, which keep no state of a request."""
     return filterset()
 
 
 def narrowed(filterset: type[FilterSet], queryset: Any, asked: Mapping[str, Any]) -> Any:
-    """A queryset, narrowed by what was asked for."""
+    """Apply the filters with these parsed values to a queryset."""
     filters: Any = _filters
     for name, each in filters(filterset).filters.items():
         queryset = each.filter(queryset, asked[name])
@@ -90,7 +93,7 @@ def narrowed(filterset: type[FilterSet], queryset: Any, asked: Mapping[str, Any]
 
 
 class OpenView(ApiView):
-    """For anybody, whatever credentials come along."""
+    """Open to everybody. Credentials are ignored."""
 
     takes_any_query = True
     authentication_classes = ()

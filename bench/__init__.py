@@ -1,1 +1,1 @@
-"""Figures of a whole Slipway, beside what they are to be compared with."""
+"""Benchmarks of a complete Slipway, compared with other programs."""

@@ -1,4 +1,4 @@
-"""`python -m bench [PART…]`: runs all benchmarks, or some; one JSON object a line."""
+"""`python -m bench [PART…]`: runs all benchmarks or some, and prints one JSON object a line."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ from tests.instance import Instance
 
 @contextmanager
 def building(folder: Path) -> Iterator[tuple[Instance, str]]:
-    """An instance with the real engine, not started, and a registry that it may fetch from."""
+    """An instance with the real engine, not started, and a registry from which it may fetch."""
     with running_registry_in(folder) as registry:
         instance = Instance(
             folder / "data",
@@ -54,7 +54,7 @@ def service(folder: Path) -> Iterator[Figure]:
 
 
 def built(folder: Path) -> Iterator[Figure]:
-    """Builds of one instance, beside those of other programs."""
+    """Builds of one instance, compared with those of other programs."""
     with building(folder) as (instance, registry):
         instance.start()
         yield from builds.run(instance, registry)

@@ -1,7 +1,7 @@
-"""From POST to "built and pushed", beside the same builds by programs used directly.
+"""From POST to "built and pushed", compared with the same builds by programs used directly.
 
-Every round builds with Slipway and with each peer in turn, so that a ratio compares what ran under
-the same load. All work warm: the base is there, the builder or daemon runs.
+Each round builds with Slipway and with each peer in turn, so that both have the same load.
+Everything is warm: the base image is there, and the builder or daemon runs.
 """
 
 import io
@@ -27,7 +27,7 @@ from tests.instance import Instance, send, watch
 ROUNDS = 11
 SLOW_ROUNDS = 4
 OWNERS = 9
-"""One more than stay warm with four workers."""
+"""One more than the number of builders that stay warm with four workers."""
 BUILT = "built and pushed"
 TARGETS = {"docker_buildx": 1.5, "bare_buildah": 0.8}
 TINY = """\
@@ -72,14 +72,14 @@ def greeting(text: str) -> dict[str, bytes]:
 
 
 def package(n: int) -> dict[str, bytes]:
-    """A project whose dependencies and sources differ from those of every other number."""
+    """A project whose dependencies and sources differ for every number."""
     sources = {f"src/{name}.js": f"{name} {n}\n".encode() * 100 for name in range(50)}
     return {"package.json": b'{"version": %d}' % n, "packages.tar": packages(), **sources}
 
 
 @cache
 def packages() -> bytes:
-    """What a registry of packages would send."""
+    """The files that a package registry would send."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:
         for n in range(PACKAGE_FILES):
@@ -99,7 +99,7 @@ class Owner:
     key: str | None = None
 
     def build(self, dockerfile: str, files: Mapping[str, bytes], tag: str) -> float:
-        """Seconds. BASE in the Dockerfile is the owner's base."""
+        """Returns seconds. BASE in the Dockerfile is the owner's base image."""
         context = zipped(files)
         with self.instance.client(self.key) as client:
             began = time.monotonic()
@@ -118,7 +118,7 @@ class Owner:
 
 
 def run(instance: Instance, registry: str) -> Iterator[Figure]:
-    """`registry` is where bases come from; the instance may fetch from it."""
+    """`registry` has the base images; the instance may fetch from it."""
     with tempfile.TemporaryDirectory(prefix="slipway-bench-images-") as folder:
         small = Path(folder, "small")
         busybox = push_busybox(registry, small)
@@ -152,7 +152,7 @@ def new_owner(instance: Instance, name: str, base: str) -> Owner:
 
 
 def compare(admin: Owner, others: Sequence[other_builders.Peer]) -> Iterator[Figure]:
-    """The tiny build: with one changed file, with nothing changed, and on a base of our own."""
+    """The tiny build: with one changed file, without a change, and on an own base image."""
     own = Owner(admin.instance, "admin", f"{admin.instance.registry}/admin/bench:first")
     for kind, owner, text in (
         ("warm", admin, "unlike the others {n}"),
@@ -201,14 +201,14 @@ def node_like(admin: Owner, docker: other_builders.Peer) -> Iterator[Figure]:
 
 
 def cold(owners: Sequence[Owner]) -> Iterator[Figure]:
-    """Builds that start their builder: the first of a new owner, and one with a cache."""
+    """Builds that have to start a builder: the first of a new owner, and one with a cache."""
     for name, tag in (("new_owner", "new"), ("cold", "cold")):
         times = [each.build(TINY, greeting(f"{tag} {each.name}"), tag) for each in owners]
         yield Figure(name=f"build.{name}", value=1000 * statistics.median(times), unit="ms")
 
 
 def at_once(owners: Sequence[Owner]) -> Iterator[Figure]:
-    """Four builds side by side, until the last has ended, beside one alone."""
+    """Four builds at once, until the last has ended, compared with one alone."""
     sets = {"four_owners": owners[:4], "one_owner": [owners[0]] * 4}
     with ThreadPoolExecutor(4) as pool:
         for name, four in sets.items():
@@ -240,7 +240,8 @@ def at_once(owners: Sequence[Owner]) -> Iterator[Figure]:
 
 
 def large_base(owners: Sequence[Owner], large: str) -> Iterator[Figure]:
-    """A base of 1 GiB: fetched, there for the next owner, and there in the owner's cache."""
+    """A base image of 1 GiB: fetched; already fetched for another owner; already in the owner's
+    cache."""
     first, second = (Owner(each.instance, each.name, large, each.key) for each in owners[:2])
     for name, owner in (("first", first), ("second_owner", second), ("warm", second)):
         took = owner.build(TINY, greeting(name), f"large-{name}")
@@ -248,7 +249,7 @@ def large_base(owners: Sequence[Owner], large: str) -> Iterator[Figure]:
 
 
 def builder_memory_mb(instance: Instance) -> float:
-    """Of the daemons of all builders that are warm, divided by their number."""
+    """The memory of the daemons of all warm builders, divided by their number."""
     running = descendants(instance.pid)
     daemons = [pid for pid, name in running.items() if name in {"dockerd", "containerd"}]
     count = sum(running[pid] == "dockerd" for pid in daemons)

@@ -1,7 +1,7 @@
-"""Many viewers of logs in one thread that only takes bytes from sockets and looks at the clock.
+"""Many viewers of logs in one thread, which only reads bytes from sockets and notes the time.
 
-What came is read through afterwards, so that the server is measured and not its clients: the delay
-of a line is from the moment it was read from the build until its last byte was taken here.
+The bytes are parsed afterwards, so that the server is measured and not the clients. The delay of a
+line is the time from its read from the build until its last byte was received here.
 """
 
 import base64
@@ -28,7 +28,7 @@ END = {"websocket": b'{"type":"done"', "sse": b"\nDONE\n"}
 
 @dataclass(eq=False)
 class Viewer:
-    """One connection, and what came when."""
+    """One connection, and what it received when."""
 
     kind: Kind
     socket: socket.socket
@@ -45,7 +45,7 @@ class Viewer:
             self.socket.send(bytes([129, 128 | len(text)]) + bytes(4) + text)
 
     def delays(self) -> Iterator[float]:
-        """Of each tick, in ms."""
+        """The delay of each tick, in ms."""
         text = b"".join(data for _, data in self.came)
         chunks = iter(self.came)
         end = at = 0.0
@@ -62,7 +62,7 @@ def when(text: bytes) -> float:
 
 
 def opened(kind: Kind, port: int, image_ids: Collection[str], key: str) -> list[Viewer]:
-    """One viewer for each id that is given; returns when each has the heading of the first step."""
+    """One viewer for each id; returns when each has received the heading of the first step."""
     viewers = [Viewer(kind, _asking(kind, port, each, key)) for each in image_ids]
     for viewer in viewers:
         answer = b""
@@ -77,9 +77,9 @@ def opened(kind: Kind, port: int, image_ids: Collection[str], key: str) -> list[
 
 
 def watch(viewers: Collection[Viewer], seconds: float) -> list[float]:
-    """Reads until every log has ended, then closes; returns the delays of all ticks, in ms.
+    """Reads until every log has ended, then closes. Returns the delays of all ticks, in ms.
 
-    Raises AssertionError when a log did not end in so many seconds.
+    Raises AssertionError if a log did not end within the time.
     """
     waiting = {viewer.socket.fileno(): viewer for viewer in viewers}
     until, acknowledged = time.monotonic() + seconds, time.monotonic()

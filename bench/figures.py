@@ -1,4 +1,4 @@
-"""One measured value, and what it is to be held against."""
+"""One measured value, and its target."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from typing import Any
 class Figure:
     name: str
     value: float = math.nan
-    """Not a number where there is none; `note` says why."""
+    """Not a number if there is no value; `note` says why."""
     unit: str = ""
     ratio_to: str = ""
     ratio: float | None = None
     target: float | None = None
-    """What it is meant to reach, in its unit: at most, or of a rate at least."""
+    """The target in the unit of the value: a maximum or, for a rate, a minimum."""
     target_ratio: float | None = None
-    """At most."""
+    """The largest ratio that is acceptable."""
     note: str = ""
 
     def row(self) -> dict[str, Any]:

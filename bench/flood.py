@@ -1,4 +1,5 @@
-"""A build that prints five million lines, beside `docker buildx build` with its log in a file."""
+"""A build that prints five million lines, compared with `docker buildx build` that logs to a
+file."""
 
 import statistics
 import time
@@ -56,7 +57,7 @@ def compare(
                     sum(block.count(b"\n") for block in iter(lambda: printed.read(1 << 20), b""))
                     >= LINES
                 )
-            if n:  # the first pair pulls the base
+            if n:  # the first pair pulls the base image
                 pairs.append((mine, other))
     mine, other = (statistics.median(each) for each in zip(*pairs, strict=True))
     yield Figure(name="logs.flood.docker_buildx", value=other, unit="s")

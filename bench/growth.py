@@ -1,6 +1,6 @@
-"""What 1,000 builds add to database, storage and registry; layers of real images come on top.
+"""How much 1,000 builds add to database, storage and registry, without the layers of real images.
 
-PostgreSQL and Redis are started for it. The images have one tiny layer each.
+Starts its own PostgreSQL and Redis. The images have one tiny layer each.
 """
 
 import io
@@ -59,7 +59,7 @@ def run(folder: Path) -> Iterator[Figure]:
 
 
 def _context() -> bytes:
-    """20 KB in a zip, of which 10 KB are left."""
+    """20 KB that become 10 KB in a zip."""
     file = io.BytesIO()
     with ZipFile(file, "w", ZIP_DEFLATED) as archive:
         archive.writestr("file", os.urandom(10_000).hex())
@@ -67,7 +67,7 @@ def _context() -> bytes:
 
 
 def _wait_until_archived(url: str) -> None:
-    """The chunks of archived logs stay for an hour, and count."""
+    """The chunks of archived logs are kept for an hour, and count."""
     until = time.monotonic() + SETTLED_SECONDS
     unarchived = "SELECT count(*) FROM builds_build WHERE archive_key = '' AND log_lines > 0"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -87,6 +87,6 @@ def _sizes(folder: Path, url: str) -> dict[str, int]:
 
 
 def _size(folder: Path) -> int:
-    """As the file system counts it."""
+    """As the file system counts it, in blocks."""
     files = folder.rglob("*") if folder.exists() else ()
     return sum(path.lstat().st_blocks * 512 for path in files)

@@ -1,4 +1,4 @@
-"""Base images for benchmarks, made here so that no benchmark needs the internet."""
+"""Makes base images for benchmarks, so that no benchmark needs the internet."""
 
 import gzip
 import hashlib
@@ -18,14 +18,14 @@ FILES, RANDOM_BYTES, FILE_BYTES = 20_000, 20_600, 53_687
 
 
 def push_busybox(registry: str, folder: Path) -> str:
-    """The base of the plain docker's builds too. Returns its reference."""
+    """The base image, also of the builds with plain docker. Returns its reference."""
     image = next(each for each in base_images(ENGINE_ROOT.find()) if "busybox" in each.name)
     write_layout(image, folder)
     return _push(registry, folder, "bench/busybox")
 
 
 def push_large(registry: str, busybox: Path, folder: Path) -> str:
-    """Busybox and 1 GiB in 20,000 files, of which about 400 MiB do not compress."""
+    """Busybox and 1 GiB in 20,000 files, of which about 400 MiB cannot be compressed."""
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     (entry,) = json.loads((busybox / "index.json").read_text())["manifests"]
@@ -45,7 +45,7 @@ def push_large(registry: str, busybox: Path, folder: Path) -> str:
 
 
 def _large_layer(folder: Path) -> tuple[dict[str, Any], str]:
-    """Its descriptor and the digest of its content."""
+    """The descriptor of the layer, and the digest of its content."""
     packed = folder / "layer"
     zeros = bytes(FILE_BYTES - RANDOM_BYTES)
     with packed.open("wb") as file, gzip.open(file, "wb", compresslevel=1) as zipped:

@@ -1,4 +1,4 @@
-"""Lines per second that one build's worker stores, in either database."""
+"""Lines per second that the worker of one build stores, in both databases."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def run(folder: Path) -> Iterator[Figure]:
 
 
 def stored(folder: Path, name: str, **environment: str) -> Iterator[Figure]:
-    """By the times of the first and the last line, which stand in the log."""
+    """Computed from the times of the first and the last line in the log."""
     with (
         Instance(folder, engine="scripted", **environment) as instance,
         instance.client() as client,

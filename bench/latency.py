@@ -1,4 +1,4 @@
-"""From the worker's read of a line to those who watch: one build with many viewers, many builds."""
+"""Delay from the worker's read of a line to its viewers: one build with many, and many builds."""
 
 import resource
 import statistics
@@ -43,7 +43,7 @@ class Bench:
         self.polled_ms: dict[str, float] = {}
 
     def ordered(self, name: str) -> tuple[str, Path]:
-        """A build that waits for a file, then ticks."""
+        """A build that waits for a file, then prints ticks."""
         gate = self.folder / f"gate-{name}"
         count = SECONDS * PER_SECOND
         talk = (s for n in range(count) for s in (f"echo tick {n}", f"sleep {1 / PER_SECOND}"))
@@ -72,7 +72,7 @@ class Bench:
         yield from self.figures(f"{BUILDS}_builds", delays)
 
     def polled(self) -> Iterator[Figure]:
-        """As a client does that asks each second, the reference server's way."""
+        """Polls each second, as clients of the reference server do."""
         image_id, gate = self.ordered("bench-polled")
         gate.touch()
         line, ended, delays = 0, False, list[float]()

@@ -1,8 +1,8 @@
-"""`python -m bench.lists [IMAGES]`: server time of every list, search, filter and detail at size.
+"""`python -m bench.lists [IMAGES]`: server time of all lists, searches, filters and details.
 
-Needs DATABASE_URL of an empty database of PostgreSQL; `bench.scale` brings one. What is timed is
-the whole of Slipway's work on a request, in this process and without a network: middleware, views,
-templates and the database.
+Needs DATABASE_URL of an empty PostgreSQL database; `bench.scale` makes one. It times all of
+Slipway's work on a request in this process, without a network: middleware, views, templates and the
+database.
 """
 
 import os
@@ -34,7 +34,7 @@ from startup.bootstrap import static  # noqa: E402
 IMAGES = 1_000_000
 TIMES = 5
 SECONDS = 2.0
-"""After which something slow is not asked again."""
+"""A request that is slower than this is not repeated."""
 IMAGE_LIST, BUILD_LIST = "/admin/images/image/", "/admin/builds/build/"
 
 
@@ -42,14 +42,14 @@ IMAGE_LIST, BUILD_LIST = "/admin/images/image/", "/admin/builds/build/"
 class Measured:
     name: str
     milliseconds: float
-    """The best of some, as whatever else runs on the machine only adds to it."""
+    """The best of several runs, because other programs on the machine only add time."""
     cpu: float
-    """Milliseconds of processor that one took, here and in PostgreSQL, on average."""
+    """Mean processor time of one request in milliseconds, here and in PostgreSQL."""
     queries: int
 
 
 def addresses(images: int) -> Iterator[tuple[str, str, str]]:
-    """What it is, who asks (operator, key, owner or nobody), and where."""
+    """A title, the caller (operator, key, owner or nobody), and the URL."""
     middle = Image.objects.select_related("owner").get(name__endswith=f"-{images // 2}")
     build = Build.objects.filter(image_id=middle.pk).order_by("number").first()
     assert build is not None
@@ -203,7 +203,7 @@ def measure(client: Client, name: str, address: str) -> Measured:
         assert answer.status_code == 200, (name, address, answer.status_code, answer.content[:500])
         return answer
 
-    ask()  # what is slow the first time is over
+    ask()  # what is only slow the first time is done
     asked: list[str] = []
 
     def note(execute: Any, sql: str, *rest: Any) -> Any:
@@ -222,7 +222,7 @@ def measure(client: Client, name: str, address: str) -> Measured:
 
 
 def _busy() -> float:
-    """Seconds of processor so far: this process and its connection's backend."""
+    """Seconds of processor time so far, of this process and the backend of its connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (backend,) = cursor.fetchone()

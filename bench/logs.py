@@ -1,4 +1,4 @@
-"""What viewers that only sit there cost, and how fast any part of a long log is found."""
+"""The cost of viewers that only wait, and the time to find any part of a long log."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ def run(folder: Path) -> Iterator[Figure]:
         yield from viewers(instance)
         gate = folder / "gate"
         with instance.client() as client:
-            # With what Slipway itself has to say the log is just not too long.
+            # With the lines of Slipway itself, the log is just below the limit.
             image_id = printing(client, MANY_LINES - 100, f"until {gate}")
             until(client, image_id, lines=MANY_LINES - 100)
             yield from reading(instance, image_id, "live")
@@ -96,7 +96,7 @@ def both(name: str, times: list[float]) -> Iterator[Figure]:
 
 
 def ending(instance: Instance, image_id: str, gate: Path) -> Iterator[Figure]:
-    """From the moment the engine goes on to the end until a viewer is told that it is over."""
+    """From the moment the engine continues to the end until a viewer receives the end."""
 
     async def watched() -> float:
         headers = {"Authorization": (instance.data_dir / "admin.key").read_text().strip()}

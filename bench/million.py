@@ -1,4 +1,4 @@
-"""A database of PostgreSQL with a million images and three million builds, made by its own SQL."""
+"""Fills a PostgreSQL database with a million images and three million builds, by its own SQL."""
 
 import sys
 import time
@@ -13,15 +13,15 @@ from images.models import Image
 USERS = 1_000
 BUILDS_PER_IMAGE = 3
 QUEUED, RUNNING = 60, 20
-"""The newest images wait, and those after them are being built."""
+"""The newest images wait in the queue, and those after them are being built."""
 STEP = 100_000
 SECONDS_BETWEEN = 90
 RARE = 20_000
-"""One of so many has two letters in its name that no other has."""
+"""One of so many images has two letters in its name that no other image has."""
 DEFAULTS = {"CharField": "''", "TextField": "''", "JSONField": "'[]'", "BooleanField": "false"}
 TABLES = ("images_image", "builds_build")
 
-# The first user owns a tenth of everything, the others share the rest.
+# The first user owns a tenth of all images, the others share the rest.
 SHAPE = f"""
     SELECT n, md5('image' || n)::uuid AS image_id,
         md5('user' || CASE WHEN n % 10 = 0 THEN 1 ELSE 2 + n % {USERS - 1} END)::uuid AS owner_id,
@@ -88,9 +88,9 @@ IMAGE = f"""
 
 
 def fill(images: int, tell: Callable[[str], None] | None = None) -> float:
-    """Fills an empty, migrated database of a server of its own; the seconds that it took.
+    """Fills an empty, migrated database of its own server; returns the seconds that it took.
 
-    Indexes and constraints are made when the rows are there, which is much quicker.
+    Indexes and constraints are made after the rows, which is much faster.
     """
     say = tell or (lambda text: print(text, file=sys.stderr, flush=True))
     began = time.monotonic()
@@ -116,7 +116,7 @@ def fill(images: int, tell: Callable[[str], None] | None = None) -> float:
 
 
 def set_defaults(cursor: Any) -> None:
-    """Lets the database fill in columns that statements do not name, as Django does elsewhere."""
+    """Lets the database set columns that the statements do not name; elsewhere Django sets them."""
     for model in (Build, Image):
         for field in model._meta.concrete_fields:
             kind = field.get_internal_type()
@@ -129,7 +129,8 @@ def set_defaults(cursor: Any) -> None:
 
 
 def _bare(cursor: Any) -> list[str]:
-    """Takes every index and constraint off the tables; what makes them again, in its order."""
+    """Drops every index and constraint of the tables. Returns the statements that make them
+    again, in order."""
     cursor.execute(
         "SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid) "
         "FROM pg_constraint WHERE contype IN ('f', 'p', 'u') AND (conrelid = ANY(%s::regclass[]) "

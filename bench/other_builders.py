@@ -1,4 +1,4 @@
-"""What Slipway's builds are compared with: the same builds by programs used directly."""
+"""The builds that Slipway's are compared with: the same ones by programs used directly."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ class Builds(Protocol):
     """Builds an image and pushes it to a registry on this machine."""
 
     def build(self, dockerfile: str, files: Files, tag: str) -> float:
-        """Seconds. BASE in the Dockerfile stands for a small base image."""
+        """Returns seconds. BASE in the Dockerfile stands for a small base image."""
         ...
 
 
@@ -32,7 +32,7 @@ class Peer(Builds, Protocol):
     name: str
 
     def build(self, dockerfile: str, files: Files, tag: str, log: int = DEVNULL) -> float:
-        """What it prints goes to the descriptor `log`."""
+        """Its output goes to the descriptor `log`."""
         ...
 
 
@@ -45,9 +45,9 @@ def write_files(folder: Path, files: Files) -> None:
 
 
 class Docker:
-    """`docker buildx build --push` by the engine root's dockerd, which runs as root.
+    """`docker buildx build --push` with the engine root's dockerd, which runs as root.
 
-    Its registry is the engine root's and runs beside it.
+    Its registry is that of the engine root and runs on the same machine.
     """
 
     name = "docker_buildx"
@@ -65,7 +65,7 @@ class Docker:
         began = time.monotonic()
         subprocess.run(
             [
-                # A mount namespace alone, as the engine root is not the host's.
+                # Only its own mount namespace, because the engine root is not the host's root.
                 *("bwrap", "--die-with-parent", *programs(self._plain.engine_root)),
                 *("--ro-bind", str(self._plain.folder / "socket"), "/socket"),
                 *("--ro-bind", str(self._context), "/context", "--chdir", "/context"),
@@ -93,7 +93,7 @@ def docker() -> Iterator[Docker]:
 
 
 class Buildah:
-    """`buildah build` and `buildah push`, rootless, with runc as Debian 12 has it."""
+    """`buildah build` and `buildah push`, rootless, with Debian 12's runc."""
 
     name = "bare_buildah"
 
@@ -147,7 +147,7 @@ class Buildah:
 
 @contextmanager
 def buildah(base: str) -> Iterator[Buildah | None]:
-    """None where it is not installed. Its base comes from the registry that names it."""
+    """None if it is not installed. Its base image comes from the registry in its reference."""
     if shutil.which("buildah") is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""What a log of a million lines costs a browser: time to a linked line, memory, frames."""
+"""The cost of a log of a million lines in a browser: time to a linked line, memory, frames."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def run(instance: Instance) -> Iterator[Figure]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        # The second time the scripts are in the browser's store, as for anybody but the first.
+        # The second time the scripts are in the browser's cache, as for every visit but the first.
         for name in ("first", "second"):
             seconds = _to_line(page, f"{instance.url}/i/{image_id}", LINKED)
             yield Figure(
@@ -59,7 +59,7 @@ def run(instance: Instance) -> Iterator[Figure]:
 
 
 def _to_line(page: Page, address: str, line: int) -> float:
-    """Until its text is in view."""
+    """Seconds until its text is visible."""
     page.goto("about:blank")
     began = time.monotonic()
     page.goto(f"{address}#L{line}", wait_until="commit")
@@ -68,7 +68,7 @@ def _to_line(page: Page, address: str, line: int) -> float:
 
 
 def _wheel(page: Page) -> float:
-    """The longest frame in milliseconds while the wheel turns."""
+    """The longest frame in milliseconds while the mouse wheel turns."""
     page.hover("#scroller")
     page.evaluate(FRAMES)
     for _ in range(WHEELED // 50):

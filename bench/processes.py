@@ -43,7 +43,7 @@ def descendants(ancestor: int) -> dict[int, str]:
 
 
 def shared_memory_mb(pid: int) -> float:
-    """With its part of what it shares with others."""
+    """Including its share of memory that it shares with others."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
     assert found

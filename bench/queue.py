@@ -1,4 +1,4 @@
-"""The scheduler alone: claims at any length of the queue, a fleet at full pace, and estimates."""
+"""The scheduler alone: claims for short and long queues, a fleet at its peak, and estimates."""
 
 import json
 import os
@@ -16,10 +16,10 @@ TARGETS = {"claim_p99": 20.0, "error_median": 25.0}
 
 
 def run(folder: Path) -> Iterator[Figure]:
-    """Claims on SQLite and on a PostgreSQL of its own, then the simulation of estimates."""
+    """Claims on SQLite and on its own PostgreSQL, then the simulation of estimates."""
     yield from _claims({"SLIPWAY_DATA_DIR": str(folder / "queue")}, "sqlite")
     with tempfile.TemporaryDirectory(prefix="slipway-queue-") as own:
-        # Of which PostgreSQL, which does not run as root, has to reach the inside.
+        # PostgreSQL does not run as root, and must be able to enter the folder.
         Path(own).chmod(0o755)
         (data := Path(own) / "pg").mkdir()
         with postgres(data) as server:

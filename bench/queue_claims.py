@@ -1,7 +1,7 @@
-"""`python -m bench.queue_claims`: how long it takes to claim a build, without building anything.
+"""`python -m bench.queue_claims`: the time that a claim of a build takes, without builds.
 
-With DATABASE_URL on PostgreSQL, else on SQLite in SLIPWAY_DATA_DIR. A claim is what a worker does
-for each build: it asks whose turn it is and takes that one.
+Uses DATABASE_URL if it is PostgreSQL, else SQLite in SLIPWAY_DATA_DIR. A claim is what a worker
+does for each build: it finds the owner whose turn it is and takes the owner's next build.
 """
 
 import os
@@ -31,10 +31,10 @@ LONG = 20_000
 CLAIMS = 300
 VIEWS = 8
 AN_HOUR = 66_000
-"""Railway's published peak."""
+"""Builds an hour: Railway's published peak."""
 SECONDS = 20.0
 RUNNING = 600
-"""As many as run at once at that pace, when a build takes half a minute."""
+"""Builds that run at once at that rate, if a build takes half a minute."""
 SHAPES = {"one owner": 1, "200 owners": 200, "20,000 owners": LONG}
 
 
@@ -76,10 +76,10 @@ def told(name: str, values: list[float], unit: str = "ms") -> Iterator[dict[str,
 
 
 def claims(worker: ThisWorker) -> Iterator[dict[str, Any]]:
-    """With a long queue of few and of many owners, some of whom run as many as they may."""
+    """With a long queue of few and of many owners, some of whom have reached their limit."""
     for name, owners in SHAPES.items():
         fill(owners, LONG)
-        if owners > 1:  # as many full owners as slots allow
+        if owners > 1:  # as many owners at their limit as the slots allow
             QueueOwner.objects.filter(pk__in=[UUID(int=n + 1) for n in range(50)]).update(
                 most_running=0
             )
@@ -102,7 +102,7 @@ def claims(worker: ThisWorker) -> Iterator[dict[str, Any]]:
 
 
 def fleet(worker: ThisWorker) -> Iterator[dict[str, Any]]:
-    """Builds sent, claimed and ended at the pace of the peak, with RUNNING at once."""
+    """Builds are sent, claimed and ended at the rate of the peak, with RUNNING at once."""
     owners = 1_000
     fill(owners, 2_000)
     running = [claim(worker)[0] for _ in range(RUNNING)]

@@ -1,7 +1,8 @@
-"""How wrong estimates of waits are, by a simulation of days of builds. No clock and no database.
+"""The error of estimates of waiting times, by a simulation of days. Uses no clock and no database.
 
-Owners send builds at random; each image takes about as long each time. At random moments one build
-that waits is told when it starts, by the modules that tell users. It is compared with when it did.
+Owners send builds at random times; builds of one image take similar times. At random moments one
+waiting build gets an estimate from the same modules that serve users. Later it is compared with the
+real start.
 """
 
 import os
@@ -36,13 +37,13 @@ SEEDS = range(100, 104)
 SLOTS, OWNERS, IMAGES = 6, 25, 8
 BUILDS = 1_200
 BUSY = 1.15
-"""Work that is sent by what the slots can do, so that there is a queue."""
+"""Work that is sent, divided by what the slots can do: above 1, so that there is a queue."""
 TOLD_EVERY = 12
 SPREAD = 1.28
 
 
 class Fleet:
-    """What happens: builds are sent, wait for their turn, run, end."""
+    """The simulated world: builds are sent, wait for their turn, run and end."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -62,13 +63,13 @@ class Fleet:
         self.running: list[tuple[float, float, UUID, UUID]] = []
         """Start, end, owner, image."""
         self.waiting: dict[UUID, list[tuple[int, UUID, float]]] = {each: [] for each in self.owners}
-        """Number, image, seconds that it will take."""
+        """Number, image, duration in seconds."""
         self.sent = 0
         self.times: list[tuple[UUID, float]] = []
-        """Owner and moment of each build that was sent."""
+        """Owner and time of each build that was sent."""
 
     def send(self) -> None:
-        # Some owners send many at once.
+        # Some owners send many builds at once.
         owner = self.chance.choice(self.owners[: self.chance.choice([3, OWNERS])])
         for _ in range(self.chance.choice([1, 1, 1, 6])):
             image, typical = self.chance.choice(self.images[owner])
@@ -78,7 +79,8 @@ class Fleet:
             self.sent += 1
 
     def starts(self, told: bool) -> list[Start]:
-        """By the scheduler's own rules; `told` with what users are told of, else as it happens."""
+        """Starts by the scheduler's own rules. With `told`, with the knowledge that estimates
+        have; else with the true values."""
         known = Durations.of(self.ended[-SAMPLES:][::-1])
         owners = {
             owner: Owner(
@@ -156,7 +158,7 @@ class Fleet:
     now = 0.0
 
     def run(self) -> Iterator[tuple[float, float, float, float]]:
-        """Of each build that was told something: low, expected, high and true seconds."""
+        """For each build that got an estimate: low, expected, high and true seconds."""
         told: dict[int, tuple[float, float, float, float]] = {}
         arrives = 0.0
         while self.sent < BUILDS or any(self.waiting.values()):

@@ -16,9 +16,10 @@ IMAGES = 1_000_000
 
 
 def run(folder: Path) -> Iterator[Figure]:
-    """Queries are counted beside each time: they do not grow with the tables."""
+    """Also counts the queries of each request: their number does not depend on the size of the
+    tables."""
     with tempfile.TemporaryDirectory(prefix="slipway-scale-") as own:
-        # Of which PostgreSQL, which does not run as root, has to reach the inside.
+        # PostgreSQL does not run as root, and must be able to enter the folder.
         Path(own).chmod(0o755)
         (data := Path(own) / "pg").mkdir()
         with postgres(data) as server:

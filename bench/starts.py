@@ -1,4 +1,4 @@
-"""How long a start takes, and what the server costs when nobody asks anything of it."""
+"""The time of a start, and the cost of a server without requests."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ REST_SECONDS = 10
 
 
 def run(instance: Instance) -> Iterator[Figure]:
-    """Leaves the instance running."""
+    """The instance still runs afterwards."""
     yield Figure(name="start.first", value=instance.start(), unit="s")
     instance.stop()
     yield Figure(name="start.second", value=instance.start(), unit="s")

@@ -1,4 +1,4 @@
-"""How long a POST takes to be answered, and what it costs in memory."""
+"""The time until a POST is answered, and the memory that it takes."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from tests.instance import Instance, send
 
 RUNS = 5
 FAILS_FAST = "FROM scratch\nRUN\n"
-"""Refused by the policy, so that no build runs beside the next upload."""
+"""Refused by the checks, so that no build runs during the next upload."""
 
 
 def context(mib: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What the queue starts: each a few lines, and safe to run twice."""
+"""Dramatiq actors. Each is safe to run twice."""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,17 +13,19 @@ from builds.broker import QUEUE, broker
 
 @dramatiq.actor(broker=broker, queue_name=QUEUE)
 def build_image(**_unknown: Any) -> None:
-    """Some build is waiting. Which comes first the database says, until none waits."""
+    """Run waiting builds until none is left. The database decides the order."""
     while runner.run_next():
         close_old_connections()
 
 
 @dramatiq.actor(broker=broker, queue_name=QUEUE, priority=10)
 def remove_image(*, image_id: str, **_unknown: Any) -> None:
+    """Remove the data of a deleted image's builds."""
     reaper.purge(image_id=UUID(image_id))
 
 
 def send_builds(build_ids: Collection[UUID]) -> None:
-    """Says once for each that a build is waiting. Too often does no harm, too seldom costs time."""
+    """Send one wake-up message per build. Extra messages are harmless; missing ones only delay a
+    build."""
     for _ in build_ids:
         build_image.send()

@@ -6,8 +6,8 @@ from django.db.models.signals import post_migrate, pre_migrate
 
 
 def _remove_triggers(*, using: str, plan: Any = (), **_: Any) -> None:
-    """SQLite renames no table while a trigger names one that is being made anew."""
-    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
+    """SQLite cannot rename a table while a trigger refers to it."""
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be loaded first)
 
     connection = connections[using]
     if plan and connection.vendor == "sqlite":
@@ -15,7 +15,7 @@ def _remove_triggers(*, using: str, plan: Any = (), **_: Any) -> None:
 
 
 def _install_triggers(*, using: str, **_: Any) -> None:
-    from builds import queue_triggers  # noqa: PLC0415  (apps must be there first)
+    from builds import queue_triggers  # noqa: PLC0415  (apps must be loaded first)
 
     tables = connections[using].introspection.table_names()
     if {"builds_build", "builds_queueowner", "builds_queueline"}.issubset(tables):
@@ -27,7 +27,7 @@ class BuildsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from builds import checks  # noqa: F401, PLC0415  (registers what it defines)
+        from builds import checks  # noqa: F401, PLC0415  (registers the checks)
 
         pre_migrate.connect(_remove_triggers, sender=self, dispatch_uid="queue triggers")
         post_migrate.connect(_install_triggers, sender=self, dispatch_uid="queue triggers")

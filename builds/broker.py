@@ -1,6 +1,6 @@
-"""The queue: in this process without Redis, in Redis with it.
+"""The Dramatiq broker: in memory of this process, or Redis if it is configured.
 
-A message wakes a worker. Only the message of a removal names its image.
+Messages only wake workers. The one exception is the removal of an image, which carries its id.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from builds.conf import build_settings
 
 QUEUE = "builds"
 MIDDLEWARE: Sequence[Middleware] = (Callbacks(),)
-"""No time limit and no retries: deadlines are the runner's, and a lost message is found again by
-the housekeeping, which the database tells what is queued."""
+"""No time limit and no retries: the runner enforces deadlines, and the housekeeping sends lost
+messages again, since the database knows what is queued."""
 
 
 def make_broker() -> dramatiq.Broker:
-    """A new broker of the kind that the settings name."""
+    """Create a broker of the configured kind."""
     url = build_settings().redis_url
     if url:
         return RedisBroker(url=url, middleware=list(MIDDLEWARE))  # type: ignore[no-untyped-call]

@@ -1,19 +1,19 @@
-"""Options that the sender of a build chooses, and what each may be. For the API and the runner."""
+"""Validation of the options of a build, shared by API and runner."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 TEXT_CHARACTERS = 1024 * 1024
-"""Of a Dockerfile, and of a readme."""
+"""Maximum length of a Dockerfile, and of a readme."""
 ARGS_CHARACTERS = 64 * 1024
-"""Of all build arguments, as they are sent."""
+"""Maximum length of all build arguments as sent."""
 TARGET_CHARACTERS = 128
 TARGETS = r"^([A-Za-z][A-Za-z0-9_.-]*|[0-9]+)?$"
-"""Names of stages and their numbers, for JSON Schema; empty for the last stage."""
+"""JSON Schema pattern of stage names and numbers; empty means the last stage."""
 MOST_LABELS = 100
 LABEL_NAME_CHARACTERS = 255
 LABELS_BYTES = 64 * 1024
-"""All names and values together."""
+"""Maximum size of all label names and values together."""
 
 BUILDER_PREFIX = "BUILDKIT_"
 HARMLESS_BUILDER_ARGS = frozenset(
@@ -28,8 +28,9 @@ HARMLESS_BUILDER_ARGS = frozenset(
 )
 """Build arguments that BuildKit itself reads and that change nothing outside the build.
 
-Among the others, BUILDKIT_SYNTAX runs a program of the sender's choice in place of the Dockerfile
-frontend, and BUILDKIT_MULTI_PLATFORM gives an index where the registry expects one manifest.
+Others are dangerous or break the build: BUILDKIT_SYNTAX runs a program chosen by the sender in
+place of the Dockerfile frontend; BUILDKIT_MULTI_PLATFORM produces an index where the registry
+expects one manifest.
 """
 
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|[0-9]+", re.ASCII)
@@ -38,11 +39,11 @@ _RESERVED_LABELS = "slipway."
 
 
 class OptionRefused(ValueError):
-    """The option cannot be what was sent. The text names it and says what can."""
+    """The option has an invalid value. The message names the option and the valid values."""
 
 
 def check_build_args(names: Iterable[str]) -> None:
-    """Raises OptionRefused for an argument by which the sender would configure the builder."""
+    """Raises OptionRefused for an argument that would configure the builder."""
     for name in names:
         if name.startswith(BUILDER_PREFIX) and name not in HARMLESS_BUILDER_ARGS:
             allowed = ", ".join(sorted(HARMLESS_BUILDER_ARGS))
@@ -53,7 +54,7 @@ def check_build_args(names: Iterable[str]) -> None:
 
 
 def check_target(target: str) -> None:
-    """Empty is the last stage."""
+    """Check the name of a stage; empty means the last one. Raises OptionRefused."""
     if target and (len(target) > TARGET_CHARACTERS or not _TARGET.fullmatch(target)):
         raise OptionRefused(
             "takes the name of a stage (letters, digits, '_', '.' and '-', starting with a letter, "
@@ -62,6 +63,7 @@ def check_target(target: str) -> None:
 
 
 def check_labels(labels: Mapping[str, str]) -> None:
+    """Check names, number and total size of labels. Raises OptionRefused."""
     if len(labels) > MOST_LABELS:
         raise OptionRefused(f"takes at most {MOST_LABELS} labels")
     for name, value in labels.items():

@@ -1,6 +1,6 @@
-"""What an engine knows of a build: a frozen spec in, events while it runs, a frozen outcome out.
+"""Interface of build engines: a frozen spec in, events during the build, a frozen outcome.
 
-No Django here.
+Independent of Django.
 """
 
 import re
@@ -13,15 +13,16 @@ from uuid import UUID
 
 Stream = Literal["stdout", "stderr"]
 Output = tuple[Stream, bytes]
-"""Raw bytes as a child process wrote them. `(stream, b"")` is a tick: nothing new, still alive."""
+"""Raw bytes as a child process wrote them. `(stream, b"")` is a tick: no output, still running."""
 DEFAULT_CLASS = "default"
-"""The resource class that the settings describe."""
+"""The resource class whose limits come from the settings."""
 RESOURCE_CLASS = r"\A[a-z0-9]+(-[a-z0-9]+)*\Z"
 StepState = Literal["started", "cached", "succeeded", "failed", "cancelled"]
 
 
 class StepOutput(NamedTuple):
-    """Bytes that a build wrote to one of its streams; empty bytes are a tick."""
+    """Bytes that a build wrote to one of its streams. Empty bytes are a tick: no output, still
+    running."""
 
     stream: Stream
     data: bytes
@@ -36,7 +37,7 @@ class StepUpdate(NamedTuple):
     """`Step.number`."""
     state: StepState
     at: datetime
-    """When it happened, by the engine's clock, in UTC."""
+    """When it happened by the engine's clock, in UTC."""
 
 
 BuildEvent = StepOutput | StepUpdate
@@ -47,65 +48,64 @@ class Step:
     """One instruction of a stage that the build needs."""
 
     number: int
-    """Counted from 1 over all needed stages, in the order of the Dockerfile."""
+    """Number from 1 over all needed stages, in the order of the Dockerfile."""
     stage: str
-    """What BuildKit calls the stage: its name in lower case, `stage-<index>` for one without a
-    name, and empty where the Dockerfile has a single stage and neither COPY --from nor
-    RUN --mount."""
+    """The stage's name in BuildKit: lower case; `stage-<index>` for an unnamed stage; empty if
+    the Dockerfile has a single stage and neither COPY --from nor RUN --mount."""
     position: int | None
     """The number in BuildKit's `[stage position/total]` for RUN, COPY, ADD and WORKDIR; None for
-    the others. FROM has no number, because images come as named contexts, though the total counts
-    it. Each RUN, COPY, ADD and WORKDIR among the ONBUILD triggers of the stage's image takes a
-    number before these. A WORKDIR that the image or a variable makes "/" has no number after all,
-    which only BuildKit knows: those after it are one less."""
+    other instructions. FROM has no number, because base images are passed as named contexts, but
+    the total includes it. RUN, COPY, ADD and WORKDIR in ONBUILD triggers of the base image are
+    numbered before these. A WORKDIR that resolves to "/" through the base image or a variable
+    gets no number; only BuildKit knows this, and the numbers of later steps are then one lower."""
     line: int
-    """Where the instruction starts in the Dockerfile, from 1."""
+    """Line of the Dockerfile where the instruction starts, from 1."""
     text: str
-    """The instruction in one line, as the user wrote it, at most 300 characters."""
+    """The instruction on one line, as the user wrote it, at most 300 characters."""
     base: str = ""
-    """For FROM of an image, its `Base.context`: BuildKit names that work `[context <base>] …`."""
+    """For FROM with an image, its `Base.context`: BuildKit names that work `[context <base>] …`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """An image that a needed stage is built from or copies from."""
+    """An image that a needed stage starts from or copies from."""
 
     context: str
-    """The name that stands for it in the Dockerfile given to the engine, `slipway-base-<n>`."""
+    """Replaces the image in the Dockerfile given to the engine: `slipway-base-<n>`."""
     reference: str
     """Fully qualified, such as `docker.io/library/python:3.12` or `host/name@sha256:…`."""
     platform: str
-    """`os/arch[/variant]` that was asked for; the platform of the build where none was."""
+    """The requested platform, `os/arch[/variant]`; by default that of the build."""
     line: int
-    """The first line that names it."""
+    """The first line of the Dockerfile that names it."""
     digest: str = ""
-    """What the reference means now, where that is known before the fetch."""
+    """The digest that the reference currently resolves to, if it is known before the fetch."""
     private: bool = False
-    """It stands in Slipway's own registry and may be private to the build's owner: it is fetched
-    with `BuildSpec.registry_token`, and other owners' builds must not find it."""
+    """It is in Slipway's own registry and may be private to the build's owner: it is fetched
+    with `BuildSpec.registry_token`, and must not be visible to builds of other owners."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dockerfile:
-    """A Dockerfile as the engine gets it, and what had to be known of it before."""
+    """A Dockerfile as the engine gets it, with what was parsed from it."""
 
     text: str
-    """What was sent, with a name of ours (`Base.context`) for every image of a needed stage and
-    without a syntax directive. All other bytes and the numbers of lines are the same."""
+    """The text as sent, but with `Base.context` in place of every image of a needed stage, and
+    without a syntax directive. All other bytes and all line numbers are unchanged."""
     bases: tuple[Base, ...] = ()
-    """The images that needed stages start or copy from, once for each platform."""
+    """Images that needed stages start or copy from, one entry per platform."""
     steps: tuple[Step, ...] = ()
-    """The instructions of needed stages. Empty where BuildKit's parser will refuse the text."""
+    """Instructions of needed stages. Empty if BuildKit's parser will reject the text."""
     shared: Mapping[int, int]
-    """For every step's number the first step with the same instructions on the same base. BuildKit
-    runs such steps once, under the name of one of them."""
+    """Maps each step's number to the first step with the same instructions on the same base.
+    BuildKit runs such steps once, under the name of one of them."""
     stages: tuple[str, ...] = ()
-    """The names of all stages, in lower case."""
+    """Names of all stages, in lower case."""
     written: Mapping[str, str]
-    """For every `Base.context` what stood in its place."""
+    """Maps each `Base.context` to the text that it replaced."""
 
     def original(self, message: str) -> str:
-        """An engine's message, with the images' names as the user wrote them."""
+        """Restore the images' names as the user wrote them in a message of the engine."""
         if not self.written:
             return message
         prefix = re.escape(next(iter(self.written)).rpartition("-")[0])
@@ -115,54 +115,54 @@ class Dockerfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The outer limits of one build. Held where the machine allows it; start-up says where not."""
+    """Resource limits of one build. Startup reports those that the machine cannot enforce."""
 
     memory_bytes: int
     pids: int
     cpus: float
     disk_bytes: int
     cache_bytes: int = 0
-    """Of the owner's cache where it is made new; 0 leaves it to the engine."""
+    """Size of the owner's cache when it is created; 0 leaves it to the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSpec:
-    """One attempt, complete: an engine needs nothing else and may read nothing else."""
+    """One attempt, complete: an engine must not need or read anything else."""
 
     build_id: UUID
     owner_id: UUID
-    """Whose layer cache is used: cache is shared only with oneself."""
+    """Selects the layer cache, which is never shared between owners."""
     label: str
-    """`owner/name:tag`, for people reading process lists and logs."""
+    """`owner/name:tag`, for process lists and logs."""
     context: Path
-    """The unpacked build context. Only read."""
+    """The unpacked build context, read-only."""
     dockerfile: Dockerfile
     registry_token: str = field(default="", repr=False)
-    """Lets the owner pull the private bases. Never shown to a sandbox of a build."""
+    """Lets the owner pull private bases. Never passed into a build's sandbox."""
     build_args: tuple[tuple[str, str], ...]
     target: str = ""
     """The stage to build; empty for the last one."""
     no_cache: bool = False
-    """Run every step, whatever the cache holds."""
+    """Run every step, ignoring the cache."""
     pull: bool = False
-    """Ask the registry for every base, however fresh our copy is."""
+    """Check every base with its registry, however fresh the local copy is."""
     labels: tuple[tuple[str, str], ...] = ()
-    """Added to the image's config, over those of the Dockerfile."""
+    """Added to the image's config; they override those of the Dockerfile."""
     network: bool
     """Whether RUN and ADD may reach the internet (never a private address)."""
     limits: Limits
     work: Path
-    """An empty folder of this attempt's own. The caller removes it afterwards through `discard`."""
+    """An empty folder for this attempt only. The caller removes it afterwards through `discard`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOutcome:
-    """A finished image, as an OCI layout holding exactly one manifest."""
+    """A finished image, as an OCI layout with exactly one manifest."""
 
     layout: Path
     digest: str
-    """`sha256:<64 hex>` of the manifest: what a registry will answer as Docker-Content-Digest."""
+    """`sha256:<64 hex>` of the manifest, the registry's Docker-Content-Digest."""
     size_bytes: int
-    """Compressed layers and config together: what a pull transfers."""
+    """Compressed layers and config together: the size of a pull."""
     bases: tuple[tuple[str, str], ...] = ()
-    """Reference and digest of each image that it was built from."""
+    """Reference and digest of each base image."""

@@ -1,4 +1,4 @@
-"""What Django's system checks say about a deployment's builds."""
+"""Django system checks of the settings for builds."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from storage.interface import files
 
 @register(Tags.compatibility)
 def check_builds(**_: Any) -> list[CheckMessage]:
-    """Settings that no build could run with."""
+    """Settings with which no build could run."""
     settings = build_settings()
     found: list[CheckMessage] = []
     if settings.workers < 1:
@@ -63,7 +63,7 @@ def check_builds(**_: Any) -> list[CheckMessage]:
 
 
 def _check_registries(settings: BuildSettings) -> list[CheckMessage]:
-    """What the settings say about where base images come from."""
+    """Settings about the sources of base images."""
     found: list[CheckMessage] = []
     for variable, hosts in (
         ("SLIPWAY_REGISTRY_AUTH_BASES", settings.registry_auth_bases),
@@ -101,7 +101,7 @@ def _check_registries(settings: BuildSettings) -> list[CheckMessage]:
 
 @register(Tags.security, deploy=True)
 def check_builds_in_public(**_: Any) -> list[CheckMessage]:
-    """What a public instance must not do."""
+    """Settings that are unsafe on a public instance."""
     settings = build_settings()
     if settings.registry_insecure:
         return [
@@ -116,7 +116,7 @@ def check_builds_in_public(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.compatibility, deploy=True)
 def check_machines(**_: Any) -> list[CheckMessage]:
-    """What several machines need to work together."""
+    """Settings that several machines need to work together."""
     if not build_settings().redis_url or files().shared:
         return []
     return [

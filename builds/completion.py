@@ -1,4 +1,4 @@
-"""Ends an attempt: final status, last log line and what follows from it, in one transaction."""
+"""End an attempt: final status, last log line and consequences, in one transaction."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -25,15 +25,15 @@ from builds.status import Status, sources
 def settle_failed(
     build_id: UUID, *, fence: int | None, to: Status, failure: Failure, line: LogLine | None = None
 ) -> Build | None:
-    """Moves to FAILED, CANCELLED or LOST, the reason as the last stderr line.
+    """Move a build to FAILED, CANCELLED or LOST, and log the reason as the last stderr line.
 
-    `fence` None settles whoever holds it. A failure of the service moves to LOST and is tried again
-    as a new attempt, or to FAILED where it was tried often enough; one of a build that is being
-    cancelled moves to CANCELLED. Returns the successor of a LOST attempt, queued but not yet sent;
-    the attempt itself otherwise; None where the move was not to be made any more.
+    With `fence` None the build is settled whichever worker holds it. A failure caused by the
+    service becomes LOST and is retried as a new attempt, or FAILED if there were too many retries;
+    during a cancellation it becomes CANCELLED. Returns the new attempt of a LOST build (queued, but
+    no message sent yet), otherwise the build itself, or None if the move was no longer possible.
     """
     with transaction.atomic():
-        # Like everybody who holds both, before the build.
+        # Lock order: everybody who locks both locks the target before the build.
         target = targets().select_for_update().filter(current=build_id).first()
         build = _locked(build_id, fence=fence, to=to)
         if build is None:
@@ -46,7 +46,7 @@ def settle_failed(
             found = next_try(build, failure)
             retry = found if isinstance(found, Retry) else None
             to = Status.LOST if retry else Status.FAILED
-            # The next attempt has the charge, and of the last one nobody has it.
+            # The next attempt takes over the charge. If this was the last, nobody is charged.
             text, free = found.text, True
         if line is not None and text.startswith(failure.text):
             last = line._replace(text=line.text + text.removeprefix(failure.text))
@@ -69,7 +69,7 @@ def settle_failed(
             build = _successor(build, retry)
             if target is not None:
                 build.become_current(target)
-    # The caller may hold a transaction around this one.
+    # The caller may have an outer transaction.
     transaction.on_commit(partial(ring, build.image_id))
     return build
 
@@ -83,9 +83,9 @@ def settle_succeeded(
     expires_after: timedelta | None = None,
     contents: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Moves to SUCCEEDED and makes it its target's good attempt; False where it was lost before.
+    """Move a build to SUCCEEDED and make it the target's good attempt. False if the build was lost.
 
-    Called with the row of its target locked, after the public tag has been moved.
+    Call it with the target's row locked, after the public tag has been moved.
     """
     with transaction.atomic():
         held = _locked(build.pk, fence=build.fence, to=Status.SUCCEEDED)
@@ -101,7 +101,7 @@ def settle_succeeded(
             expires_at=timezone.now() + expires_after if expires_after else None,
         )
         build_ended.send(sender=Build, build_id=held.pk, status=Status.SUCCEEDED)
-    # The caller may hold a transaction around this one.
+    # The caller may have an outer transaction.
     transaction.on_commit(partial(ring, build.image_id))
     return True
 
@@ -127,25 +127,25 @@ def _move(build: Build, to: Status, last: LogLine, **values: Any) -> None:
 
 def _count(to: Status, *, fault: str, took: float | None) -> None:
     ENDED.labels(to, fault).inc()
-    LOG_LINES.inc()  # the one that says why
+    LOG_LINES.inc()  # the line with the reason
     if took is not None:
         DURATION.labels(to).observe(took)
 
 
 EXIT_CODES = range(256)
-"""What a process can end with. Engines read it from text that a build may write into."""
+"""Valid exit codes. Engines parse them from text that a build may influence."""
 OUTCOMES: Mapping[Status, Literal["succeeded", "failed"]] = {
     Status.SUCCEEDED: "succeeded",
     Status.FAILED: "failed",
 }
-"""Of the steps that were still running; all else stops them."""
+"""Final state of steps that were still running. With any other status they are cancelled."""
 
 
 def _successor(build: Build, retry: Retry) -> Build:
     successor = build.again(restarts=0, free=build.free)
     for name, value in retry.values.items():
         setattr(successor, name, value)
-    # Its place in the queue is the one it had.
+    # It keeps its place in the queue.
     successor.queued_at = build.queued_at
     successor.front = build.front
     successor.discarded_at = build.discarded_at

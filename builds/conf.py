@@ -1,4 +1,4 @@
-"""What the deployment says about builds, typed: `settings.BUILDS`."""
+"""Typed settings of builds: `settings.BUILDS`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,66 +7,67 @@ from builds.build_spec import Limits
 from builds.engine_root import EngineRoot
 
 TRIAL = "trial-"
-"""Begins the name of a work folder that belongs to no build in the database."""
+"""Prefix of work folders that belong to no build in the database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
-    """Read once by config/settings.py from the environment."""
+    """Settings of builds. Read once from the environment by config/settings.py."""
 
     version: str
-    """Slipway's own."""
+    """Version of Slipway."""
     engine: str
     data_dir: Path
     engine_root: EngineRoot
     network: bool
     limits: Limits
     disk_budget_bytes: int
-    """What a machine's part of Slipway may take; 0 for the size of its file system."""
+    """Disk space for Slipway on one machine; 0 means the size of the file system."""
     free_disk_bytes: int
-    """Where less of the disk is free, what is only cache goes."""
+    """Caches are removed when less disk space than this is free."""
     min_disk_bytes: int
-    """A worker with less free disk takes no build."""
+    """A worker with less free disk space takes no builds."""
     deadline_seconds: int
     grace_seconds: int
-    """For which running builds go on after SIGTERM."""
+    """How many seconds running builds may continue after SIGTERM."""
     daily_builds: int
     owner_builds: int | None
-    """Builds of one owner at once; None for no limit."""
+    """Maximum number of concurrent builds per owner; None means no limit."""
     worker_classes: tuple[str, ...]
-    """Resource classes that this process takes; empty for all."""
+    """Resource classes whose builds this process takes; empty means all."""
     base_refresh_seconds: int
     storage_mb: int = 0
-    """That an owner's images may take in the registry; 0 for as much as they like."""
+    """Registry space for an owner's images in MiB; 0 means no limit."""
     workers: int
     redis_url: str
     registry: str
-    """host[:port] that images are pushed to and named by."""
+    """host[:port] of the registry that images are pushed to; part of their names."""
     registry_insecure: bool
     registry_auth: Path | None
     registry_mirrors: tuple[tuple[str, str], ...]
     registry_auth_bases: frozenset[str] = frozenset()
-    """Hosts whose base images are pulled with the credentials of `registry_auth`."""
+    """Hosts whose base images are pulled with the credentials in `registry_auth`."""
     private_registries: frozenset[str] = frozenset()
-    """Hosts, of registries or token servers, that may have a private address."""
+    """Registries and token servers that may have a private address."""
     insecure_registries: frozenset[str] = frozenset()
-    """Hosts spoken to in plain HTTP or without a known certificate."""
+    """Hosts that are contacted over plain HTTP, or without verifying the certificate."""
     allowed_bases: tuple[str, ...] = ()
-    """Patterns of references that FROM may name; none allows everything."""
+    """Patterns of references that FROM may name; empty allows all."""
     registry_guarded: bool
-    """Whether a guard of ours stands before the registry and looks at every request."""
+    """Whether Slipway's gateway in front of the registry authorizes every request."""
     token_realm: str
-    """The address where registries send clients for tokens."""
+    """URL where registries send clients for tokens."""
     token_secret: str = field(repr=False)
     keep_files_days: int = 7
-    """For which stored files stay that no row names: longer than a backup may be old."""
+    """How long stored files without a database row are kept. Longer than the age of a usable
+    backup."""
     lease_seconds: int = 20
     tick_seconds: int = 5
-    """How often the housekeeping looks; well below the lease."""
+    """Interval of the housekeeping; much shorter than the lease."""
 
     @property
     def work_folder(self) -> Path:
-        """Holds a folder for each build that runs on this machine."""
+        """Contains one folder for each build that runs on this machine."""
         return self.data_dir / "builds"
 
 

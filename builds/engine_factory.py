@@ -1,4 +1,4 @@
-"""The engine of this process, as the settings name it."""
+"""Create the build engine that the settings name."""
 
 from functools import cache
 from pathlib import Path
@@ -12,13 +12,14 @@ from builds.engines.scripted import ScriptedEngine
 
 
 def own_helper() -> Helper | None:
-    """The helper that the engine of this process needs, if it needs one."""
+    """The helper that this process's engine needs, or None."""
     settings = build_settings()
     return Helper(_helper_socket(settings)) if settings.engine == "buildkit" else None
 
 
 @cache
 def engine() -> BuildEngine:
+    """The engine of this process, created on the first call."""
     settings = build_settings()
     if settings.engine == "scripted":
         return ScriptedEngine()

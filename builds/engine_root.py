@@ -1,7 +1,7 @@
-"""The engine root: a read-only tree of Debian with all programs that build, push and serve images.
+"""The engine root: a read-only Debian tree with all programs that build, push and serve images.
 
-`deploy/engine-root.sh` makes it. Its programs see this tree as their `/usr`, and of the host only
-the folders that they are given.
+`deploy/engine-root.sh` creates it. Its programs see this tree as `/usr`, and of the host only the
+folders passed to them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,45 +16,46 @@ CERTIFICATES = (
     "/etc/docker/certs.d",
     "/etc/containers/certs.d",
 )
-"""Of the host where it has them: operators add their own authorities there."""
+"""Read from the host if present: operators add their own certificate authorities there."""
 NAMES = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services")
 TEMPORARY_BYTES = 256 << 20
 
 
 class NoEngineRoot(Exception):
-    """There is none where it should be. The text says what to do."""
+    """There is no engine root at the configured path. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Show:
-    """What a program sees beside its root: paths of the host by the path that each has inside."""
+    """Files that a program sees besides its root: paths on the host, keyed by the path inside."""
 
     readable: Mapping[str, Path] = field(default_factory=dict)
     writable: Mapping[str, Path] = field(default_factory=dict)
     optional: Sequence[str] = ()
-    """Readable, at the same path, where the host has them."""
+    """Paths shown read-only at the same place if the host has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRoot:
-    """One by its path, which may be the link that names the present one."""
+    """An engine root by its path, which may be a symlink to the current one."""
 
     path: Path
 
     def find(self) -> Path:
-        """The tree itself, which stays the same when another one is made. Raises NoEngineRoot."""
+        """The real path of the tree, which stays valid when a newer one is made. Raises
+        NoEngineRoot."""
         found = self.path.resolve()
         if not (found / PACKAGES).is_file():
             raise NoEngineRoot(f"there is no engine root at {self.path}: `make engine` makes it")
         return found
 
     def packages(self) -> Mapping[str, str]:
-        """Versions by the package's name. Raises NoEngineRoot."""
+        """Package versions by name. Raises NoEngineRoot."""
         lines = (self.find() / PACKAGES).read_text().splitlines()
         return dict(line.split(" ", 1) for line in lines)
 
     def made_at(self) -> datetime:
-        """Raises NoEngineRoot."""
+        """When the tree was created, in UTC. Raises NoEngineRoot."""
         return datetime.fromtimestamp((self.find() / PACKAGES).stat().st_mtime, UTC)
 
     def command(
@@ -66,10 +67,10 @@ class EngineRoot:
         cwd: Path | None = None,
         network: bool = False,
     ) -> list[str]:
-        """The command that runs a program of the engine root on the host, as the calling user.
+        """The command line that runs a program of the engine root on the host, as the calling user.
 
-        Paths are the same inside. With `network` it has the host's; without, none. Open descriptors
-        are passed on. Raises NoEngineRoot.
+        Paths are the same inside. With `network` it uses the host's network, otherwise none. Open
+        file descriptors are inherited. Raises NoEngineRoot.
         """
         show = Show(
             readable={str(path): Path(path) for path in readable},
@@ -89,10 +90,11 @@ def sandboxed(
     env: Mapping[str, str],
     cwd: str | Path = "/",
 ) -> list[str]:
-    """What runs `argv` of an engine root, by bubblewrap and without privileges.
+    """The command line that runs `argv` in an engine root, through bubblewrap, without privileges.
 
-    It sees the engine root, what `show` names, and of the host nothing more. `network` is the
-    caller's network or none at all. The environment is `env` and PATH. Open descriptors are passed.
+    The program sees the engine root and the files in `show`, nothing else of the host. `network`
+    gives it the caller's network, otherwise it has none. The environment is PATH and `env`. Open
+    file descriptors are inherited.
     """
     command = ["bwrap", "--die-with-parent", "--unshare-all", "--new-session"]
     if network:

@@ -1,4 +1,4 @@
-"""The label that says for how long an image is wanted, as Quay has it: `quay.expires-after=2w`."""
+"""Label with the lifetime of an image, compatible with Quay: `quay.expires-after=2w`."""
 
 import re
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ LONGEST = timedelta(days=3650)
 
 
 class BadExpiry(ValueError):
-    """The label's value is nothing that is understood. The text says what is."""
+    """The label's value is invalid. The message says what is valid."""
 
 
 def expires_after(labels: Mapping[str, str]) -> timedelta | None:
-    """None without the label. Raises BadExpiry."""
+    """The lifetime in the labels, or None without the label. Raises BadExpiry."""
     text = labels.get(LABEL)
     if text is None:
         return None
@@ -29,7 +29,7 @@ def expires_after(labels: Mapping[str, str]) -> timedelta | None:
 
 
 def labels_of(layout: Path) -> Mapping[str, str]:
-    """Of the one image in a layout that was checked."""
+    """Labels of the image in a verified OCI layout; empty if it cannot be read."""
     try:
         manifest = read_json(blob(layout, read_entry(layout)["digest"]))
         config = read_json(blob(layout, manifest["config"]["digest"]))

@@ -1,4 +1,4 @@
-"""Why attempts end without an image."""
+"""Reasons why attempts end without an image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,13 +6,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt has no image: whose side it was on, a stable code, one sentence."""
+    """Why an attempt failed: who has to act, a stable code, one sentence."""
 
     fault: Literal["user", "service"]
     code: str
     text: str
     exit_code: int | None = None
-    """Of the command that failed, where one did."""
+    """Exit code of the command that failed, if one did."""
 
 
 CANCELLED = Failure(fault="user", code="cancelled", text="cancelled")

@@ -1,6 +1,7 @@
-"""What a worker measures of its machine: disk in use, part by part, and versions of programs.
+"""Measure a worker's machine: disk usage by part, and versions of programs.
 
-Walking folders may take minutes, so a thread of its own does it and the worker's row keeps it.
+Walking the folders may take minutes, so a separate thread does it and stores it in the worker's
+row.
 """
 
 import os
@@ -23,14 +24,14 @@ from builds.worker import WORKER
 
 REST_SECONDS = 60.0
 SHARE = 20
-"""The rest after a measurement is at least so many times what it took."""
+"""The pause after a measurement is at least this many times its duration."""
 BLOCK = 512
 PROGRAMS = ("docker.io", "docker-buildx", "runc", "skopeo", "docker-registry")
 logger = getLogger(__name__)
 
 
 def keep_measuring(helper: Helper | None) -> None:
-    """Until this worker stops."""
+    """Measure repeatedly until this worker stops."""
     rest = 0.0
     while not WORKER.stopping.wait(rest):
         began = time.monotonic()
@@ -43,7 +44,7 @@ def keep_measuring(helper: Helper | None) -> None:
 
 
 def measure(settings: BuildSettings, helper: Helper | None) -> dict[str, object]:
-    """Bytes on the disk of this machine, and what is installed on it, as JSON."""
+    """Disk usage in bytes and installed versions, JSON-serializable."""
     there = os.statvfs(settings.data_dir)
     size = there.f_blocks * there.f_frsize
     parts = {
@@ -67,9 +68,9 @@ def measure(settings: BuildSettings, helper: Helper | None) -> dict[str, object]
 
 
 def folder_bytes(folder: Path) -> int:
-    """What it takes on the disk; each file once, however many names it has; 0 where it is not.
+    """Disk space of a folder in bytes. Hard links count once; 0 if the folder is missing.
 
-    What this process may not look into is left out.
+    Folders that this process cannot read are not counted.
     """
     total = 0
     seen: set[tuple[int, int]] = set()
@@ -91,7 +92,8 @@ def folder_bytes(folder: Path) -> int:
 
 
 def cache_bytes(settings: BuildSettings, helper: Helper) -> int:
-    """Of the owners' build caches: the helper knows images, and a plain user's folders are ours."""
+    """Size of the owners' build caches in bytes: as the helper reports it, or measured in its
+    folder if it runs as a plain user."""
     with suppress(HelperError):
         sizes = [each.bytes for each in helper.caches()]
         if None not in sizes:
@@ -100,6 +102,7 @@ def cache_bytes(settings: BuildSettings, helper: Helper) -> int:
 
 
 def database_bytes() -> int:
+    """Size of the database in bytes."""
     if connection.vendor == "sqlite":
         path = str(connection.settings_dict["NAME"])
         files = [Path(path), *(Path(f"{path}-{end}") for end in ("wal", "shm"))]
@@ -110,7 +113,7 @@ def database_bytes() -> int:
 
 
 def programs(settings: BuildSettings) -> Mapping[str, str]:
-    """Versions by name: Python's, and those of packages of the engine root where there is one."""
+    """Versions of Python and of packages in the engine root, if there is one."""
     asked = {"python": python_version()}
     with suppress(NoEngineRoot):
         found = settings.engine_root.packages()

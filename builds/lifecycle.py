@@ -1,4 +1,4 @@
-"""What may be asked of builds and of those who run them: the only door. Enqueues on commit."""
+"""All changes to builds and workers go through these functions. Messages are sent on commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,18 +30,18 @@ class UnderWay(CodedError):
 
 
 class ContextGone(CodedError):
-    """What the current attempt was built from is no longer stored."""
+    """The context of the current attempt is no longer stored."""
 
     kind = error_codes.CONTEXT_GONE
 
 
 class Superseded(Exception):
-    """Another attempt has taken the place of this one, or its image was deleted."""
+    """A newer attempt exists, or the image was deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What an owner wants built, complete and checked."""
+    """A complete, validated request for a build."""
 
     image_id: UUID
     owner_id: UUID
@@ -61,16 +61,17 @@ class BuildRequest:
 
 @transaction.atomic
 def request_build(request: BuildRequest) -> Build:
-    """A new attempt, queued and its target's current one. The one before it must have ended."""
+    """Queue a new attempt and make it the target's current one. The previous one must have
+    ended."""
     target = targets().select_for_update().get(pk=request.image_id)
     return _queued(_attempt(request, Build.objects.next_number(request.image_id)), target)
 
 
 def request_first_build(target: Target, request: BuildRequest, *, number: int) -> Build:
-    """Saves a new target with an attempt of that number, queued and its current one.
+    """Save a new target with its first attempt, queued and current.
 
-    Numbers go on where a target of that id was deleted before. Raises IntegrityError where there is
-    such a target, or such an attempt.
+    `number` continues the numbers of a deleted target with the same id. Raises IntegrityError if
+    the target or the attempt exists.
     """
     build = _attempt(request, number)
     target.current, target.state = build, state_word(build.state)
@@ -101,16 +102,16 @@ def _attempt(request: BuildRequest, number: int) -> Build:
 
 @transaction.atomic
 def request_again(image_id: UUID, *, free: bool = False, **options: Any) -> Build:
-    """A new attempt at what the current one was made of. Raises UnderWay or ContextGone.
+    """Queue a new attempt from the current one's inputs. Raises UnderWay or ContextGone.
 
-    Nobody is charged for one that is `free`. `options` are as in `Build.again`.
+    With `free`, the owner is not charged. `options`: see `Build.again`.
     """
     return _again(targets().select_for_update().get(pk=image_id), free=free, **options)
 
 
 @transaction.atomic
 def request_retry(build: Build) -> Build:
-    """A new attempt, free of charge, after this one. Raises also Superseded."""
+    """Queue a new, free attempt after this one. Raises UnderWay, ContextGone or Superseded."""
     target = targets().select_for_update().filter(pk=build.image_id).first()
     if target is None or target.current_id != build.pk:
         raise Superseded
@@ -134,7 +135,7 @@ def _queued(build: Build, target: Target) -> Build:
 
 
 def request_cancel(build: Build) -> bool:
-    """Cancels a queued build at once, tells a running one's worker; False where it has ended."""
+    """Cancel a queued build at once, or ask a running one's worker to. False if it has ended."""
     settled = (
         settle_failed(build.pk, fence=build.fence, to=Status.CANCELLED, failure=CANCELLED)
         if build.state is Status.QUEUED
@@ -150,7 +151,7 @@ def request_cancel(build: Build) -> bool:
 
 @transaction.atomic
 def request_removal(image_id: UUID) -> None:
-    """Deletes the target, cancels what runs and lets nothing stay: tag, context, log."""
+    """Delete the target, cancel running builds, and remove tag, context and log of every build."""
     targets().filter(pk=image_id).delete()
     Build.objects.filter(image_id=image_id, discarded_at=None).update(discarded_at=timezone.now())
     unended = [Status.QUEUED, *RUNNING]
@@ -160,7 +161,7 @@ def request_removal(image_id: UUID) -> None:
 
 
 def request_front(build: Build) -> bool:
-    """Moves it before all others in the queue; False where it waits no more."""
+    """Move a build to the front of the queue. False if it no longer waits."""
     first = Build.objects.waiting().values_list("front", flat=True).first()
     moved = Build.objects.filter(pk=build.pk, status=Status.QUEUED).update(front=(first or 0) - 1)
     if moved:
@@ -169,13 +170,14 @@ def request_front(build: Build) -> bool:
 
 
 def request_pause(*, by: str) -> bool:
-    """From now on no worker takes a build; what runs goes on. False where it was paused before."""
+    """Pause the queue: no worker takes builds, running ones continue. False if it was paused
+    already."""
     _, made = Pause.objects.get_or_create(pk=Pause.ROW, defaults={"by": by})
     return made
 
 
 def request_resume() -> bool:
-    """Ends the pause and wakes the workers. False where there was none."""
+    """Resume the queue and wake the workers. False if it was not paused."""
     gone, _ = Pause.objects.all().delete()
     if gone:
         _on_commit(resend_queued)
@@ -183,13 +185,14 @@ def request_resume() -> bool:
 
 
 def request_drain(worker: str) -> bool:
-    """That worker takes nothing more, and ends what it runs. False where it did so before."""
+    """Drain a worker: it takes no more builds and finishes the running ones. False if already
+    draining, or unknown."""
     working = Worker.objects.filter(pk=worker, drain_requested_at=None)
     return bool(working.update(drain_requested_at=timezone.now()))
 
 
 def request_undrain(worker: str) -> bool:
-    """That worker takes builds again. False where it did so before."""
+    """Let a drained worker take builds again. False if it was not draining."""
     undone = Worker.objects.draining().filter(pk=worker).update(drain_requested_at=None)
     if undone:
         _on_commit(resend_queued)
@@ -198,14 +201,15 @@ def request_undrain(worker: str) -> bool:
 
 @transaction.atomic
 def request_share(owner_id: UUID, *, priority: int, weight: int, most_running: int | None) -> None:
-    """How an owner takes part in the queue from now on, with what waits already."""
+    """Set an owner's priority, weight and limit in the queue. They apply to waiting builds too."""
     share = {"priority": priority, "weight": weight, "most_running": most_running}
     QueueOwner.objects.update_or_create(pk=owner_id, defaults=share)
     _on_commit(resend_queued)
 
 
 def resend_queued() -> None:
-    """Wakes as many hands as there are, or as builds wait; each goes on until none waits."""
+    """Send wake-up messages, at most one per build slot. Each worker thread continues until no
+    build waits."""
     threads = sum(Worker.objects.alive().values_list("threads", flat=True))
     hands = threads or build_settings().workers
     waiting = Build.objects.waiting().values_list("pk", flat=True)
@@ -213,9 +217,10 @@ def resend_queued() -> None:
 
 
 def _on_commit(send: Callable[[], object]) -> None:
-    """What is decided stands, whether or not the queue can be told: the housekeeping tells it."""
+    """Call `send` after the commit. A failure to send is only logged: the housekeeping sends
+    again."""
 
-    def tell() -> None:  # Django names it where it fails, and `send` may have no name
+    def tell() -> None:  # Django logs its name on failure; `send` may have none
         send()
 
     transaction.on_commit(tell, robust=True)

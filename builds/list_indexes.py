@@ -1,6 +1,6 @@
-"""Indexes that lists of builds for people are ordered and narrowed by, at millions of rows.
+"""Indexes for ordering and filtering lists of millions of builds.
 
-Labels, which people search for a part of, have one more where there is PostgreSQL (a migration).
+On PostgreSQL a migration adds a trigram index on `label`, which is searched by substring.
 """
 
 from django.db.models import F, Index, Q
@@ -9,7 +9,7 @@ from builds.status import Status
 
 NEWEST = (F("queued_at").desc(), F("id").desc())
 BEGINNING = ["varchar_pattern_ops"]
-"""For what is asked for by its beginning; other databases than PostgreSQL take no notice."""
+"""Operator class for prefix searches. Databases other than PostgreSQL ignore it."""
 UNUSUAL = [each.value for each in Status if each is not Status.SUCCEEDED]
 
 LISTED_BY = [

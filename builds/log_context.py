@@ -1,4 +1,4 @@
-"""Which build a thread is at: whatever it logs says so."""
+"""The build that the current thread works on, for log records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ BUILD_ID: ContextVar[str] = ContextVar("build_id", default="")
 
 @contextmanager
 def working_on(build_id: UUID) -> Iterator[None]:
-    """Every record logged by this thread until the block ends carries the build's id."""
+    """Add the build's id to every record that this thread logs inside the block."""
     token = BUILD_ID.set(str(build_id))
     try:
         yield

@@ -1,9 +1,9 @@
-"""What this process counts of builds, for Prometheus. `observability.metrics` gives it out."""
+"""Prometheus metrics of builds in this process. `observability.metrics` exposes them."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
 BUILD_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
-"""Seconds: from a cached build to the longest deadline that makes sense."""
+"""Seconds, from a cached build to the longest useful deadline."""
 
 ENDED = Counter(
     "slipway_builds_ended",

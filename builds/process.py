@@ -1,7 +1,7 @@
-"""Starts, reads and ends children: whoever needs one comes here.
+"""Starts, reads and ends child processes for the whole code base.
 
-A child dies with Slipway, even on kill -9, and leads a session of its own, so that ending it ends
-whatever it started.
+A child dies with Slipway, even after kill -9. It leads its own session, so that all its descendants
+can be killed with it.
 """
 
 import os
@@ -22,12 +22,12 @@ from builds import spawner
 from builds.build_spec import Output, Stream
 
 CLEAN_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
-# Slipway may have died before the signal that tells of its death was asked for.
+# Slipway may have died before the child asked for the parent-death signal.
 ORPHANS_END = ("sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"')
 READ_BYTES = 65_536
 END_SECONDS = 10.0
 STAT_BYTES = 4_096
-"""More than a process's line in /proc has."""
+"""More than the size of /proc/<pid>/stat."""
 
 
 class ProcessError(Exception):
@@ -35,7 +35,7 @@ class ProcessError(Exception):
 
 
 class Child:
-    """One running child and all it starts. Leaving the `with` block kills and reaps them."""
+    """A running child and its descendants. Leaving the `with` block kills and reaps them."""
 
     def __init__(self, popen: spawner.Started, name: str) -> None:
         self.pid = popen.pid
@@ -62,14 +62,15 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; minus the signal's number when a signal ended it."""
+        """None while it runs; the negative signal number if a signal ended it."""
         return self._popen.returncode
 
     def read(self, tick: float = 0.25) -> Generator[Output, None, int]:
-        """Yield what the child writes, as it writes it, until it ends; return its exit code.
+        """Yield output of the child until it ends; return its exit code.
 
-        At least every `tick` seconds one yield is `(stream, b"")`. Nothing is read ahead: a slow
-        reader slows the child down. Ends with the child, whoever still holds its pipes.
+        Yields `(stream, b"")` at least every `tick` seconds. Nothing is read ahead, so a slow
+        reader slows the child down. Ends with the child, even if other processes still hold its
+        pipes.
         """
         with selectors.DefaultSelector() as selector:
             streams: list[tuple[Stream, IO[bytes] | None]] = [
@@ -96,14 +97,15 @@ class Child:
                     ticked = time.monotonic()
                     yield "stdout", b""
             self._end_session()
-            # One read takes all that a pipe can hold; whoever left the session may write on.
+            # One read takes all that a pipe can hold. A process that left the session may write
+            # more.
             for stream, pipe in streams:
                 if pipe is not None and (data := _read(pipe.fileno())):
                     yield stream, data
         return self.kill()
 
     def stop(self, grace: float) -> int:
-        """Ask it to end, wait `grace` seconds, then kill what is left."""
+        """Send SIGTERM, wait `grace` seconds, then kill the session. Returns the exit code."""
         with self._ending:
             if self._popen.returncode is None:
                 self._popen.send_signal(signal.SIGTERM)
@@ -113,7 +115,8 @@ class Child:
         return self.kill()
 
     def kill(self) -> int:
-        """Kill the whole session and reap the child. Safe to call twice and from any thread."""
+        """Kill the whole session and reap the child. Idempotent and thread-safe. Returns the
+        exit code."""
         with self._ending:
             if self._popen.returncode is None:
                 self._end_session()
@@ -123,17 +126,17 @@ class Child:
     def _end_session(self) -> None:
         if self._is_over:
             return
-        # The leader is not reaped yet, so its number cannot have become someone else's.
+        # The leader is not reaped yet, so its pid cannot have been reused.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         end_processes(lambda: session_members(self.pid))
-        # Only members of a session start others.
+        # Only members of the session can start new members.
         self._is_over = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What a short command left behind."""
+    """Result of a short command."""
 
     exit_code: int
     stdout: bytes
@@ -149,10 +152,10 @@ def start(
     pass_fds: Collection[int] = (),
     log: Path | None = None,
 ) -> Child:
-    """Start a child that dies with Slipway; as `user` where one is given (needs root).
+    """Start a child that dies with Slipway. `user` runs it as that user (needs root).
 
-    Its environment is `env`, and PWD. Its output is read from the Child, or appended to `log`.
-    Raises ProcessError when the program does not exist.
+    The environment is `env` and PWD. Read its output from the Child, unless it is appended to
+    `log`. Raises ProcessError if the program does not exist or cannot be started.
     """
     name = Path(argv[0]).name
     program = shutil.which(argv[0], path=env.get("PATH", ""))
@@ -162,7 +165,7 @@ def start(
     if user is not None:
         group = pwd.getpwnam(user).pw_gid
         identity = [f"--reuid={user}", f"--regid={group}", "--init-groups"]
-    # The kernel forgets the signal when the user changes: setpriv sets it last.
+    # The kernel clears the parent-death signal when the user changes, so setpriv sets it last.
     command = ["setpriv", *identity, "--pdeathsig=KILL", "--", *ORPHANS_END, str(os.getpid())]
     command += [program, *map(str, argv[1:])]
     output: IO[bytes] | int = log.open("ab") if log else spawner.PIPE
@@ -187,10 +190,10 @@ def run(
     pass_fds: Collection[int] = (),
     output_limit: int = 1_048_576,
 ) -> Finished:
-    """Run a short command to its end; `deadline` in seconds, `output_limit` in bytes a stream.
+    """Run a short command to its end. `deadline` in seconds, `output_limit` in bytes per stream.
 
-    Raises ProcessError, naming the command, when it cannot start, is late, writes too much or
-    (with `check`) exits other than 0.
+    Raises ProcessError with the name of the command if it cannot start, exceeds the deadline or the
+    output limit, or (with `check`) has an exit code other than 0.
     """
     until = time.monotonic() + deadline
     kept: dict[Stream, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
@@ -214,12 +217,13 @@ def run(
 
 
 def session_members(session: int) -> list[int]:
-    """The pids in a session that still run; zombies do not."""
+    """Pids of the running processes in a session, without zombies."""
     return [pid for pid, fields in _stats() if int(fields[3]) == session and fields[0] != "Z"]
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, in kernel ticks: with the pid it names one process for good."""
+    """Start time of a process in kernel ticks, or None. With the pid it identifies a process
+    uniquely."""
     try:
         return int(_fields(Path(f"/proc/{pid}/stat").read_text())[19])
     except (OSError, IndexError):
@@ -227,11 +231,12 @@ def start_time(pid: int) -> int | None:
 
 
 def end_processes(find: Callable[[], Collection[int]], *, within: float = END_SECONDS) -> None:
-    """Kill what `find` finds until it finds nothing more. Raises ProcessError when it goes on."""
+    """Kill the processes that `find` returns until it returns none. Raises ProcessError after
+    `within` seconds."""
     until = time.monotonic() + within
     while pids := find():
         for pid in pids:
-            # What a namespace made in it runs as other users; it dies with its first process.
+            # Processes in a namespace may run as other users; they die with its first process.
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > until:
@@ -240,7 +245,7 @@ def end_processes(find: Callable[[], Collection[int]], *, within: float = END_SE
 
 
 def _stats() -> Iterator[tuple[int, list[str]]]:
-    for name in os.listdir("/proc"):  # noqa: PTH208  (often, and over many)
+    for name in os.listdir("/proc"):  # noqa: PTH208  (called often, for many processes)
         if name.isdigit():
             with suppress(OSError):
                 fd = os.open(f"/proc/{name}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -251,7 +256,7 @@ def _stats() -> Iterator[tuple[int, list[str]]]:
 
 
 def _fields(stat: str) -> list[str]:
-    # The command's name comes second and may hold anything, brackets and blanks included.
+    # The second field, the command's name, may contain any character, even brackets and blanks.
     return stat.rpartition(") ")[2].split()
 
 

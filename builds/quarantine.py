@@ -1,4 +1,4 @@
-"""Why a worker takes no builds for a while: a check failed, or one build after another did."""
+"""Quarantine of a worker: it takes no builds after a failed check or several failed builds."""
 
 import threading
 from math import inf
@@ -6,13 +6,13 @@ from time import monotonic
 from uuid import UUID
 
 FAILURES = 3
-"""Builds of so many images in a row that failed through Slipway's fault."""
+"""Builds of this many images in a row must fail through Slipway's fault."""
 BACK_OFF = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds until the next look; the last one over and over."""
+"""Seconds until the next check; the last value repeats."""
 
 
 class Quarantine:
-    """Of one worker process. Safe to use from several threads."""
+    """Quarantine of one worker process. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -28,11 +28,11 @@ class Quarantine:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to look again."""
+        """Whether it is time for the next check."""
         return monotonic() >= self._look_at
 
     def begin(self, reason: str) -> float:
-        """Begins or goes on; returns the seconds until the next look."""
+        """Begin or extend the quarantine. Returns the seconds until the next check."""
         with self._lock:
             wait = BACK_OFF[min(self._rounds, len(BACK_OFF) - 1)]
             self._rounds += 1
@@ -41,7 +41,8 @@ class Quarantine:
             return wait
 
     def end(self) -> None:
-        """Checks passed. The next failure begins it again if failures had begun it."""
+        """End the quarantine after the checks passed. If failed builds caused it, a single
+        further one begins it again."""
         with self._lock:
             self.reason = ""
             del self._failed[: len(self._failed) - FAILURES + 1]
@@ -49,14 +50,14 @@ class Quarantine:
                 self._rounds = 0
 
     def note_good(self) -> None:
-        """A build ran as it should, whatever came out."""
+        """Record that a build ran without a fault of Slipway, whatever its result."""
         with self._lock:
             self._failed.clear()
             if not self.reason:
                 self._rounds = 0
 
     def note_failure(self, image_id: UUID) -> bool:
-        """A build failed through Slipway's fault. True where there were too many in a row."""
+        """Record a failure through Slipway's fault. True if there were too many in a row."""
         with self._lock:
             if image_id not in self._failed:
                 self._failed.append(image_id)

@@ -1,8 +1,8 @@
-"""Triggers that keep `QueueOwner.running` and `QueueLine` true to the builds' rows.
+"""Database triggers that keep `QueueOwner.running` and `QueueLine` in step with the builds.
 
-Whatever changes a build's row changes them in the same transaction. A row of QueueOwner is locked
-after the build's and before its lines. SQLite drops triggers when a migration makes their table
-anew, so they are looked for after each migration.
+Every change of a build's row updates them in the same transaction. Lock order: build, QueueOwner,
+its lines. SQLite drops triggers when a migration rebuilds their table, so they are checked after
+each migration.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def _number(condition: str, *, row: str) -> str:
 
 
 def _change(condition: str, old: bool, new: bool) -> str:
-    """By how much a row's change alters a count."""
+    """SQL for the change of a count when a row changes."""
     after = _number(condition, row="NEW") if new else "0"
     before = _number(condition, row="OLD") if old else "0"
     return f"({after} - {before})"
@@ -60,7 +60,7 @@ def _body(*, old: bool, new: bool) -> str:
         {line}
         UPDATE builds_queueline SET waiting = waiting + {waits} WHERE {of_line} AND {waits} <> 0;
         DELETE FROM builds_queueline WHERE {of_line} AND waiting <= 0;
-    """  # noqa: S608  (of constants)
+    """  # noqa: S608  (built from constants)
 
 
 def _when(*, old: bool, new: bool) -> str:
@@ -131,11 +131,11 @@ COUNT = (
     GROUP BY o.owner_id, b.resource_class, o.priority, o.running, o.weight, o.turn
     """,
 )
-"""Counts everything again."""
+"""Statements that recompute all counts."""
 
 
 def install(connection: Any) -> None:
-    """Make the triggers where they are missing, and count what they did not see."""
+    """Create missing triggers and recompute the counts."""
     with connection.cursor() as cursor:
         known = (
             "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"

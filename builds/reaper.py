@@ -1,7 +1,8 @@
-"""The housekeeping: settles what lost its worker, finds what was forgotten, removes what is gone.
+"""Housekeeping: settles builds of lost workers, finds lost messages, removes data of deleted
+images.
 
-Every function is safe to run twice and in several processes at once. Builds to be started are
-returned as ids, for the caller to send.
+Every function is safe to run twice and in several processes at once. Builds to start are returned
+as ids; the caller sends the messages.
 """
 
 import shutil
@@ -27,21 +28,22 @@ from builds.worker import WORKER
 
 TRIAL_SECONDS = 3_600
 PURGE_SECONDS = 5.0
-"""Of one turn, however long registry and storage take to answer."""
+"""Time limit of one call, however slow registry and storage are."""
 BATCH = 100
-"""Keys asked for at once: for more, PostgreSQL does not see that a partial index has them."""
+"""Keys per query: with more, PostgreSQL does not use the partial index."""
 logger = getLogger(__name__)
 
 
 def settle_expired() -> list[UUID]:
-    """Settles builds whose lease ran out; returns their successors."""
+    """Settle builds whose lease has expired. Returns the ids of their next attempts."""
     if not WORKER.trusts_leases:
         return []
     return settle_orphans(Build.objects.expired())
 
 
 def settle_orphans(builds: Iterable[Build]) -> list[UUID]:
-    """Settles running builds that no worker has any more; returns their successors."""
+    """Settle running builds that no worker holds any more. Returns the ids of their next
+    attempts."""
     successors = []
     for build in builds:
         asked = build.state is Status.CANCELLING
@@ -58,18 +60,18 @@ def settle_orphans(builds: Iterable[Build]) -> list[UUID]:
 
 
 def forgotten() -> list[UUID]:
-    """Builds that wait while this process has free hands: their messages may be lost.
+    """Waiting builds that this process has free slots for: their messages may be lost.
 
-    No more than there are free hands, and none where nothing is to be taken.
+    At most as many as there are free slots, and none if this worker takes no builds.
     """
     classes = build_settings().worker_classes
     return ready_builds(WORKER.name, classes=classes, most=WORKER.free())
 
 
 def purge(*, image_id: UUID | None = None) -> None:
-    """Removes from registry, storage and log what ended builds of deleted images left.
+    """Remove data of deleted images' builds from registry, storage and database.
 
-    A build is marked purged only when all of it is really gone; until then the next turn goes on.
+    A build is marked as purged only when everything was removed; otherwise a later call continues.
     """
     until = monotonic() + PURGE_SECONDS
     builds = Build.objects.to_purge().order_by("discarded_at")
@@ -86,7 +88,7 @@ def purge(*, image_id: UUID | None = None) -> None:
 
 def _purge_one(build: Build) -> None:
     registry = make_registry(build_settings())
-    # An attempt that failed or was cancelled late may have pushed already: its own tag knows.
+    # A build that failed or was cancelled late may have pushed already: look up its own tag.
     digest = build.digest or registry.digest_of(build.repository, build.attempt_tag)
     if digest and _is_shared(build, digest):
         registry.delete_tag(build.repository, build.attempt_tag)
@@ -110,14 +112,14 @@ def _purge_one(build: Build) -> None:
 
 
 def _is_shared(build: Build, digest: str) -> bool:
-    """Whether another attempt that stays has the same image in the same repository."""
+    """Whether a remaining attempt has the same image in the same repository."""
     others = Build.objects.filter(digest=digest, discarded_at=None).exclude(pk=build.pk)
     return any(each.repository == build.repository for each in others.only("label"))
 
 
 def drop_work_folders() -> None:
-    """Removes what killed processes of this machine left of builds that no longer run."""
-    # Listed before the database is asked: a build runs before it has a folder.
+    """Remove folders that killed processes of this machine left for builds that no longer run."""
+    # List folders before the query: a build is running before its folder exists.
     folders = {path.name: path for path in build_settings().work_folder.glob("*")}
     ids = []
     for name in folders:
@@ -130,16 +132,16 @@ def drop_work_folders() -> None:
 
 
 def _is_on_trial(folder: Path) -> bool:
-    """Whether the doctor may be building there."""
+    """Whether it may be the folder of a running trial build."""
     with suppress(FileNotFoundError):
         return folder.name.startswith(TRIAL) and time() - folder.stat().st_mtime < TRIAL_SECONDS
     return False
 
 
 def drop_superseded_contexts() -> None:
-    """Forgets contexts that only ended attempts name, none of them its target's current one.
+    """Clear the context of ended attempts if neither a current nor an unfinished attempt uses it.
 
-    Looks only at builds that `Build.become_current` has marked. The files go later:
+    Only checks builds marked by `Build.become_current`. The files are removed later by
     `builds.unreferenced_files`.
     """
     marked = Build.objects.filter(context_superseded=True, status__in=FINAL)

@@ -1,4 +1,4 @@
-"""The named sizes of builds: what each allows, and who may use which."""
+"""Resource classes: the limits of builds, and who may use which class."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -12,12 +12,12 @@ MIB = 1024 * 1024
 
 
 class ClassRefused(ValueError):
-    """There is no such class, or its owner may not use it. The text names those that they may."""
+    """No such class, or the owner may not use it. The message lists the allowed classes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """What a build of a class may use."""
+    """Limits of builds in a resource class."""
 
     name: str
     limits: Limits
@@ -25,7 +25,7 @@ class Size:
 
     @property
     def text(self) -> str:
-        """For people, such as `2 processors, 4096 MiB memory, 20480 MiB disk, 3600 s`."""
+        """For display: `2 processors, 4096 MiB memory, 20480 MiB disk, 3600 s`."""
         limits = self.limits
         processors = "1 processor" if limits.cpus == 1 else f"{limits.cpus:g} processors"
         memory, disk = limits.memory_bytes // MIB, limits.disk_bytes // MIB
@@ -33,18 +33,18 @@ class Size:
 
 
 def size_of(name: str) -> Size:
-    """The class as it is now; a class that was removed is the one of the settings."""
+    """Current size of a class. A class that was deleted has the size of the default class."""
     found = None if name == DEFAULT_CLASS else ResourceClass.objects.filter(pk=name).first()
     return settings_size() if found is None else _of_row(found)
 
 
 def sizes_for(owner_id: UUID) -> list[Size]:
-    """The classes that an owner may choose from, with that of the settings."""
+    """The classes that an owner may choose from, including the default class."""
     return [settings_size(), *map(_of_row, ResourceClass.objects.allowed_to(owner_id))]
 
 
 def choose(owner_id: UUID, name: str) -> str:
-    """The class of a new build; the default where none is named. Raises ClassRefused."""
+    """The class of a new build; the default if `name` is empty. Raises ClassRefused."""
     if name == DEFAULT_CLASS:
         return name
     if not name:
@@ -61,7 +61,7 @@ def default_of(owner_id: UUID) -> ResourceClassQuerySet:
 
 
 def settings_size() -> Size:
-    """The class `default`."""
+    """The class `default`, from the settings."""
     settings = build_settings()
     return Size(
         name=DEFAULT_CLASS, limits=settings.limits, deadline_seconds=settings.deadline_seconds

@@ -1,4 +1,4 @@
-"""Which builds that failed through no fault of their owners are tried again, when and how often."""
+"""Retries of builds that failed through Slipway's fault: which, when and how often."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from builds.models import Build
 from builds.models.clock import from_now
 
 DELAYS = (5, 15, 60, 300)
-"""Seconds before the next attempt; the last one over and over."""
+"""Seconds before the next attempt; the last value repeats."""
 TRY_FOR = timedelta(hours=1)
-"""After the first failure."""
+"""Time limit for retries, from the first failure."""
 MAX_RESTARTS = 3
-"""A build under which workers or builders keep dying may be the cause itself."""
+"""After this many dead workers or builders, the build itself is assumed to be the cause."""
 MAX_INTERRUPTIONS = 10
-"""A build that takes longer than Slipway ever runs without being stopped."""
+"""Limit for builds that take longer than Slipway runs between stops."""
 
 PARTS: Mapping[str, str] = {
     "registry": "the registry",
@@ -27,28 +27,28 @@ PARTS: Mapping[str, str] = {
     "fetch": "the network",
     "disk": "disk space",
 }
-"""What was missing, by the code of the failure; for all else a worker that can build it."""
+"""What was missing, by failure code. For all other codes: a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """The attempt after one that failed."""
+    """Retry the build with a new attempt."""
 
     text: str
-    """How the failed one ends, for its log."""
+    """Final log line of the failed attempt."""
     values: Mapping[str, Any]
-    """Of the next one."""
+    """Field values of the next attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoRetry:
-    """The build has failed for good."""
+    """The build has failed finally."""
 
     text: str
 
 
 def next_try(build: Build, failure: Failure) -> Retry | NoRetry:
-    """For a failure that is the service's."""
+    """Decide about a retry after a failure of the service."""
     counts = {
         "restarts": build.restarts,
         "interruptions": build.interruptions,
@@ -90,4 +90,4 @@ DEATHS: Mapping[str, str] = {
     BUILDER_LOST.code: "its builder was killed under this build",
     "internal": "an internal error ended this build",
 }
-"""What a build may have caused itself, by code."""
+"""Failures that the build may have caused itself, by code."""

@@ -1,8 +1,8 @@
-"""Runs one attempt from claim to final status. Knows engines, log, registry; not how it was asked.
+"""Runs one attempt from claim to final status, with engine, log and registry.
 
-Whatever happens in here, the attempt ends settled with its reason as the last log line, and
-nothing of it keeps running; where even that fails (the database is gone, this process dies), the
-lease runs out and the reaper does the same.
+In every case the attempt is settled with a reason as its last log line, and nothing of it keeps
+running. If even that fails (database unavailable, process killed), its lease expires and the reaper
+does it.
 """
 
 import shutil
@@ -42,13 +42,13 @@ from common.outages import DATABASE_OUTAGES, StorageAway
 
 LOOK_SECONDS = 1.0
 DOCKERFILE_BYTES = 1024 * 1024
-"""As long as one that is sent may be."""
+"""Same limit as for a Dockerfile that is sent separately."""
 logger = getLogger(__name__)
 T = TypeVar("T")
 
 
 class Ended(Exception):
-    """The attempt is over without an image: where to it moves and why."""
+    """The attempt has ended without an image, with this status and failure."""
 
     def __init__(self, to: Status, failure: Failure) -> None:
         super().__init__(failure.text)
@@ -59,14 +59,15 @@ class Ended(Exception):
 def failed(
     fault: Literal["user", "service"], code: str, text: str, *, exit_code: int | None = None
 ) -> Ended:
+    """An Ended exception with status FAILED."""
     failure = Failure(fault=fault, code=code, text=text, exit_code=exit_code)
     return Ended(Status.FAILED, failure)
 
 
 def run_next() -> bool:
-    """Runs the first build of the queue to its end; False where there is none to be had.
+    """Run the next build of the queue to its end. False if there is none for this worker.
 
-    Whoever finds it taken by another looks again.
+    If another worker takes the chosen build first, the next one is tried.
     """
     while WORKER_CHECKS.fit() and (build_id := WORKER.next()) is not None:
         if run(build_id):
@@ -75,7 +76,7 @@ def run_next() -> bool:
 
 
 def run(build_id: UUID) -> bool:
-    """Claims the build and sees it through; False at once where it is not to be had."""
+    """Claim and run a build. False if it could not be claimed."""
     with working_on(build_id), WORKER.claim(build_id) as build:
         if build is None:
             return False
@@ -83,7 +84,7 @@ def run(build_id: UUID) -> bool:
         try:
             Attempt(build, settings, make_registry(settings)).run()
         except RegistryError as problem:
-            # Before there was a log to write to: the file with its credentials is of no use.
+            # There is no log yet, and the file with the registry's credentials is unusable.
             failure = Failure(fault="service", code="registry", text=str(problem))
             settle_failed(build_id, fence=build.fence, to=Status.FAILED, failure=failure)
             WORKER.note_failure(build.image_id, failure.text)
@@ -93,7 +94,7 @@ def run(build_id: UUID) -> bool:
 
 
 class Attempt:
-    """One claimed build in the hands of one thread."""
+    """One claimed build. Used by a single thread."""
 
     def __init__(self, build: Build, settings: BuildSettings, registry: Registry) -> None:
         self.build = build
@@ -105,6 +106,7 @@ class Attempt:
         self.log = LogWriter(build, secrets=self.registry.secrets, still_ours=self.look)
 
     def run(self) -> None:
+        """Build, push and settle the attempt. Raises FenceLost if it was settled elsewhere."""
         try:
             outcome = self._make()
         except Ended as end:
@@ -112,7 +114,7 @@ class Attempt:
         except FenceLost:
             raise
         except DATABASE_OUTAGES as problem:
-            # Nobody can be told. The lease runs out, and the build starts again.
+            # The failure cannot be stored. The lease will expire, and the build starts again.
             logger.warning("build %s: the database stays away: %s", self.build.pk, problem)
         except Exception:
             logger.exception("build %s broke", self.build.pk)
@@ -187,8 +189,8 @@ class Attempt:
         )
 
     def _read_inside(self, folder: Path) -> bool:
-        """Reads a Dockerfile that is in the context, which is unpacked for that. False where it was
-        sent, or read by an earlier attempt."""
+        """Read the Dockerfile from the context, which is unpacked for that. False if it was sent
+        separately, or read by an earlier attempt."""
         build = self.build
         if build.dockerfile or not build.dockerfile_path:
             return False
@@ -218,7 +220,7 @@ class Attempt:
         self.log.say(f"Context: {files}, {summary.bytes} bytes")
 
     def _push(self, outcome: BuildOutcome) -> None:
-        """Push under the attempt's own tag; then, while the claim holds, move the public one."""
+        """Push to the attempt's own tag; then move the public tag if the claim still holds."""
         build = self.build
         if not self._insist(self._begin_to_push):
             self.look(now=True)
@@ -240,14 +242,15 @@ class Attempt:
 
     def _begin_to_push(self) -> bool:
         held = Build.objects.held_by(self.build)
-        # Done again when the database went away before it could say that it was done.
+        # The move may have been committed before the database became unavailable.
         return (
             bool(held.move(Status.PUSHING, pushing_at=timezone.now()))
             or held.filter(status=Status.PUSHING).exists()
         )
 
     def _publish(self, outcome: BuildOutcome, manifest: Manifest) -> bool:
-        """Under the target's lock, so that no other attempt, cancel or removal comes between."""
+        """Move the public tag and settle, with the target locked against other attempts, cancel
+        and removal."""
         build = self.build
         self.log.finish()
         contents = contents_of_layout(outcome.layout, manifest, outcome.bases)
@@ -275,7 +278,7 @@ class Attempt:
             return None
 
     def _drive(self, work: Generator[BuildEvent | Output, None, T]) -> T:
-        """Runs an engine or a push to its end, into the log; closes it when the attempt ends."""
+        """Run an engine or a push to its end and log its output. Closed when the attempt ends."""
         try:
             while True:
                 event = next(work)
@@ -291,7 +294,8 @@ class Attempt:
             work.close()
 
     def look(self, *, now: bool = False) -> None:
-        """Raises Ended or FenceLost when it is time to stop; asks the database each second."""
+        """Raises Ended or FenceLost if the attempt must stop. Queries the database once a
+        second."""
         if WORKER.stopping.is_set():
             raise Ended(Status.LOST, BUILDER_LOST if WORKER.helper_lost else INTERRUPTED)
         if monotonic() > self.deadline:
@@ -303,9 +307,10 @@ class Attempt:
         try:
             held = Build.objects.held_by(self.build).values_list("status", flat=True).first()
         except DATABASE_OUTAGES:
-            # The lease decides: when the database stays away, the reaper settles this attempt.
+            # If the database stays unavailable, the lease expires and the reaper settles this
+            # attempt.
             connection.close()
-            # Looking may have taken seconds, and the child's output is to be read as well.
+            # The query may have taken seconds; leave as much time to read the child's output.
             self.looked_at = 2 * monotonic() - began
             return
         if held is None:
@@ -330,7 +335,8 @@ class Attempt:
             self._insist(lambda: WORKER.note_failure(self.build.image_id, end.failure.text))
 
     def _insist(self, act: Callable[[], T]) -> T:
-        """Does it again while the database is away, for as long as the lease can be saved."""
+        """Retry `act` during a database outage, for about 16 seconds: longer than that, the
+        lease is lost."""
         for wait in (0.2, 0.5, 1, 2, 4, 8):
             try:
                 return act()

@@ -1,6 +1,6 @@
-"""What others are told of builds, in the transaction of the change."""
+"""Django signals about builds, sent in the transaction of the change."""
 
 from django.dispatch import Signal
 
 build_ended = Signal()
-"""With `build_id` and `status`: an attempt has its final status."""
+"""An attempt has reached its final status. Arguments: `build_id` and `status`."""

@@ -1,7 +1,7 @@
-"""The one long-lived thread that starts every child.
+"""A long-lived thread that starts all child processes.
 
-The parent-death signal that ends children with Slipway follows the forking thread, not the
-process: a child started by a worker thread would die with that thread.
+The parent-death signal is bound to the forking thread, not to the process: a child started by a
+worker thread would be killed when that thread ends.
 """
 
 import os
@@ -36,7 +36,7 @@ def start(
     pass_fds: Collection[int],
     output: IO[bytes] | int,
 ) -> Started:
-    """Start `argv` in a session of its own, stdin empty, both streams to `output`."""
+    """Start `argv` in its own session, with empty stdin and both streams to `output`."""
     wish = _Wish(argv=argv, env=env, cwd=cwd, pass_fds=pass_fds, output=output)
     _spawner.take(wish)
     try:
@@ -49,7 +49,7 @@ def start(
 class _Spawner:
     def __init__(self) -> None:
         self._reset()
-        # A forked process inherits this object but not its thread.
+        # A forked process inherits this object, but not its thread.
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
@@ -82,7 +82,7 @@ def _serve(wishes: queue.SimpleQueue[_Wish]) -> None:
                     start_new_session=True,
                 )
             )
-        except Exception as error:  # noqa: BLE001  (whoever asked gets it)
+        except Exception as error:  # noqa: BLE001  (raised in the caller of `start`)
             wish.child.set_exception(error)
 
 

@@ -1,4 +1,4 @@
-"""How the queue stands and how builds of the last day went, in few queries at any size."""
+"""Statistics of the queue and of builds in the last day, with few queries at any size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,30 @@ from builds.status import FINAL, RUNNING, Status, state_word
 
 DAY = timedelta(days=1)
 SAMPLES = 500
-"""Ended builds that durations are taken from, the newest first."""
+"""Number of most recent builds used for durations."""
 UNENDED = (Status.QUEUED, *sorted(RUNNING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
+    """Length of the queue."""
+
     waiting: int
     running: int
     oldest_wait: float
-    """Seconds since the one that waits longest was ordered; 0 where none waits."""
+    """Seconds since the oldest waiting build was queued; 0 if none waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hour:
-    """What ended within one hour, by people's words."""
+    """Builds that ended within one hour, by public status word."""
 
     begins: datetime
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
     took: float | None = None
-    """Mean seconds of those that succeeded."""
+    """Mean duration in seconds of successful builds."""
 
     @property
     def ended(self) -> int:
@@ -45,13 +47,13 @@ class Hour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """24 hours and the one under way."""
+    """The last 24 full hours and the current one."""
 
     hours: Sequence[Hour]
     typical: float | None
-    """Median seconds of builds that succeeded lately."""
+    """Median duration in seconds of recent successful builds."""
     slow: float | None
-    """Nine of ten took less."""
+    """90th percentile of the same, in seconds."""
 
     @property
     def succeeded(self) -> int:
@@ -67,13 +69,13 @@ class Day:
 
     @property
     def success_rate(self) -> float | None:
-        """Of those that were seen through; None where none was."""
+        """Share of successful builds among successful and failed ones; None if there are none."""
         told = self.succeeded + self.failed
         return self.succeeded / told if told else None
 
 
 def unended() -> dict[Status, int]:
-    """How many builds stand at each status that is not final."""
+    """Number of builds in each status that is not final."""
     found = Build.objects.filter(status=Status.QUEUED).values("status").annotate(n=Count("*"))
     running = Build.objects.running().values("status").annotate(n=Count("*"))
     counts = {Status(row["status"]): row["n"] for row in (*found, *running)}
@@ -81,12 +83,13 @@ def unended() -> dict[Status, int]:
 
 
 def oldest_wait() -> float:
-    """Seconds; 0 where none waits."""
+    """Seconds since the oldest waiting build was queued; 0 if none waits."""
     since = Build.objects.filter(status=Status.QUEUED).aggregate(at=Min("queued_at"))["at"]
     return max(0.0, (timezone.now() - since).total_seconds()) if since else 0.0
 
 
 def queue() -> Queue:
+    """Current length of the queue."""
     counts = unended()
     waiting = counts.pop(Status.QUEUED)
     wait = oldest_wait() if waiting else 0.0
@@ -94,6 +97,7 @@ def queue() -> Queue:
 
 
 def last_day() -> Day:
+    """Builds that ended in the last 24 hours, per hour."""
     now = timezone.now()
     first = (now - DAY).replace(minute=0, second=0, microsecond=0)
     rows = (
@@ -122,14 +126,14 @@ def last_day() -> Day:
 
 
 def failures(limit: int) -> Sequence[Build]:
-    """Those of the last day, the newest first; whose fault it was stands in each."""
+    """Up to `limit` failed builds of the last day, newest first, whoever has to act."""
     failed = [Status.FAILED, Status.LOST]
     found = Build.objects.filter(ended_at__gte=timezone.now() - DAY, status__in=failed)
     return list(found.light().order_by("-ended_at")[:limit])
 
 
 def our_failures(limit: int) -> Sequence[Build]:
-    """Those of the last day that were no user's fault, the newest first."""
+    """Up to `limit` builds of the last day that failed through Slipway's fault, newest first."""
     found = Build.objects.filter(
         ended_at__gte=timezone.now() - DAY, status__in=FINAL, failure_fault="service"
     )

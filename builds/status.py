@@ -1,10 +1,10 @@
-"""The states of a build and the only moves between them."""
+"""The states of a build and the allowed transitions."""
 
 from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where one attempt stands."""
+    """Status of one attempt."""
 
     QUEUED = "queued"
     BUILDING = "building"
@@ -32,7 +32,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 }
 FINAL = frozenset(status for status, onward in MOVES.items() if not onward)
 RUNNING = frozenset({Status.BUILDING, Status.PUSHING, Status.CANCELLING})
-"""A worker has it: there is a lease to watch."""
+"""States in which a worker holds the build under a lease."""
 
 WORDS: dict[str, frozenset[Status]] = {
     "queued": frozenset({Status.QUEUED}),
@@ -41,16 +41,16 @@ WORDS: dict[str, frozenset[Status]] = {
     "failed": frozenset({Status.FAILED, Status.LOST}),
     "cancelled": frozenset({Status.CANCELLED}),
 }
-"""People's words for where a build stands."""
+"""Public status words."""
 
 
 def sources(to: Status) -> frozenset[Status]:
-    """The states from which `to` may be reached."""
+    """The states from which `to` can be reached."""
     return frozenset(status for status, onward in MOVES.items() if to in onward)
 
 
 def api_word(status: Status, reason: str) -> str:
-    """The status as clients of the Images API read it; `reason` fills in what went wrong."""
+    """The status in the format of the Images API; `reason` completes an error."""
     if status is Status.QUEUED:
         return "pending build"
     if status in RUNNING:
@@ -61,5 +61,5 @@ def api_word(status: Status, reason: str) -> str:
 
 
 def state_word(status: Status) -> str:
-    """The status as people read it: one of five, the same whatever went wrong."""
+    """The public status word: one of five, independent of the reason of a failure."""
     return next(word for word, statuses in WORDS.items() if status in statuses)

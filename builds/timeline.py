@@ -1,4 +1,4 @@
-"""When an attempt moved from one status to the next, as far as its times tell."""
+"""Timeline of an attempt, from the times in its row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ENDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Something that happened to an attempt, and how many seconds after what came before."""
+    """An event of an attempt, and the seconds since the previous one."""
 
     at: datetime
     text: str
@@ -26,7 +26,7 @@ class Moment:
 
 
 def timeline(build: Build) -> list[Moment]:
-    """In the order in which it happened."""
+    """Events in chronological order."""
     found: list[Moment] = []
     for at, text in sorted(_moments(build), key=itemgetter(0)):
         after = (at - found[-1].at).total_seconds() if found else None

@@ -1,4 +1,4 @@
-"""Builds a tiny image for real, to see whether this machine can."""
+"""Builds a tiny image to check that this machine can run builds."""
 
 import shutil
 from pathlib import Path
@@ -22,11 +22,12 @@ RUN ["/busybox", "echo", "built"]
 
 
 class TrialFailed(Exception):
-    """The text is the reason, in one line."""
+    """The trial build failed. The message is the reason, on one line."""
 
 
 def try_build(engine: BuildEngine, settings: BuildSettings) -> float:
-    """Build it without a cache and drop it. Seconds that it took. Raises TrialFailed."""
+    """Build without a cache and discard the image. Returns the duration in seconds. Raises
+    TrialFailed."""
     build_id = uuid4()
     work = settings.work_folder / f"{TRIAL}{build_id}"
     read = dockerfile.read(DOCKERFILE, build_args={})

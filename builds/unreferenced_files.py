@@ -1,8 +1,8 @@
-"""Removes stored files that no row names: late, so that a restored database finds its files.
+"""Deletes stored files without a database row; late, so that a restored database finds its files.
 
-A database that was restored from a backup does not name what was stored since, and names what has
-been given up since. So a file goes only when two looks, further apart than a backup may be old,
-both found it without a reference. The first look is written down in the database.
+A database restored from a backup lacks rows for files that were stored since, and still has rows
+for files that were given up since. So a file is deleted only if two scans, further apart than the
+age of a usable backup, both found no reference. The first scan is recorded in the database.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -22,17 +22,17 @@ from storage.interface import files
 
 CONTEXTS = "contexts"
 UNDER_WAY = timedelta(hours=1)
-"""Younger files may belong to a transaction that has not ended."""
+"""Minimum age of files: younger ones may belong to an open transaction."""
 BATCH = 100
-"""Keys asked for at once: for more, PostgreSQL does not see that a partial index has them."""
+"""Keys per query: with more, PostgreSQL does not use the partial index."""
 DAY = 86_400.0
 FindNamed = Callable[[Collection[str]], set[str]]
-"""Those of the keys that a row names."""
+"""Returns those of the keys that a database row references."""
 logger = getLogger(__name__)
 
 
 def drop_unreferenced(folders: Mapping[str, FindNamed]) -> None:
-    """One look at all that is stored in these folders."""
+    """Scan these folders once, and delete files that have been unreferenced for long enough."""
     before = timezone.now() - UNDER_WAY
     kept = build_settings().keep_files_days * DAY
     removed = 0
@@ -42,7 +42,7 @@ def drop_unreferenced(folders: Mapping[str, FindNamed]) -> None:
             removed += _look(keys, named(keys), kept)
     if removed:
         logger.info("removed %d files that nothing has named for long", removed)
-    # Their files were removed by somebody else.
+    # Rows of files that were deleted by other means.
     UnreferencedFile.objects.older_than(kept + DAY).delete()
 
 
@@ -62,12 +62,13 @@ def _look(keys: set[str], named: set[str], kept: float) -> int:
 
 
 def named_contexts(keys: Collection[str]) -> set[str]:
+    """Keys of contexts that builds reference."""
     named = Build.objects.filter(context_key__in=keys)
     return set(named.values_list("context_key", flat=True))
 
 
 def named_logs(keys: Collection[str]) -> set[str]:
-    """By the builds whose ids their names begin with."""
+    """Keys of archives that builds reference. A file's name begins with its build's id."""
     ids = []
     for key in keys:
         with suppress(ValueError):

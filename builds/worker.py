@@ -1,4 +1,4 @@
-"""This process as a worker: its name, the builds it holds, and whether it is to stop."""
+"""State of this process as a worker: name, held builds, stop and quarantine."""
 
 import os
 import secrets
@@ -27,7 +27,7 @@ from common.outages import DATABASE_OUTAGES
 
 LOOK_SECONDS = 0.2
 HAND_ON_SECONDS = 5.0
-"""What a build that is interrupted takes to be handed on."""
+"""Time in seconds that an interrupted build needs to be settled and handed over."""
 logger = getLogger(__name__)
 
 
@@ -39,11 +39,11 @@ class ThisWorker:
         self.name = f"{self.host}:{os.getpid()}:{secrets.token_hex(4)}"
         self.started_at = timezone.now()
         self.leaving = threading.Event()
-        """It takes no more builds, and ends when those that it runs have ended."""
+        """Draining: it takes no more builds, and ends when the running ones have ended."""
         self.stopping = threading.Event()
-        """Its builds are interrupted and handed on."""
+        """Stopping: its builds are interrupted and retried by other workers."""
         self.helper_lost = False
-        """Whether it stops because the helper that starts builders has ended."""
+        """Whether it stops because the helper that starts builders has died."""
         self._lock = threading.Lock()
         self._held: set[UUID] = set()
         self._resting = False
@@ -52,16 +52,18 @@ class ThisWorker:
 
     @contextmanager
     def claim(self, build_id: UUID) -> Iterator[Build | None]:
-        """Compare-and-set from queued to building; None where it is not to be had.
+        """Move a build from queued to building. Yields None if that is not possible.
 
-        Somebody else was first, the queue is paused, or this worker drains. The build counts as
-        held, and its lease is renewed, until the block ends.
+        Reasons: another worker was first, the queue is paused, this worker drains or takes no
+        builds, or the owner is at their limit. Until the block ends, the build counts as held and
+        its lease is renewed.
         """
         now = timezone.now()
-        # Held before it is claimed: a lease must never be older than the housekeeping's knowledge.
+        # Mark it as held before the claim, so that the housekeeping renews the lease from the
+        # start.
         with self._lock:
             if build_id in self._held or not self._taking:
-                # In the same process another thread is at work on it, or none is to be.
+                # Another thread of this process holds it, or this worker takes no builds.
                 claimed = False
             else:
                 self._held.add(build_id)
@@ -79,7 +81,7 @@ class ThisWorker:
                 self._held.discard(build_id)
 
     def _take(self, build_id: UUID, now: datetime) -> Build | None:
-        """One conditional UPDATE, and what its owner pays for it, in one transaction."""
+        """Claim the build and charge its owner's virtual time, in one transaction."""
         with transaction.atomic():
             moved = start(
                 build_id,
@@ -95,16 +97,16 @@ class ThisWorker:
             return build
 
     def next(self) -> UUID | None:
-        """The build whose turn it is, unless this worker is to take nothing now."""
+        """The build whose turn it is. None if there is none, or this worker takes no builds."""
         if not self._taking:
             return None
         return next_build(self.name, classes=build_settings().worker_classes, held=self.held())
 
     @contextmanager
     def rest(self) -> Iterator[bool]:
-        """Whether it holds no build; then it takes none until the block ends.
+        """Yields whether it holds no build; if so, it takes none until the block ends.
 
-        The next turn of the housekeeping finds what waited meanwhile.
+        Builds that were queued meanwhile are found by the next run of the housekeeping.
         """
         with self._lock:
             alone = self._resting = not self._held
@@ -115,11 +117,11 @@ class ThisWorker:
 
     @property
     def threads(self) -> int:
-        """Builds that it runs at once."""
+        """Number of builds that it can run concurrently."""
         return build_settings().workers
 
     def free(self) -> int:
-        """How many builds more it could run."""
+        """Number of free build slots; 0 if it takes no builds."""
         return self.threads - len(self.held()) if self._taking else 0
 
     @property
@@ -128,9 +130,10 @@ class ThisWorker:
         return not (leaving or self._resting or self.quarantine.active)
 
     def leave(self, grace_seconds: float) -> None:
-        """Take no more builds, wait until those that run have ended, then stop.
+        """Take no more builds, wait until the running ones have ended, then stop.
 
-        After the grace, or at a second signal, they are interrupted: they go on elsewhere.
+        After `grace_seconds`, or at a second signal, they are interrupted and continue on other
+        workers.
         """
         self.leaving.set()
         until = monotonic() + grace_seconds
@@ -150,7 +153,7 @@ class ThisWorker:
             self.stopping.set()
 
     def begin_quarantine(self, reason: str) -> None:
-        """Take no more builds until the checks pass; builds that run go on."""
+        """Take no more builds until the checks pass. Running builds continue."""
         wait = self.quarantine.begin(reason)
         logger.error("this worker takes no builds: %s; next check in %.0f s", reason, wait)
         own = Worker.objects.filter(pk=self.name)
@@ -158,6 +161,7 @@ class ThisWorker:
         own.filter(quarantined_at=None).update(quarantined_at=Now())
 
     def end_quarantine(self) -> None:
+        """Take builds again, if in quarantine."""
         if not self.quarantine.active:
             return
         Worker.objects.filter(pk=self.name).update(
@@ -167,12 +171,13 @@ class ThisWorker:
         self.quarantine.end()
 
     def note_failure(self, image_id: UUID, reason: str) -> None:
-        """A build failed here through Slipway's fault."""
+        """Record a build that failed through Slipway's fault. Begins a quarantine after several
+        in a row."""
         if self.quarantine.note_failure(image_id):
             self.begin_quarantine(f"builds of {FAILURES} images in a row failed: {reason}")
 
     def sign_on(self) -> None:
-        """Says that this worker lives; forgets those that have been silent for long."""
+        """Update this worker's row, or create it, and delete rows of workers not seen for long."""
         if not Worker.objects.filter(pk=self.name).update(seen_at=Now()):
             Worker.objects.create(
                 name=self.name,
@@ -189,18 +194,21 @@ class ThisWorker:
         Worker.objects.long_silent().delete()
 
     def sign_off(self) -> None:
+        """Delete this worker's row."""
         Worker.objects.filter(pk=self.name).delete()
 
     def lose_helper(self) -> None:
-        """Take no more builds and give back those that it holds: the process is to end."""
+        """The helper has died: take no more builds, and hand over the held ones, as the process
+        must end."""
         self.helper_lost = True
         self.stopping.set()
 
     def draining(self) -> bool:
+        """Whether an operator has asked this worker to drain."""
         return Worker.objects.draining().filter(pk=self.name).exists()
 
     def renew(self) -> None:
-        """Says for the held builds that their worker lives."""
+        """Renew the leases of the held builds. Raises OperationalError or InterfaceError."""
         held = Build.objects.running().filter(pk__in=self.held(), worker=self.name)
         try:
             held.update(lease_until=self._lease())
@@ -210,10 +218,12 @@ class ThisWorker:
 
     @property
     def trusts_leases(self) -> bool:
-        """Not after the database was away, until all that live have had time to renew theirs."""
+        """False after a database outage, until all live workers have had time to renew their
+        leases."""
         return monotonic() - self._away_at > build_settings().lease_seconds
 
     def held(self) -> frozenset[UUID]:
+        """Ids of the builds that this process holds."""
         with self._lock:
             return frozenset(self._held)
 
@@ -222,7 +232,7 @@ class ThisWorker:
 
 
 def _try_to_say_drained(name: str) -> None:
-    """For the system page and the other workers; nothing waits for the database."""
+    """For the system page and other workers. Does not wait if the database is unavailable."""
     try:
         own = Worker.objects.filter(pk=name, drain_requested_at=None)
         own.update(drain_requested_at=timezone.now())

@@ -1,4 +1,4 @@
-"""Checks that a worker runs before it takes a build, so that no build fails by a sick worker."""
+"""Checks before a worker takes a build, so that a faulty worker does not make builds fail."""
 
 import os
 import threading
@@ -21,10 +21,11 @@ logger = getLogger(__name__)
 
 
 class Unfit(Exception):
-    """A check failed. The text says what is wrong."""
+    """A check failed. The message says what is wrong."""
 
 
 def check_disk() -> None:
+    """Free space and inodes. Raises Unfit."""
     settings = build_settings()
     found = os.statvfs(settings.data_dir)
     free = found.f_bavail * found.f_frsize
@@ -36,14 +37,17 @@ def check_disk() -> None:
 
 
 def check_storage() -> None:
+    """The file storage. Raises OSError."""
     files().answer()
 
 
 def check_registry() -> None:
+    """The registry. Raises RegistryError."""
     make_registry(build_settings()).ping()
 
 
 def check_engine() -> None:
+    """The build engine. Raises Unfit."""
     fatal = [problem for problem in engine().problems() if problem.fatal]
     if fatal:
         raise Unfit("; ".join(problem.text for problem in fatal))
@@ -59,21 +63,21 @@ CHECKS: dict[str, Callable[[], None]] = {
 
 
 class WorkerChecks:
-    """One per process: keeps the worker out of the queue while a check fails."""
+    """Runs the checks, and the quarantine if one fails. One per process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._passed_at = -inf
 
     def forget(self) -> None:
-        """Check everything at the next look."""
+        """Run all checks next time."""
         self._passed_at = -inf
 
     def fit(self) -> bool:
         """Whether this worker may take a build. Begins and ends its quarantine.
 
-        What passed within the last turn of the housekeeping is not checked again, but the disk is.
-        Raises OperationalError or InterfaceError while the database is away.
+        Checks that passed within the last housekeeping interval are not repeated, except the disk
+        check. Raises OperationalError or InterfaceError if the database is unavailable.
         """
         with self._lock:
             quarantine = WORKER.quarantine
@@ -98,7 +102,7 @@ def _first_problem(names: list[str]) -> str | None:
             CHECKS[name]()
         except DATABASE_OUTAGES:
             raise
-        except Exception as problem:  # noqa: BLE001  (whatever is wrong is the reason)
+        except Exception as problem:  # noqa: BLE001  (every error is a reason)
             return f"{name}: {str(problem) or type(problem).__name__}"
     return None
 

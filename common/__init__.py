@@ -1,1 +1,1 @@
-"""Helpers without Django's models or views: outages, words for times and sizes."""
+"""Helpers that import no models or views: error codes, outages, formatting of times and sizes."""

@@ -21,9 +21,10 @@ class ErrorCode:
 
 
 class CodedError(Exception):
-    """A refusal with a code. Its text is for the caller.
+    """A refused request, with its error code. The message is shown to the caller.
 
-    A subclass may set `kind`, and is then raised with the values of its text only.
+    A subclass may set `kind`; it is then raised with only the values for the placeholders of its
+    text.
     """
 
     kind: ClassVar[ErrorCode | None] = None
@@ -55,7 +56,7 @@ SIGN_AGAIN = "Sign the request again, with the present time as the nonce."
 CHECK_KEY = "Check the API key: `Authorization: Bearer cpk_…`."
 WAIT = "Wait as long as `Retry-After` says, then repeat the request."
 
-# What a status says when there is no closer code.
+# Default error of each HTTP status, used when no specific code applies.
 BAD_REQUEST = _define("bad_request", 400, "Bad Request", "Correct the request.")
 UNAUTHORIZED = _define("unauthorized", 401, "Unauthorized", CHECK_KEY)
 FORBIDDEN = _define("forbidden", 403, "Forbidden", "Ask an operator for the permission.")
@@ -113,7 +114,7 @@ INTERNAL_ERROR = _define(
 UNAVAILABLE = _define("unavailable", 503, "Service Unavailable", WAIT)
 NO_DISK = _define("no_disk", 507, "There is no room for the body.", "Tell an operator.")
 
-# Who calls. The texts are the reference server's.
+# Authentication and permissions. The texts are those of the reference server.
 CREDENTIALS_MISSING = _define(
     "credentials_missing", 401, "Can't find a user with that api key in our db :(", CHECK_KEY
 )
@@ -289,7 +290,7 @@ TEST_WAITING = _define(
     "test_waiting", 409, "A test is waiting to be sent already", "See the webhook's deliveries."
 )
 
-# Outages that pass.
+# Transient outages.
 DATABASE_AWAY = _define(
     "database_away", 503, "The database does not answer just now; try again in a moment.", WAIT
 )
@@ -318,7 +319,7 @@ _GENERIC = {
 
 
 def generic_code(status: int) -> ErrorCode:
-    """The code of a status where nothing closer is known."""
+    """The default error of an HTTP status: that of 400 or 500 if the status has none of its own."""
     if status in _GENERIC:
         return _GENERIC[status]
     server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -326,5 +327,5 @@ def generic_code(status: int) -> ErrorCode:
 
 
 def error_body(kind: ErrorCode, detail: Any = None) -> dict[str, Any]:
-    """The JSON of an answer."""
+    """The JSON body of an error response. `detail` replaces the text of `kind`."""
     return {"detail": kind.text if detail is None else detail, "code": kind.code}

@@ -1,4 +1,4 @@
-"""Times, durations, sizes and marks as people read them. static/pages/times.js says the same."""
+"""Format times, durations, sizes and status badges, as static/pages/times.js does."""
 
 from datetime import datetime
 from math import ceil
@@ -14,7 +14,7 @@ MEGABYTES_FROM = 100_000
 
 
 def duration(seconds: float | None) -> str:
-    """0.4 s, 0:42, 12:05, 1:02:09; empty for None."""
+    """Format seconds as 0.4 s, 0:42, 12:05 or 1:02:09. Empty for None."""
     if seconds is None:
         return ""
     if 0 <= seconds < 1:
@@ -25,24 +25,26 @@ def duration(seconds: float | None) -> str:
 
 
 def difference(seconds: float) -> str:
-    """0:12 longer, 0:03 shorter."""
+    """Format a difference in seconds as 0:12 longer or 0:03 shorter."""
     return f"{duration(abs(seconds))} {'longer' if seconds > 0 else 'shorter'}"
 
 
 class Timed(Protocol):
+    """An object with start and end, such as a build."""
+
     started_at: datetime | None
     ended_at: datetime | None
 
 
 def took(timed: Timed) -> float | None:
-    """Seconds since it started, or until it ended; None before."""
+    """Seconds from start to end, or to now while it runs. None before it starts."""
     if timed.started_at is None:
         return None
     return ((timed.ended_at or timezone.now()) - timed.started_at).total_seconds()
 
 
 def within(low: float, high: float) -> str:
-    """A range of seconds as people say it: `within 2 min`, `in 3 to 8 min`, `in 2 to 4 h`."""
+    """Format a range of seconds: `within 2 min`, `in 3 to 8 min`, `in 2 to 4 h`."""
     if high < 2 * HOUR:
         first, last, unit = int(low // MINUTE), ceil(high / MINUTE), "min"
     else:
@@ -53,18 +55,20 @@ def within(low: float, high: float) -> str:
 
 
 def megabytes(size: int | str | None) -> str:
-    """12.3 MB, of a million bytes; empty where there is no size."""
+    """Format bytes as 12.3 MB (or 12.3 kB below 0.1 MB), in powers of 1000. Empty unless an
+    integer."""
     if not isinstance(size, int):
         return ""
     return f"{size / 1_000_000:.1f} MB" if size >= MEGABYTES_FROM else f"{size / 1_000:.1f} kB"
 
 
 def abs_megabytes(size: int) -> str:
+    """Same as `megabytes`, without the sign."""
     return megabytes(abs(size))
 
 
 def ago(at: datetime | None) -> str:
-    """A time element: relative, with the exact time on hover."""
+    """An HTML `<time>` element with a relative time, and the exact UTC time as its title."""
     if at is None:
         return ""
     seconds = (timezone.now() - at).total_seconds()
@@ -90,7 +94,7 @@ def _ago(seconds: float, at: datetime) -> str:
 
 
 def badge(word: str) -> str:
-    """Where a build stands, in one of five words: colour, shape and word."""
+    """HTML badge of a build status (one of five words): icon, colour and text."""
     return format_html(
         '<span class="status {0}"><svg class="shape" aria-hidden="true" width="14" height="14">'
         '<use href="{1}#{0}"/></svg><span class="word">{0}</span></span>',

@@ -1,4 +1,4 @@
-"""Transient outages: a database or a storage that does not answer for a moment."""
+"""Transient outages: the database or the file storage does not respond for a moment."""
 
 from django.db import InterfaceError, OperationalError
 
@@ -6,21 +6,21 @@ from common.error_codes import DATABASE_AWAY, STORAGE_AWAY, ErrorCode
 
 
 class StorageAway(OSError):
-    """The storage of files does not answer, or refuses the credentials."""
+    """The file storage does not respond, or rejects the request or the credentials."""
 
 
 DATABASE_OUTAGES = (OperationalError, InterfaceError)
-"""Exceptions of a database that does not answer."""
+"""Exceptions raised while the database does not respond."""
 AWAY: dict[type[Exception], ErrorCode] = {
     **dict.fromkeys(DATABASE_OUTAGES, DATABASE_AWAY),
     StorageAway: STORAGE_AWAY,
 }
 OUTAGES = tuple(AWAY)
-"""Exceptions after which callers may retry."""
+"""Transient outages that callers may retry."""
 HEADERS = {"Retry-After": "2"}
-"""Of the 503 that says so."""
+"""Headers of the 503 response to an outage; the delay is in seconds."""
 
 
 def away(problem: BaseException | None) -> ErrorCode | None:
-    """What does not answer; None where the problem is another."""
+    """The error code of an outage, or None if `problem` is not one."""
     return next((found for kind, found in AWAY.items() if isinstance(problem, kind)), None)

@@ -1,4 +1,4 @@
-"""One object per event loop: what several tasks share and must not cross loops."""
+"""One object per event loop, for shared objects that must not be used across loops."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,9 +9,10 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Calling it returns the running loop's object, made at the first call in that loop.
+    """Calling it returns the object of the running event loop, created on the first call in that
+    loop.
 
-    An object that `usable` refuses is made again. Raises RuntimeError outside a loop.
+    An object that `usable` rejects is created again. Raises RuntimeError outside an event loop.
     """
 
     def __init__(self, make: Callable[[], T], *, usable: Callable[[T], bool] | None = None) -> None:

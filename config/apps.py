@@ -6,7 +6,7 @@ from django.db.backends.signals import connection_created
 
 
 def _make_private(*, connection: Any, **_: Any) -> None:
-    """A database in a file is for the user of this process alone, whoever made it."""
+    """Make a SQLite file readable by its owner only, even if another program created it."""
     if connection.vendor != "sqlite" or connection.is_in_memory_db():
         return
     path = Path(connection.settings_dict["NAME"])

@@ -1,4 +1,4 @@
-"""The environment, read once into typed values: the only module that knows a variable's name."""
+"""Reads the environment into typed values. Only this module knows the names of variables."""
 
 import os
 import secrets
@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlsplit
 T = TypeVar("T")
 IN_FILE = "_FILE"
 ENGINE_ROOT = Path("engine-root", "current")
-"""In the data directory."""
+"""The engine root's default path, relative to the data directory."""
 
 
 class BadEnvironment(Exception):
-    """A variable holds something that cannot be used. The text names it and what it takes."""
+    """A variable has an invalid value. The message names the variable and the valid values."""
 
 
 def text(value: str) -> str:
@@ -62,12 +62,12 @@ def optional_folder(value: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketPlace:
-    """A bucket of S3, and how to come to it."""
+    """An S3 bucket and how to reach it."""
 
     name: str
     prefix: str = ""
     endpoint: str = ""
-    """Where another server than that of AWS answers."""
+    """URL of the S3 server. Empty for AWS."""
     region: str = ""
 
 
@@ -91,7 +91,10 @@ def one_of(*choices: str) -> Callable[[str], str]:
 
 
 def variable(name: str, parse: Callable[[str], T], default: str, meaning: str) -> T:
-    """A field of Environment. `default` is spelled as in the environment; "" means not set."""
+    """A field of Environment. `default` is written as in the environment; "" means not set.
+
+    `parse` raises ValueError with the valid values.
+    """
     metadata = {"name": name, "parse": parse, "default": default, "meaning": meaning}
     made: T = field(metadata=metadata)
     return made
@@ -99,7 +102,7 @@ def variable(name: str, parse: Callable[[str], T], default: str, meaning: str) -
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Every variable that Slipway knows. docs/configuration.md lists the same."""
+    """All environment variables of Slipway. docs/configuration.md lists the same."""
 
     host: str = variable("SLIPWAY_HOST", text, "127.0.0.1", "The address to listen on")
     port: int = variable("SLIPWAY_PORT", number, "8000", "The port to listen on")
@@ -331,9 +334,9 @@ class Environment:
 
 
 def read_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that stand in files: `NAME_FILE` names the one with the value of `NAME`.
+    """Read the variables that are given as files: `NAME_FILE` is the path of the value of `NAME`.
 
-    Raises BadEnvironment where it cannot be read, or both are given.
+    Raises BadEnvironment if a file cannot be read, or if both variables are set.
     """
     found = {}
     for each in fields(Environment):
@@ -353,7 +356,7 @@ def read_files(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def load(environ: Mapping[str, str]) -> Environment:
-    """Raises BadEnvironment naming every variable that cannot be used, all at once."""
+    """Parse all variables. Raises BadEnvironment with all invalid variables in one message."""
     environ = {**environ, **read_files(environ)}
     values: dict[str, Any] = {}
     problems = []
@@ -370,7 +373,10 @@ def load(environ: Mapping[str, str]) -> Environment:
 
 
 def private_folder(path: Path) -> Path:
-    """Made where it is missing, for its owner only. Raises BadEnvironment where it cannot be."""
+    """Create a folder with mode 0700 if it is missing, and return it.
+
+    Raises BadEnvironment if it cannot be created or written to.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
@@ -381,7 +387,7 @@ def private_folder(path: Path) -> Path:
 
 
 def secret_key(path: Path) -> str:
-    """The key kept in `path`, made on first use, readable by its owner only."""
+    """The key stored in `path`. Created at the first use, with mode 0600."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -394,5 +400,5 @@ def secret_key(path: Path) -> str:
 
 @cache
 def environment() -> Environment:
-    """This process's. Raises BadEnvironment."""
+    """The environment of this process, read once. Raises BadEnvironment."""
     return load(os.environ)  # noqa: TID251

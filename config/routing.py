@@ -1,4 +1,4 @@
-"""Where every websocket leads."""
+"""Routes of websockets."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,7 +22,7 @@ async def websockets(
     receive: Callable[[], Awaitable[Event]],
     send: Callable[[Event], Awaitable[None]],
 ) -> None:
-    """The consumers; an address that leads nowhere is refused like a closed door."""
+    """The websocket application. Connections to unknown paths are refused."""
     try:
         await ROUTER(scope, receive, send)
     except ValueError as problem:

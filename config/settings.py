@@ -1,4 +1,4 @@
-"""Django's settings, made from the environment (config/env.py) and from nothing else."""
+"""Django's settings, derived only from the environment (config/env.py)."""
 
 import tomllib
 from pathlib import Path
@@ -23,10 +23,10 @@ SECRET_KEY = ENV.secret_key or secret_key(DATA_DIR / "secret_key")
 
 public = urlsplit(ENV.public_url)
 CSRF_TRUSTED_ORIGINS = [f"{public.scheme}://{public.netloc}"] if public.netloc else []
-# Whoever listens everywhere is found on loopback, by what runs on the same machine.
+# If Slipway listens on all addresses, programs on this machine reach it on loopback.
 here = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(ENV.host, ENV.host)  # noqa: S104
 PROBES = ("/healthz", "/readyz", "/metrics")
-"""Addresses that answer by any host name, and without a redirect."""
+"""Paths that accept any Host header and never redirect to HTTPS."""
 PUBLIC_URL = ENV.public_url.rstrip("/") or f"http://{here}:{ENV.port}"
 ALLOWED_HOSTS = [*ENV.hosts, public.hostname or here]
 SECURE_COOKIES = public.scheme == "https"
@@ -98,8 +98,8 @@ TEMPLATES = [
 
 DATABASES: dict[str, dict[str, Any]]
 if ENV.database_url:
-    # A reader holds nothing between two reads, so a small pool serves many watchers. It tests what
-    # it hands out: when PostgreSQL has restarted, all that it kept is dead.
+    # Log readers hold no connection between two reads, so a small pool serves many of them. The
+    # pool tests connections before use, because all are dead after a restart of PostgreSQL.
     parsed = dj_database_url.parse(ENV.database_url, conn_max_age=0)
     DATABASES = {"default": {**parsed}}
     if parsed["ENGINE"] == "django.db.backends.postgresql":
@@ -107,10 +107,10 @@ if ENV.database_url:
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": 16,
-        # A server that is away is to be noticed well within the lease of a build.
+        # An unreachable server must be noticed well before the lease of a build expires.
         "timeout": 5,
-        # A try that is given up is followed by one as soon as somebody asks. Left to itself the
-        # pool waits twice as long each time, and comes back long after the server did.
+        # After this time the pool gives up reconnecting, and tries again at the next request.
+        # Otherwise it doubles its delay each time, and recovers long after the server is back.
         "reconnect_timeout": 5,
     }
 else:
@@ -123,19 +123,19 @@ else:
                 "transaction_mode": "IMMEDIATE",
                 "init_command": "PRAGMA journal_mode=WAL",
             },
-            # A file, as in earnest: threads share one in memory badly.
+            # A file, as in production: a database in memory is hard to share between threads.
             "TEST": {"NAME": DATA_DIR / "test.sqlite3"},
         }
     }
-# SQLite keeps the keys of an index and nothing beside them, which serves as many as it does.
+# W040: SQLite does not support included columns in indexes. The indexes work without them too.
 SILENCED_SYSTEM_CHECKS = ["models.W040"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CHANNEL_LAYERS = (
     {
         "default": {
             "BACKEND": "channels_redis.core.RedisChannelLayer",
-            # Longer than the layer lets Redis wait for a message, or each silence would count as a
-            # Redis that is away.
+            # Longer than the layer's blocking reads. Otherwise every pause without a message would
+            # look like an unreachable Redis.
             "CONFIG": {"hosts": [{"address": ENV.redis_url, "socket_timeout": 15}]},
         }
     }
@@ -176,13 +176,13 @@ STORAGES: dict[str, dict[str, Any]] = {
     },
     "staticfiles": {"BACKEND": "webserver.static_files.StaticStorage"},
 }
-# Beside the storage, so that a context is moved into place and not copied.
+# On the same disk as the storage, so that a context is moved and not copied.
 FILE_UPLOAD_TEMP_DIR = private_folder(DATA_DIR / "spool")
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
-# Text fields and JSON together: a Dockerfile and a readme at their longest, and the rest.
+# Limit for text fields and JSON: the longest Dockerfile and readme, and the other fields.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
-# As many images as an operator may select at once, and the fields around them.
+# The most images that an operator may select at once, and the form's other fields.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100
 MAX_BODY_BYTES = ENV.max_body_mb * 1024 * 1024
 UPLOAD_BYTES = max(ENV.uploads_mb * 1024 * 1024, MAX_BODY_BYTES)

@@ -1,4 +1,4 @@
-"""Where every address leads."""
+"""Routes of HTTP requests."""
 
 from django.contrib import admin
 from django.templatetags.static import static

@@ -1,6 +1,6 @@
-"""The build workers: threads that take builds, and some that look after what was taken.
+"""The worker process: threads that run builds, and threads for leases, recovery and housekeeping.
 
-Embedded, `start` runs them beside daphne. On other machines `manage.py worker` does.
+`manage.py up` starts them in its own process with `start`. Otherwise `manage.py worker` runs them.
 """
 
 import ctypes
@@ -50,11 +50,11 @@ from webhooks.sending import Sender, drop_old
 
 JOIN_SECONDS = 8.0
 BULK_SECONDS = 2.0
-"""Of each turn, for what operators asked for and no page carries on."""
+"""Time per turn for bulk actions of operators whose progress page was closed."""
 WEBHOOK_SECONDS = 1.0
-"""Between two looks for what is to be posted."""
+"""Interval of sending due webhooks."""
 STRAYS_SECONDS = 3_600.0
-"""Between two looks at all that is stored, which may take long."""
+"""Interval of cleaning up stored data, which may take long."""
 BOOT_SECONDS = 60.0
 PR_SET_PDEATHSIG = 1
 HELPER_LOST = (
@@ -65,14 +65,17 @@ logger = getLogger(__name__)
 
 
 class Housekeeping(Middleware):
-    """What a worker process does beside building, until it stops; no connection outlives a turn."""
+    """Background threads of a worker process, from its start until it stops.
+
+    Database connections are closed after each turn.
+    """
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         _end_with_parent()
         alive = _alive()
-        # One setting says how many, whoever starts the process; dramatiq would take eight.
+        # SLIPWAY_WORKERS sets the number, however the process is started. Dramatiq's default is 8.
         worker.worker_threads = WORKER.threads
-        # What a busy process fetches ahead, an idle one never hears of.
+        # A busy process must not prefetch messages that an idle one could take.
         worker.queue_prefetch = worker.worker_threads
         _try(WORKER.sign_on)
         _try(take_over)
@@ -83,7 +86,7 @@ class Housekeeping(Middleware):
         engine().sweep(alive)
         connections.close_all()
         turn = build_settings().tick_seconds
-        # What must be in time does not wait for what asks a registry or a storage.
+        # Separate threads, so that leases do not wait for a registry or a storage.
         threads: dict[str, Callable[[], object]] = {
             "leases": partial(_every, turn, beat),
             "rescue": partial(_every, turn, partial(obey, worker), rescue),
@@ -100,7 +103,7 @@ class Housekeeping(Middleware):
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         for consumer in worker.consumers.values():
-            consumer.pause()  # messages are for others now
+            consumer.pause()  # other workers take the messages now
         health.PROCESS.leaving.set()
         WORKER.leave(build_settings().grace_seconds)
 
@@ -134,14 +137,14 @@ def _every(seconds: float, *duties: Callable[[], object], begin: bool = False) -
 
 
 def _in_turn(*duties: Callable[[], object]) -> None:
-    """Ends where the database is away: what fails is tried again at the next turn."""
+    """Run duties in order. Stop if the database is unreachable; the next turn tries again."""
     for duty in duties:
         if not _try(duty):
             break
 
 
 def _end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone, however it ended."""
+    """Let the kernel kill this process when its parent dies."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -151,9 +154,10 @@ def _end_with_parent() -> None:
 
 
 def take_over() -> None:
-    """Settles at once what former workers of this data directory held: they are dead.
+    """End the builds of dead worker processes of this data directory, and restart them.
 
-    The lock of the data directory says so. Without it their leases would have to run out first.
+    The lock of the data directory proves that they are dead, so there is no need to wait until
+    their leases expire.
     """
     data_directory.register(WORKER.name)
     gone = data_directory.gone()
@@ -167,13 +171,13 @@ def take_over() -> None:
 
 
 def beat() -> None:
-    """Says that this worker lives, whatever else takes long: its builds are taken from it else."""
+    """Renew the leases of this worker's builds and its row. If it stops, it loses its builds."""
     WORKER.renew()
     WORKER.sign_on()
 
 
 def watch_helper(helper: Helper) -> None:
-    """End this process when the helper ends: nobody else has the rights to start another."""
+    """Stop this process when the helper ends: only a new start of Slipway can start another."""
     try:
         helper.wait_until_gone()
     except HelperError as problem:
@@ -185,7 +189,7 @@ def watch_helper(helper: Helper) -> None:
 
 
 def obey(worker: dramatiq.Worker) -> None:
-    """A worker that drains or is in quarantine leaves messages to the others."""
+    """Pause the queue's consumers while this worker drains, stops or is in quarantine."""
     leaves = WORKER.leaving.is_set() or WORKER.quarantine.active or WORKER.draining()
     for consumer in worker.consumers.values():
         if consumer.paused is not leaves:
@@ -193,13 +197,13 @@ def obey(worker: dramatiq.Worker) -> None:
 
 
 def rescue() -> None:
-    """Ends what lost its worker, and wakes hands for what was forgotten."""
+    """End builds whose lease expired, and send lost messages of queued builds again."""
     actors.send_builds(reaper.settle_expired())
     actors.send_builds(reaper.forgotten())
 
 
 def tick() -> None:
-    """One turn of the housekeeping."""
+    """One turn of housekeeping: archive logs, remove old data, continue bulk actions, free disk."""
     _in_turn(
         partial(archive.archive_ended, worker=WORKER.name),
         archive.drop_due_chunks,
@@ -212,6 +216,7 @@ def tick() -> None:
 
 
 def drop_strays() -> None:
+    """Clean up stored data: due images, old records, unused logos, unreferenced files."""
     folders = {**OF_BUILDS, logos.FOLDER: logos.named}
     _in_turn(
         retention.delete_due,
@@ -224,11 +229,12 @@ def drop_strays() -> None:
 
 
 def make_room() -> None:
+    """Let the engine drop caches if the disk has too little free space."""
     engine().make_room(build_settings().free_disk_bytes)
 
 
 def _try(duty: Callable[[], object]) -> bool:
-    """False where the database is away."""
+    """Run a duty and log its errors. Returns False only if the database is unreachable."""
     try:
         duty()
     except DATABASE_OUTAGES as problem:
@@ -240,8 +246,8 @@ def _try(duty: Callable[[], object]) -> bool:
 
 
 def _alive() -> frozenset[UUID]:
-    """The builds that are under way. Ends the process when the database does not come, or is not
-    as this version needs it: whoever keeps this process running may start it again."""
+    """Ids of the running builds. Exits the process if the database does not answer within
+    BOOT_SECONDS or lacks migrations: the service manager may start it again."""
     until = monotonic() + BOOT_SECONDS
     while True:
         try:
@@ -258,10 +264,10 @@ def _alive() -> frozenset[UUID]:
 
 
 def start() -> Callable[[], None]:
-    """Starts workers in this process; returns what stops them."""
+    """Start workers in this process. Returns a function that stops them."""
     alone = not build_settings().redis_url
     if alone:
-        # Nobody else works on this database, so whatever runs in it was interrupted.
+        # No other process uses this database, so builds marked as running were interrupted.
         orphans = reaper.settle_orphans(Build.objects.running())
         if orphans:
             logger.info("%s interrupted builds start again", len(orphans))

@@ -1,4 +1,4 @@
-"""What the admin shows that no single package knows."""
+"""Registers the admin pages that combine several packages."""
 
 from dashboard.audit_log import AuditAdmin
 from dashboard.users import PeopleAdmin

@@ -7,6 +7,6 @@ class DashboardConfig(AppConfig):
 
 
 class OperatorsAdmin(AdminConfig):
-    """Django's admin with a page about the system."""
+    """Django's admin with the system page."""
 
     default_site = "dashboard.site.OperatorsSite"

@@ -1,4 +1,4 @@
-"""Who did what in the admin, also to what is gone since."""
+"""The audit log in the admin: who did what, also for objects that were deleted since."""
 
 from typing import Any
 

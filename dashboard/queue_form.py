@@ -1,4 +1,4 @@
-"""The part of a user's form that says how the user takes part in the queue."""
+"""The user's form in the admin, with the fields for the user's share of the queue."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ class QueueForm(UserChangeForm[User]):
             field.help_text = f"Empty for the default ({told}), 0 to let none start."
 
     def save_share(self) -> None:
-        """What was changed of it, if anything was."""
+        """Save the queue's fields, if one was changed."""
         if set(self.changed_data) & set(FIELDS):
             request_share(
                 self.instance.pk,

@@ -1,4 +1,4 @@
-"""Django's admin with a page about the system, and the switches that workers obey."""
+"""Django's admin with the system page, and the switches for the queue and for workers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +78,7 @@ class OperatorsSite(AdminSite):
         return TemplateResponse(request, "admin/system.html", context)
 
     def switch_queue(self, request: HttpRequest, action: str) -> HttpResponse:
-        """Pauses or resumes, once it is confirmed."""
+        """Pause or resume the queue, after a confirmation page."""
 
         def turn() -> bool:
             if action == "pause":
@@ -90,7 +90,7 @@ class OperatorsSite(AdminSite):
         return self._switch(request, QUEUE, action, turn, pause, "", running)
 
     def switch_worker(self, request: HttpRequest, worker: str, action: str) -> HttpResponse:
-        """Drains a worker or undoes it, once it is confirmed."""
+        """Drain or undrain a worker, after a confirmation page."""
 
         def turn() -> bool:
             if action == "drain":

@@ -1,4 +1,4 @@
-"""What the system page tells: gathered in few queries, nothing measured while somebody waits."""
+"""Data of the system page: few queries, and no measurements during the request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ WIDTH, HEIGHT, GAP, DOT = 600, 100, 4, 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hand:
-    """A worker and what it does."""
+    """A worker and the builds that it runs."""
 
     worker: Worker
     builds: Sequence[Build]
@@ -46,7 +46,7 @@ class Hand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """Of one host, in bytes."""
+    """Disk use of one host, in bytes."""
 
     host: str
     at: datetime
@@ -66,7 +66,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """One hour of one kind in the plot, in its units."""
+    """The builds of one hour and one status in the plot, in the plot's units."""
 
     x: float
     y: float
@@ -78,7 +78,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """How long builds of one hour took, in the plot's units."""
+    """The mean duration of one hour's builds, in the plot's units."""
 
     x: float
     y: float
@@ -87,6 +87,8 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
+    """Data of the system page. The admin's front page uses a part of it."""
+
     queue: statistics.Queue
     pause: Pause | None
     hands: Sequence[Hand]
@@ -103,12 +105,12 @@ class System:
 
     @property
     def most_ended(self) -> int:
-        """Within one hour: the height of the plot."""
+        """Most builds that ended within one hour: the height of the plot."""
         return max((hour.ended for hour in self.day.hours), default=0)
 
     @property
     def longest(self) -> float | None:
-        """Mean of the slowest hour: the height of the other plot."""
+        """Mean duration of the slowest hour, in seconds: the height of the other plot."""
         return max((hour.took for hour in self.day.hours if hour.took is not None), default=None)
 
     @property
@@ -117,7 +119,7 @@ class System:
 
 
 def summary() -> System:
-    """For the front page."""
+    """Data for the admin's front page."""
     return System(
         queue=statistics.queue(),
         pause=Pause.objects.first(),
@@ -128,7 +130,7 @@ def summary() -> System:
 
 
 def whole() -> System:
-    """For the system page."""
+    """Data for the system page."""
     hands, day = _hands(), statistics.last_day()
     kinds = ContentType.objects.get_for_models(Pause, Worker).values()
     switched = LogEntry.objects.filter(content_type__in=kinds).select_related("user")
@@ -216,7 +218,7 @@ def _disks(hands: Sequence[Hand]) -> Sequence[Disk]:
 
 
 def _versions(hands: Sequence[Hand]) -> Sequence[tuple[str, str]]:
-    """By name; of what workers have each version that one of them has."""
+    """Names and versions of this process, the servers, and workers' programs that differ."""
     found = [
         ("Slipway", settings.VERSION),
         ("Django", django.get_version()),

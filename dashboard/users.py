@@ -1,4 +1,4 @@
-"""Users in the admin, with what they have used of their limits: builds are counted elsewhere."""
+"""Users in the admin, with how much of their build quota they have used."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class PeopleAdmin(UserAdmin):
     readonly_fields = (*UserAdmin.readonly_fields, "used")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """With the builds charged to each, counted by the same query and only for rows shown."""
+        """Add the number of charged builds to each user, in the same query, for shown rows only."""
         since = timezone.now() - QUOTA_WINDOW
         own = Build.objects.charged_since(OuterRef("pk"), since).order_by().values("owner_id")
         charged = Subquery(own.annotate(n=Count("pk")).values("n"), output_field=IntegerField())

@@ -1,1 +1,1 @@
-"""What is added to Django's database layer: the pool, prepared statements, counts, lookups."""
+"""Extensions of Django's database layer: connection pool, prepared statements, counts, lookups."""

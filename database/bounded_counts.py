@@ -1,4 +1,4 @@
-"""Counting that stops: a list of millions needs to know that there are many, not how many.
+"""Counts that stop at a bound, so that lists of millions of rows stay fast.
 
 For an admin class: `paginator = BoundedPaginator` and `show_full_result_count = False`.
 """
@@ -10,27 +10,29 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Model, QuerySet
 
 BOUND = 5_000
-"""Rows that are counted, and that a pager leads to. Filters and dates lead to those behind."""
+"""Maximum number of rows that are counted and paged through. Filters and dates lead to later rows.
+"""
 FEW = 1_000
-"""Rows that are taken all at once. Where there are more, a page of them is soon come by."""
+"""Up to this many rows, all primary keys are fetched at once. In larger sets, reading one page in
+order is fast."""
 M = TypeVar("M", bound=Model)
 
 
 class AtLeast(int):
-    """A number that stands for itself or more, and says so where it is shown."""
+    """A lower bound of a count, formatted with a plus sign: `5,000+`."""
 
     def __str__(self) -> str:
         return f"{int(self):,}+"
 
 
 def bounded_count(found: "QuerySet[Any]", bound: int = BOUND) -> int:
-    """How many rows there are; `AtLeast(bound)` where there are more. Costs no more than those."""
+    """The number of rows, or `AtLeast(bound)` if there are more. Reads at most `bound + 1` rows."""
     counted = found.order_by().values("pk")[: bound + 1].count()
     return AtLeast(bound) if counted > bound else counted
 
 
 class Rows(Generic[M]):
-    """An ordered set of rows, read by pages at the same cost however many others there are."""
+    """An ordered queryset, read in pages whose cost does not grow with the size of the table."""
 
     def __init__(self, found: "QuerySet[M]") -> None:
         self.found = found
@@ -39,23 +41,24 @@ class Rows(Generic[M]):
         return self.found.count() if self._few is None else len(self._few)
 
     def count_to(self, bound: int) -> int:
-        """As `bounded_count`."""
+        """Same as `bounded_count`, without a query if the keys are already known."""
         few = self._few
         return bounded_count(self.found, bound) if few is None or len(few) > bound else len(few)
 
     def page(self, start: int, stop: int) -> "QuerySet[M]":
-        """Those from the one to before the other; what is joined to rows is read for them only."""
+        """Rows `start` to `stop` (exclusive). Relations are joined for these rows only."""
         if self._few is not None:
             return self.found.filter(pk__in=self._few)[start:stop]
-        # The rows before them are passed over in the index: an OFFSET over joins would join them.
+        # Page over the primary keys first: an OFFSET over joins would join the skipped rows too.
         keys = list(self.found.values_list("pk", flat=True)[start:stop])
         return self.found.filter(pk__in=keys)
 
     @cached_property
     def _few(self) -> list[Any] | None:
-        """The keys of all, in no order; None where they are more than a few.
+        """All primary keys, unordered; None if there are more than `FEW`.
 
-        To come upon a few in the order's index, a database may pass by all the others.
+        To find a few matching rows through the index of the order, a database may scan all other
+        rows.
         """
         keys = list(self.found.order_by().values_list("pk", flat=True)[: FEW + 1])
         return keys if len(keys) <= FEW else None
@@ -64,15 +67,15 @@ class Rows(Generic[M]):
 class BoundedPaginator(Paginator[Any]):
     """Pages of the first `BOUND` rows.
 
-    An action on "all" of a list whose count is an `AtLeast` is about rows that nobody counted:
-    admin classes that have such actions bound them on their own.
+    If the count is an `AtLeast`, "select all" includes rows that were not counted. Admin classes
+    with actions on all rows must limit those actions themselves.
     """
 
     bound = BOUND
 
     @cached_property
     def rows(self) -> Rows[Any] | None:
-        """None for a plain list."""
+        """None if the list is not a queryset."""
         return Rows(self.object_list) if isinstance(self.object_list, QuerySet) else None
 
     @cached_property

@@ -1,8 +1,8 @@
-"""Querysets, UPDATEs and INSERTs that are compiled once.
+"""Querysets, UPDATEs and INSERTs that are compiled to SQL once.
 
-Django builds the SQL of a queryset on every call, which for a row with its relations takes longer
-than PostgreSQL does to answer. A `Prepared` holds the SQL for each kind of database and only binds
-values. On PostgreSQL the statement is prepared there too.
+Django builds the SQL of a queryset on every call, which takes longer than PostgreSQL needs to fetch
+a row with its relations. A `Prepared` keeps the SQL for each database vendor and only binds values.
+On PostgreSQL it also uses a server-side prepared statement.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from django.db.models import Field, Model, QuerySet
 from django.db.models.sql import Query, UpdateQuery
 
 ANY = "= ANY(%s)"
-"""A list in one value, as PostgreSQL takes it; others get a placeholder for each of its values."""
+"""PostgreSQL binds a list as one value. Other databases get one placeholder per item."""
 Row = tuple[Any, ...]
 Converter = Callable[[Any, Any, Any], Any]
 
@@ -27,7 +27,7 @@ Converter = Callable[[Any, Any, Any], Any]
 class _Statement:
     sql: str
     params: tuple[Any, ...]
-    """What is bound, with an `_Argument` for each value that is given later."""
+    """Values to bind, with an `_Argument` for each value that is passed to `rows`."""
     converters: dict[int, tuple[list[Converter], Any]]
 
 
@@ -37,12 +37,12 @@ class _Argument:
 
 
 class Prepared:
-    """`make` gets one argument for each of `kinds` and returns a queryset of `values_list`.
+    """A query whose SQL is compiled once. `make` takes one argument per type in `kinds` and returns
+    a `values_list` queryset.
 
-    It is called once for each kind of database, with values that stand for those to come. They may
-    be used as values of conditions only. UUIDs, strings, datetimes, and lists of UUIDs for `__in`
-    are taken.
-    `limited` appends a LIMIT and an OFFSET, which are given after the values.
+    `make` is called once per database vendor, with placeholder values. It may use them only as
+    values of conditions. Supported types: UUID, str, datetime, and list (of UUIDs, for `__in`).
+    With `limited`, a LIMIT and an OFFSET are appended and passed after the values.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Prepared:
         self._lock = Lock()
 
     def rows(self, *values: Any) -> list[Row]:
-        """The rows for these values."""
+        """Run the query with these values and return its rows."""
         statement = self._statement()
         found = execute(*self._bound(statement, values))
         return _converted(found, statement.converters) if statement.converters else found
@@ -106,7 +106,7 @@ class Prepared:
 
 
 class PreparedUpdate(Prepared):
-    """`make` returns a queryset and what its rows get, which may be arguments as well."""
+    """An UPDATE. `make` returns the queryset and the new values, which may be arguments too."""
 
     def __init__(
         self, make: "Callable[..., tuple[QuerySet[Any, Any], dict[str, Any]]]", *kinds: type
@@ -114,7 +114,7 @@ class PreparedUpdate(Prepared):
         super().__init__(make, *kinds)  # type: ignore[arg-type]
 
     def run(self, *values: Any) -> int:
-        """The number of rows that were changed."""
+        """Run the update with these values and return the number of changed rows."""
         sql, params = self._bound(self._statement(), values)
         postgresql = connection.vendor == "postgresql"
         with _prepared_cursor() if postgresql else connection.cursor() as cursor:
@@ -129,7 +129,7 @@ class PreparedUpdate(Prepared):
 
 
 def execute(sql: str, params: Sequence[Any]) -> list[Row]:
-    """What a SELECT finds, as the database's driver gives it."""
+    """Run a SELECT and return the driver's rows, without Django's converters."""
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(sql, params)
@@ -140,9 +140,9 @@ def execute(sql: str, params: Sequence[Any]) -> list[Row]:
 
 
 def insert(*rows: Model) -> None:
-    """Adds rows of different models, all or none; on PostgreSQL in one statement.
+    """Insert rows of different models, all or none; on PostgreSQL with one statement.
 
-    Primary keys are set by the caller, and no signals are sent. Raises IntegrityError.
+    The caller sets the primary keys. No signals are sent. Raises IntegrityError.
     """
     statements = [_insert_statement(type(row), str(connection.vendor)) for row in rows]
     values = [
@@ -168,17 +168,17 @@ def insert(*rows: Model) -> None:
 
 @cache
 def _insert_statement(model: type[Model], _vendor: str) -> tuple[str, list["Field[Any, Any]"]]:
-    """The SQL with a placeholder for each of these fields."""
+    """The INSERT statement of a model, and the fields whose values it binds, in order."""
     fields = list(model._meta.local_concrete_fields)
     quote = connection.ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     table = quote(model._meta.db_table)
-    return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608 - of models
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608 - names from models
 
 
 def _prepared_cursor() -> Any:
-    """One that binds on the server, and prepares what it executes there."""
+    """A PostgreSQL cursor that binds values on the server and prepares its statements."""
     from database.server_cursor import PreparedCursor  # noqa: PLC0415  (SQLite needs no psycopg)
 
     connection.ensure_connection()
@@ -190,7 +190,7 @@ def _prepared_cursor() -> Any:
 
 
 def _stand_in(kind: type) -> Any:
-    """A value that occurs nowhere else."""
+    """A unique placeholder value, so that its position can be found in the compiled parameters."""
     if kind is str:
         return f"stand-in-{uuid4().hex}"
     if kind is datetime:

@@ -1,4 +1,4 @@
-"""Cursors of PostgreSQL that Django's own backend does not make."""
+"""PostgreSQL cursor with server-side binding and prepared statements."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import psycopg
 
 
 class PreparedCursor(psycopg.Cursor[tuple[Any, ...]]):
-    """Values are bound by the server, which keeps the plan of the statement."""
+    """Binds values on the server, which caches the plan of the statement."""
 
     def execute(self, query: Any, params: Any = None, **options: Any) -> "PreparedCursor":
-        # In binary form times and ids are read without Django's own loaders, which are slow.
+        # The binary format bypasses Django's slower loaders for times and UUIDs.
         super().execute(query, params, prepare=True, binary=True, **options)
         return self

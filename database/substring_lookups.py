@@ -1,4 +1,4 @@
-"""Looking for a part of a text, whatever the case of its letters."""
+"""Case-insensitive substring search, with trigram indexes where they help."""
 
 import re
 from typing import Any
@@ -15,10 +15,10 @@ WORD = re.compile(r"[^\W_]{2,}")
 
 
 def indexed(text: str) -> bool:
-    """Whether an index of trigrams can help to find it as a part.
+    """Whether a trigram index can narrow a substring search for `text`.
 
-    PostgreSQL takes words apart with two blanks before them and one after. A word at an end of the
-    text may go on there, so it has no blanks on that side.
+    PostgreSQL pads each word with two blanks before and one after it. At either end of `text` the
+    word may continue in the stored value, so no padding is counted on that side.
     """
     return any(
         len(word[0]) + 2 * (word.start() > 0) + (word.end() < len(text)) >= TRIGRAM
@@ -27,14 +27,14 @@ def indexed(text: str) -> bool:
 
 
 def part(field: str, text: str) -> dict[str, str]:
-    """The condition that the field holds the text, by an index of trigrams where one can help."""
+    """A condition: `field` contains `text`. Uses a trigram index if one can help."""
     return {f"{field}__{'icontains' if indexed(text) else 'holds'}": text}
 
 
 class LowerIs(Exact[str]):
-    """The condition that a text is another whatever the case of letters, by an index on LOWER().
+    """Case-insensitive equality through an index on LOWER().
 
-    `iexact` asks for UPPER(), for which there is none.
+    `iexact` compares UPPER(), which has no index.
     """
 
     def __init__(self, field: str, text: Any) -> None:
@@ -43,9 +43,11 @@ class LowerIs(Exact[str]):
 
 @CharField.register_lookup
 class Holds(Lookup[bool]):
-    """As `icontains`, and no index is asked: one of trigrams has every row for two letters.
+    """Like `icontains`, but never uses an index: for two letters a trigram index would return every
+    row.
 
-    Knows the cases of ASCII alone, which takes half the time, and is all that names are made of.
+    On PostgreSQL only ASCII letters are compared case-insensitively. That takes half the time, and
+    names contain only ASCII.
     """
 
     lookup_name = "holds"
@@ -69,10 +71,11 @@ class Holds(Lookup[bool]):
 
 @CharField.register_lookup
 class OneOf(Lookup[Any]):
-    """As `in`, with the words in the statement itself and in their order.
+    """Like `in`, with the values as literals in the SQL, in their given order. Raises ValueError
+    for values that are not lower-case words.
 
-    SQLite uses a partial index only where it can tell from the statement that its rows are in it,
-    which it cannot of a list of bound values.
+    SQLite uses a partial index only if the SQL text shows that the index covers the condition. With
+    bound values it does not.
     """
 
     lookup_name = "one_of"

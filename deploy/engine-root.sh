@@ -1,11 +1,11 @@
 #!/bin/bash
-# Makes the engine root: a read-only tree of Debian 13 with all programs that build, push and serve
-# images, in <SLIPWAY_DATA_DIR or var>/engine-root/<time>/. The link `current` names the present one.
-# Usage: deploy/engine-root.sh            make one unless there is one with the packages named here
-#        deploy/engine-root.sh --renew    make a new one and switch to it
+# Creates the engine root: a read-only Debian 13 tree with all programs that build, push and serve
+# images, in <SLIPWAY_DATA_DIR or var>/engine-root/<time>/. The link `current` points to the one in use.
+# Usage: deploy/engine-root.sh            create one, unless there is one with the packages listed here
+#        deploy/engine-root.sh --renew    create a new one and switch to it
 #        deploy/engine-root.sh --check    print the packages that the release has in newer versions
-#        deploy/engine-root.sh --mirror   print where packages come from
-# Packages are unpacked and nothing of them is run. Needs mmdebstrap, and no root.
+#        deploy/engine-root.sh --mirror   print the mirror that packages come from
+# Packages are unpacked, and none of their programs is run. Needs mmdebstrap, but not root.
 set -euo pipefail
 umask 022
 
@@ -31,7 +31,7 @@ trap 'exit 130' INT TERM HUP
 say() { printf 'engine root: %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
 
-# Debian's address: what SLIPWAY_DEBIAN_MIRROR says, else the host's own, else the public one.
+# The URL of the Debian mirror: SLIPWAY_DEBIAN_MIRROR, else the host's mirror, else the public one.
 main_mirror() {
   if [ -n "${SLIPWAY_DEBIAN_MIRROR:-}" ]; then
     echo "$SLIPWAY_DEBIAN_MIRROR"
@@ -39,7 +39,7 @@ main_mirror() {
   fi
   local codename
   codename=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || true
-  # Other archives use the same names of releases: only a path that ends like Debian's counts.
+  # Other archives use the same release names, so accept only paths that end in /debian.
   apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 2>/dev/null |
     awk -v name="${codename:-none}" \
       '($2 == name || $2 == "stable") && $3 == "main" && $1 ~ /^https?:.*\/debian\/?$/ { print $1; exit }' |
@@ -56,7 +56,7 @@ sources() {
     "$signed $security $release-security main"
 }
 
-# mmdebstrap does not read the host's apt configuration; what leads to the mirror is passed on.
+# mmdebstrap does not read the host's apt configuration, so pass on what it needs for the mirror.
 host_options() {
   local name value
   for name in Acquire::http::Proxy Acquire::https::Proxy Acquire::https::CaInfo Acquire::Check-Valid-Until; do
@@ -66,29 +66,29 @@ host_options() {
   done
 }
 
-bootstrap() { # the target and further options
+bootstrap() { # TARGET [OPTION...]
   local target=$1 options sources mode=chrootless
-  # Nothing is run of what is unpacked, so a plain user needs no namespace, and owns what is made.
+  # No unpacked program is run, so a plain user needs no namespace and owns the created files.
   [ "$(id -u)" -ne 0 ] || mode=root
   mapfile -t options < <(host_options)
   mapfile -t sources < <(sources)
-  # Started where everybody may be: apt may do its work as a user of its own.
+  # Run in /, because apt may switch to another user that cannot enter the current folder.
   (cd / && mmdebstrap --mode=$mode --variant=extract --include="$(IFS=,; echo "${packages[*]}")" \
     "${options[@]}" "${@:2}" $release "$target" "${sources[@]}")
 }
 
 is_made() { [ -e "$1/packages.txt" ] && [ "$(cat "$1/included.txt" 2>/dev/null)" = "${packages[*]}" ]; }
 
-in_use() { # whether a process has a mount of this root
+in_use() { # ID: whether a process has mounted this root
   local mounts
   for mounts in /proc/[0-9]*/mountinfo; do
-    # Processes end meanwhile; those of other users cannot be looked at and use other roots.
+    # Processes may end meanwhile. Those of other users are not readable, but use other roots.
     ! grep -qsF "/engine-root/$1/" "$mounts" || return 0
   done
   return 1
 }
 
-# Under the lock: leftovers of makings that were interrupted, and former roots that nobody uses.
+# Call with the lock held. Removes leftovers of interrupted runs, and old roots that are not in use.
 clean() {
   local path current
   current=$(readlink "$roots/current" || true)
@@ -102,13 +102,13 @@ clean() {
   done
 }
 
-finish() { # a tree: only what is needed, readable by everybody, writable by its owner alone
+finish() { # TREE: remove what is not needed; make it readable by everybody, writable by its owner only
   local tree=$1 program
   rm -rf "$tree"/dev/* "$tree"/usr/share/{doc,man,locale,info,lintian,bash-completion,fish,zsh,menu,bug,doc-base,pixmaps}
   find "$tree/usr/share/ca-certificates" -name '*.crt' -print0 | sort -z | xargs -0 cat \
     >"$tree/etc/ssl/certs/ca-certificates.crt"
   [ "$(id -u)" -ne 0 ] || chown -hR 0:0 "$tree"
-  # No program in it changes its user: whoever starts one has the rights already.
+  # No set-user-id programs: they run with the rights of the process that starts them.
   chmod -R a=rX,u+w,a-st "$tree"
   for program in "${programs[@]}"; do
     [ -x "$tree/usr/bin/$program" ] || [ -x "$tree/usr/sbin/$program" ] || fail "$program is missing in what was made"
@@ -132,7 +132,7 @@ make_one() {
     { tail -n 15 "$log" >&2; fail "it could not be made; what mmdebstrap said is above"; }
   finish "$making/tree"
   echo "${packages[*]}" >"$making/tree/included.txt"
-  # A tree that is named is complete, also after the power has failed.
+  # Sync before the rename, so that a named tree is complete even after a power failure.
   sync -f "$making/tree"
   mv -T "$making/tree" "$roots/$id"
   ln -s "$id" "$making/current"
@@ -153,7 +153,7 @@ check() {
   [ -z "$new" ] || printf '%s\n' "$new"
 }
 
-# Whoever names one that is shared makes it elsewhere.
+# SLIPWAY_ENGINE_ROOT names a shared root, which is created elsewhere.
 if [ -n "${SLIPWAY_ENGINE_ROOT:-}" ] && [[ ${1:-} != --check && ${1:-} != --mirror ]]; then
   [ -e "$present/packages.txt" ] || fail "SLIPWAY_ENGINE_ROOT=$present: there is none"
   exit 0
@@ -166,7 +166,7 @@ case ${1:-} in
 esac
 
 if [ "${1:-}" != --renew ] && is_made "$roots/current"; then
-  # Nothing to make; former ones may have fallen out of use. Without rights to do so, so be it.
+  # Nothing to create. Continue only to remove old roots, if this user may do so.
   [ -w "$roots" ] || exit 0
 fi
 [ -d "$data" ] || { mkdir -p "$(dirname "$data")" && mkdir -m 0700 "$data"; }

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Makes a Debian machine fit for Slipway: packages and, as root, the user that Slipway runs as.
+# Prepares a Debian machine for Slipway: packages and, as root, the user that Slipway runs as.
 # Usage: deploy/machine.sh [group...], of: engine (the default), python, test, compiler, node, monitor, deploy.
-# Safe to run again: when nothing is missing it changes nothing and needs no network.
+# Safe to run again: if nothing is missing, it changes nothing and needs no network.
 set -euo pipefail
 
 user=${SLIPWAY_USER:-slipway}
@@ -34,12 +34,12 @@ for name in "${wanted[@]}"; do
   grep -qxF "$name" <<<"$installed" || missing+=("$name")
 done
 
-# The first free stretch of ids above every range handed out and every user.
+# The first id above all assigned subordinate ranges (at least 100000).
 free_start() {
   awk -F: 'BEGIN { top = 100000 } $2 + $3 > top { top = $2 + $3 } END { print top }' /etc/subuid /etc/subgid
 }
 
-ranges() { # file user: how many ids the user has been given there
+ranges() { # FILE USER: number of ids that are assigned to the user in the file
   awk -F: -v user="$2" '$1 == user { sum += $3 } END { print sum + 0 }' "$1" 2>/dev/null || echo 0
 }
 
@@ -67,7 +67,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  # Servers that Slipway wants it starts itself: a package's own must not come up beside them.
+  # Slipway starts the servers that it needs itself, so packages must not start theirs.
   policy=/usr/sbin/policy-rc.d
   if ! [ -e $policy ]; then
     trap 'rm -f $policy' EXIT
@@ -77,7 +77,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# Builds get their ids from the helper, which is root: this user needs no subordinate ones.
+# The helper runs as root and assigns ids to builds, so this user needs no subordinate ids.
 if ! getent passwd "$user" >/dev/null; then
   say "creating the user $user"
   useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$user"

@@ -6,7 +6,7 @@ import resource
 import sys
 from pathlib import Path
 
-# Behind the standard library, so that nothing beside this package can stand in for a module of it.
+# Appended, so that no file next to this package can replace a module of the standard library.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from helper import syscalls

@@ -1,4 +1,4 @@
-"""The helper's side of one sandbox: start it, map its ids, watch it, end it completely."""
+"""The helper's side of one sandbox: starts it, maps its ids, watches it, removes all of it."""
 
 import json
 import os
@@ -20,18 +20,20 @@ READ_BYTES = 1 << 16
 
 
 class Events(Protocol):
-    """Whoever started the sandbox. Exactly one of started and failed is called, then gone."""
+    """Callbacks for a sandbox. Either `started` or `failed` is called once, then `gone`."""
 
     def started(self, pid: int, cache: str) -> None: ...
 
     def failed(self, code: str, text: str) -> None: ...
 
     def gone(self, exit_code: int) -> None:
-        """Nothing of the sandbox is left: no process, group, mount or loop device."""
+        """The sandbox is completely removed: processes, group, mounts and loop device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
+    """Sizes in bytes, and the number of free inodes."""
+
     size: int = 0
     free: int = 0
     inodes_free: int = 0
@@ -40,6 +42,8 @@ class Disk:
 
 
 class Builder:
+    """One sandbox from its start to its removal. `kill` ends it."""
+
     def __init__(
         self,
         loop: Loop,
@@ -61,7 +65,7 @@ class Builder:
         self._exit_code: int | None = None
         self._trimming: int | None = None
         self.last_usage, self.last_disk = Usage(), Disk()
-        """As they were when the sandbox ended."""
+        """Usage and disk when the sandbox ended."""
         self._channel, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._output, output = os.pipe2(os.O_CLOEXEC)
         keep = {end.fileno(), output, plan.state_fd}
@@ -80,7 +84,7 @@ class Builder:
         loop.watch(self._output, self._read_output)
 
     def kill(self) -> None:
-        """Kill every process at once. `gone` follows when nothing is left."""
+        """Kill all processes. `gone` is called when the sandbox is removed."""
         if self._ending:
             return
         self._ending = True
@@ -88,7 +92,7 @@ class Builder:
         self._loop.poll(self._is_gone)
 
     def trim(self) -> None:
-        """Give unused space of the cache image back to the host, in the background."""
+        """Return unused space of the cache image to the host, in the background."""
         if self._cache_fd < 0 or self._plan.image_bytes is None or self._trimming is not None:
             return
         fd = self._cache_fd
@@ -99,10 +103,11 @@ class Builder:
         self._trimming = None
 
     def usage(self) -> Usage:
+        """Current usage of the control group. Zeros without one."""
         return self._group.usage() if self._group is not None else Usage()
 
     def disk(self) -> Disk:
-        """Of the cache image; of the host's file system where the cache is a folder."""
+        """The cache image's disk, or the host's file system if the cache is a folder."""
         if self._cache_fd < 0:
             return Disk()
         found = os.fstatvfs(self._cache_fd)
@@ -139,7 +144,7 @@ class Builder:
             case "ids":
                 self._loop.fork(lambda: self._plan.map_ids(self.pid), self._mapped)
             case "command":
-                self._at_command = True  # and it runs as soon as the channel is closed
+                self._at_command = True  # the command runs when the channel is closed
             case "error":
                 self._tell_failed(message["error"], message["text"])
 
@@ -191,7 +196,7 @@ class Builder:
             _kill_member(pid, self.pid)
 
     def _members(self) -> list[int]:
-        """Of the session. Once all have ended its number may become a stranger's, so then none."""
+        """Processes of the sandbox's session. Empty after its end: the number may be reused."""
         if self._session_over:
             return []
         found = session_members(self.pid)
@@ -199,7 +204,7 @@ class Builder:
         return found
 
     def _is_gone(self) -> bool:
-        if self._trimming is not None:  # it would keep the mount, as would the descriptor
+        if self._trimming is not None:  # it keeps the mount in use, as does the descriptor
             os.kill(self._trimming, signal.SIGKILL)
             return False
         if self._cache_fd >= 0:
@@ -236,7 +241,7 @@ class Builder:
 
 
 def session_members(leader: int) -> list[int]:
-    """Processes of the session that `leader` made, even after its end."""
+    """Processes of the session that `leader` created, even if `leader` has ended."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return [pid for pid in pids if _session(pid) == leader]
 
@@ -244,7 +249,7 @@ def session_members(leader: int) -> list[int]:
 def _session(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name in parentheses may hold anything.
+            # The program's name in parentheses may contain any character.
             return int(file.read().rpartition(b")")[2].split()[3])
     except (OSError, IndexError, ValueError):
         return -1

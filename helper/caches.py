@@ -1,7 +1,7 @@
-"""The owners' caches: which exist, which are in use, and how they are removed.
+"""The owners' caches: lists them, reserves them for sandboxes, and removes them.
 
-Everything is in one folder that only root (or the plain user) can enter: `<owner>.img` for slot 0
-and `<owner>-<slot>.img` for others, or folders of those names where images cannot be mounted.
+All are in one folder that only root (or the plain user) can enter: `<owner>.img` for slot 0 and
+`<owner>-<slot>.img` for others, or folders without `.img` if images cannot be mounted.
 """
 
 import os
@@ -24,12 +24,15 @@ BLOCK = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
+    """One cache on disk."""
+
     name: str
     owner: UUID
     is_image: bool
     bytes: int | None
-    """Allocated; None for folders, which nobody outside a sandbox walks."""
+    """Allocated bytes. None for folders, which are never walked outside of a sandbox."""
     used_at: float
+    """In seconds since 1970."""
 
 
 def cache_name(owner: UUID, slot: int) -> str:
@@ -37,8 +40,10 @@ def cache_name(owner: UUID, slot: int) -> str:
 
 
 class Caches:
+    """The caches of one data directory."""
+
     def __init__(self, folder: Path, folder_fd: int, ids: IdRanges | None) -> None:
-        """`ids` is None for a plain user, whose owners share the user's subordinate ids."""
+        """`ids` is None without root: then all owners share the user's subordinate ids."""
         self.folder = folder
         self.fd = folder_fd
         self._ids = ids
@@ -46,7 +51,7 @@ class Caches:
         self._uses: dict[str, int] = {}
 
     def acquire(self, name: str) -> None:
-        """Reserve a cache for one sandbox. Raises Refused."""
+        """Reserve a cache for one sandbox. Raises Refused("in-use")."""
         if name in self._in_use:
             raise Refused("in-use", "A builder of this owner and slot runs already.")
         self._in_use.add(name)
@@ -57,6 +62,7 @@ class Caches:
         return self._uses.get(name, 0)
 
     def release(self, name: str) -> None:
+        """End the reservation, and record the time of use in the modification time."""
         self._in_use.discard(name)
         for entry in (name, f"{name}.img"):
             with suppress(FileNotFoundError):
@@ -66,10 +72,11 @@ class Caches:
         return name in self._in_use
 
     def first_id(self, owner: UUID) -> int:
+        """The first id of the owner's range, assigned if needed. Without root, this user's id."""
         return self._ids.assign(owner) if self._ids is not None else os.geteuid()
 
     def make_folder(self, name: str, first_id: int) -> bool:
-        """Make a cache folder; return whether it was missing."""
+        """Create a cache folder. Returns False if it exists already."""
         try:
             os.mkdir(name, 0o700, dir_fd=self.fd)
         except FileExistsError:
@@ -79,7 +86,7 @@ class Caches:
         return True
 
     def write_out(self, name: str) -> None:
-        """Write a cache to the disk. May take long."""
+        """Write a cache to disk. May take long."""
         image = Image(self.fd, name)
         if image.exists():
             image.write_out()
@@ -90,12 +97,12 @@ class Caches:
         os.close(fd)
 
     def remove_empty(self, name: str) -> None:
-        """Remove a folder that a sandbox has emptied. Raises OSError when it has not."""
+        """Remove a folder that a sandbox has emptied. Raises OSError if it is not empty."""
         os.rmdir(name, dir_fd=self.fd)
         BootMark(self.fd, name).clear()
 
     def forget(self, owner: UUID) -> None:
-        """Free the owner's ids when no cache of theirs is left."""
+        """Release the owner's id range if the owner has no cache left."""
         if self._ids is not None and not self.of(owner):
             self._ids.release(owner)
 
@@ -125,7 +132,7 @@ class Caches:
         return found
 
     def clean(self) -> None:
-        """At start: remove half-made images, and images of owners whose ids are not known."""
+        """At start: remove unfinished images, and images of owners without a known id range."""
         for entry in os.listdir(self.fd):
             if entry.endswith(".new"):
                 os.unlink(entry, dir_fd=self.fd)

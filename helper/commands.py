@@ -1,4 +1,4 @@
-"""Runs short system commands to their end, in processes that may block."""
+"""Runs short system commands and waits for them. Only for processes that may block."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,11 +9,11 @@ OUTPUT_BYTES = 4096
 
 
 class CommandError(Exception):
-    """A command failed; the text is the beginning of what it wrote."""
+    """A command failed. The message has its exit code and the start of its output."""
 
 
 def find(name: str) -> str | None:
-    """Path of a program of this host, by a fixed search path and not the caller's."""
+    """Find a program of this host in a fixed search path, which the environment cannot change."""
     for folder in PATH.split(":"):
         path = f"{folder}/{name}"
         if os.access(path, os.X_OK):
@@ -28,9 +28,10 @@ def run(
     prepare: Callable[[], None] | None = None,
     keep: Sequence[int] = (),
 ) -> None:
-    """Run a command to its end. `stdin` must fit into a pipe. Raises CommandError.
+    """Run a command and wait for it. Raises CommandError.
 
-    `prepare` is called in the new process before the command starts.
+    `stdin` must fit into a pipe. `prepare` is called in the new process before the command starts.
+    The command inherits the descriptors `keep`.
     """
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()

@@ -1,4 +1,4 @@
-"""One connection to the helper: short commands, or one builder that lives as long as it does."""
+"""One connection to the helper: short commands, or one builder, which ends with the connection."""
 
 import fcntl
 import os
@@ -39,19 +39,21 @@ BUILDER_DESCRIPTORS = 2
 
 @dataclass(slots=True, kw_only=True)
 class Start:
-    """A builder from its request until nothing of it is left."""
+    """A builder from its request until it is completely removed."""
 
     request: StartBuilder
     name: str
     listener: int
     log: OutputLog
     cache: str = ""
-    """What became of a cache folder; images say it when they are mounted."""
+    """"new", "kept" or "recreated" for a cache folder. Images report it when they are mounted."""
     group: ControlGroup | None = None
     builder: Builder | None = None
 
 
 class Connection:
+    """Handles the requests of one client. `closed` is called when the connection is closed."""
+
     def __init__(
         self,
         sandboxes: Sandboxes,
@@ -66,7 +68,7 @@ class Connection:
         sandboxes.loop.watch(end.fileno(), self._read)
 
     def close(self) -> None:
-        """Kill the builder; close the socket when nothing of it is left."""
+        """Kill the builder, and close the socket when it is completely removed."""
         if self._closing:
             return
         self._closing = True
@@ -225,7 +227,7 @@ class Connection:
     def _launch(self, start: Start) -> None:
         sandboxes, request = self._sandboxes, start.request
         images = sandboxes.machine.cache_images
-        if not images:  # an image sets its mark when it is mounted
+        if not images:  # the mark of an image is set when it is mounted
             BootMark(sandboxes.caches.fd, start.name).set()
         start.group = sandboxes.make_group(request.limits)
         plan = sandboxes.plan(
@@ -247,7 +249,7 @@ class Connection:
         )
 
     def _release(self, start: Start) -> None:
-        """Let go of everything that the builder had."""
+        """Release the builder's group, descriptors, cache and ids."""
         if start.group is not None:
             start.group.remove()
         start.log.close()
@@ -305,7 +307,7 @@ class Connection:
         return {"caches": listed, "next": last}
 
     def _write_out(self, name: str) -> None:
-        """Write the cache to the disk in the background; it keeps its mark if it is used again."""
+        """Write the cache to disk in the background. If it was used again, its mark stays."""
         caches = self._sandboxes.caches
         use = caches.use(name)
 
@@ -336,7 +338,7 @@ def _check_size(data: bytes, flags: int) -> None:
 
 
 def _check_descriptors(fds: list[int]) -> tuple[int, int]:
-    """A listening unix socket for dockerd and a file for its output."""
+    """Return a listening unix socket for dockerd and a file for its output. Raises Refused."""
     if len(fds) != BUILDER_DESCRIPTORS:
         raise Refused("malformed", "A builder takes two descriptors.")
     listener, log = fds

@@ -1,4 +1,4 @@
-"""Control groups of sandboxes, in both generations: one folder per controller (v1), or one (v2)."""
+"""Control groups of sandboxes, both v1 (one folder per controller) and v2 (one folder for all)."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ CPU_PERIOD_US = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hierarchy:
-    """Where this process may make groups for some controllers."""
+    """A folder in which this process may create groups, and its controllers."""
 
     base: Path
     controllers: frozenset[str]
@@ -24,6 +24,8 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
+    """Counters of a group: processes killed for memory, forks refused; and its memory now."""
+
     oom_kill: int = 0
     pids_max: int = 0
     memory_bytes: int = 0
@@ -31,7 +33,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlGroup:
-    """One sandbox's groups, a folder per hierarchy. `name` is `<installation>/<sandbox>`."""
+    """The groups of one sandbox, one per hierarchy. `name` is `<installation>/<number>`."""
 
     name: str
     hierarchies: tuple[Hierarchy, ...]
@@ -41,6 +43,7 @@ class ControlGroup:
         return [hierarchy.base / self.name for hierarchy in self.hierarchies]
 
     def create(self) -> None:
+        """Create the folders. Raises OSError."""
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             folder.parent.mkdir(exist_ok=True)
             if hierarchy.unified:
@@ -48,6 +51,7 @@ class ControlGroup:
             folder.mkdir()
 
     def set_limits(self, limits: Limits) -> None:
+        """Write the limits, as far as the controllers exist. Raises OSError."""
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             _write_limits(folder, hierarchy, limits)
 
@@ -56,10 +60,10 @@ class ControlGroup:
         for folder in self.folders:
             with suppress(OSError):
                 found.update(map(int, (folder / "cgroup.procs").read_text().split()))
-        return found - {0}  # processes that this one cannot see
+        return found - {0}  # 0: processes outside of this pid namespace
 
     def kill(self) -> None:
-        """Send SIGKILL to every process. New ones may appear meanwhile: call until `remove`."""
+        """Send SIGKILL to every process. It may fork meanwhile: repeat until `remove` succeeds."""
         for folder in self.folders:
             with suppress(OSError):
                 (folder / "cgroup.kill").write_text("1")
@@ -68,7 +72,7 @@ class ControlGroup:
                 os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> bool:
-        """Remove the folders. False while processes are left."""
+        """Remove the folders. Returns False while processes are left."""
         gone = True
         for folder in self.folders:
             try:
@@ -80,6 +84,7 @@ class ControlGroup:
         return gone
 
     def usage(self) -> Usage:
+        """The current counters. Zeros for controllers that do not exist."""
         oom_kill = pids_max = memory_bytes = 0
         for hierarchy, folder in zip(self.hierarchies, self.folders, strict=True):
             new = hierarchy.unified
@@ -95,7 +100,7 @@ class ControlGroup:
 
 
 def left_groups(installation: str, found: tuple[Hierarchy, ...]) -> list[ControlGroup]:
-    """Groups that an earlier helper of this installation made."""
+    """Groups that an earlier helper of this installation left."""
     names = {
         folder.name
         for hierarchy in found
@@ -115,7 +120,7 @@ def remove_installation(installation: str, found: tuple[Hierarchy, ...]) -> None
 def find_hierarchies(
     mountinfo: Path = Path("/proc/self/mountinfo"), membership: Path = Path("/proc/self/cgroup")
 ) -> tuple[Hierarchy, ...]:
-    """Where groups can be made, each controller once. Empty without the right to make any."""
+    """Hierarchies in which groups can be created, each controller once. Empty without the right."""
     own = dict(_memberships(membership.read_text()))
     found: list[Hierarchy] = []
     missing = set(CONTROLLERS)
@@ -151,7 +156,7 @@ def _memberships(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _find_unified(mount: Path, own: Path, missing: set[str]) -> Hierarchy | None:
-    # A group that holds processes cannot hand controllers down: take the nearest ancestor that can.
+    # A group with processes cannot delegate controllers: use the nearest ancestor that can.
     for base in [own, *own.parents]:
         if not base.is_relative_to(mount):
             break
@@ -178,7 +183,7 @@ def _write_limits(folder: Path, hierarchy: Hierarchy, limits: Limits) -> None:
         (folder / "memory.max").write_text(memory)
         _write_existing(folder / "memory.swap.max", "0")
     elif "memory" in hierarchy.controllers:
-        # memory.memsw must never be below memory.limit: lift it first, lower it last.
+        # memory.memsw must never be below memory.limit: raise it first, lower it last.
         _write_existing(folder / "memory.memsw.limit_in_bytes", "-1")
         (folder / "memory.limit_in_bytes").write_text(memory)
         _write_existing(folder / "memory.memsw.limit_in_bytes", memory)
@@ -191,7 +196,7 @@ def _write_limits(folder: Path, hierarchy: Hierarchy, limits: Limits) -> None:
 
 
 def _write_existing(file: Path, value: str) -> None:
-    if file.exists():  # only where the kernel accounts for swap
+    if file.exists():  # only if the kernel accounts for swap
         file.write_text(value)
 
 

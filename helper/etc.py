@@ -1,4 +1,4 @@
-"""The /etc of a builder sandbox. Nothing of the host's is shown but its CA certificates."""
+"""Writes the /etc of a builder sandbox. Of the host's /etc it has only the CA certificates."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ address = "/run/containerd.sock"
 FILES = {
     "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "group": "root:x:0:\nnogroup:x:65534:\n",
-    # The second namespace gets the ids of the first, except root's, which is mapped already.
+    # The second namespace gets the ids of the first, except root, which is already mapped.
     "subuid": "root:1:65535\n",
     "subgid": "root:1:65535\n",
     "hostname": f"{HOSTNAME}\n",
@@ -29,13 +29,14 @@ FILES = {
 
 
 def write_etc(folder: Path, engine_root: Path) -> None:
+    """Write all files, and the CA certificates of the host or of the engine root."""
     for name, text in FILES.items():
         _write(folder / name, text.encode())
     _write(folder / BUNDLE, ca_bundle(Path("/etc"), engine_root))
 
 
 def ca_bundle(host_etc: Path, engine_root: Path) -> bytes:
-    """The host's bundle, which operators extend; else all certificates of the engine root."""
+    """The host's bundle, which operators can extend, else all certificates of the engine root."""
     try:
         return (host_etc / BUNDLE).read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Folders below a data directory that the service user owns, opened without following links."""
+"""Opens folders of a data directory that the service user can write, without following links."""
 
 import fcntl
 import hashlib
@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 BUSY = 75
-"""Exit code of a helper whose data directory another one serves."""
+"""Exit code if another helper already serves the data directory."""
 
 
 class FolderError(Exception):
-    """A folder is not what it must be; the helper does not start and ends with `exit_code`."""
+    """A folder has the wrong type, owner or mode. The helper ends with `exit_code`."""
 
     def __init__(self, text: str, exit_code: int = 1) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ def open_folder(path: Path) -> int:
 
 
 def open_private_folder(parent_fd: int, name: str) -> int:
-    """Open (or make) a folder that belongs to this user and nobody else may enter."""
+    """Open or create a folder of this user with mode 0700. Raises FolderError."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with suppress(FileExistsError):
@@ -40,13 +40,13 @@ def open_private_folder(parent_fd: int, name: str) -> int:
 
 
 def installation(data_dir: os.stat_result) -> str:
-    """A name that no other data directory on this host has, in whatever mount namespace it is."""
+    """A unique name for a data directory on this host, the same in every mount namespace."""
     text = f"{data_dir.st_dev}:{data_dir.st_ino}"
     return f"slipway-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def lock_folder(folder_fd: int) -> int:
-    """Hold the folder for this process alone."""
+    """Lock the folder for this process. Returns the lock's descriptor. Raises FolderError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open("lock", flags, 0o600, dir_fd=folder_fd)
     try:

@@ -1,8 +1,8 @@
-"""Ranges of 65,536 kernel ids, one per owner, so that owners share no per-user kernel budget.
+"""Ranges of 65,536 kernel ids, one per owner, so that owners do not share per-user kernel limits.
 
-A range is assigned for as long as the owner has a cache. Ranges start above everything that
-systemd, adduser and useradd hand out, and skip what the files of accounts and subordinate ids name
-and what processes of other installations use.
+A range is assigned for as long as the owner has a cache. Ranges start above all ids that systemd,
+adduser and useradd assign. Ids in the account files, in /etc/subuid and /etc/subgid, and those
+used by processes of other installations are skipped.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ FILE = "ids.json"
 
 
 class IdRanges:
-    """Persistent assignment of ranges to owners in a folder that only root can write."""
+    """Assigns ranges to owners. Stored in a folder that only root can write."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class IdRanges:
         installation: str,
         in_use: Callable[[], Iterable[range]],
     ) -> None:
-        """`taken` holds other uses of ids; `in_use` says what running processes map now."""
+        """`taken`: ranges with other uses. `in_use` returns the ranges of running processes."""
         self._folder_fd = folder_fd
         self._installation = installation
         self._in_use = in_use
@@ -43,11 +43,11 @@ class IdRanges:
         return set(self._indexes)
 
     def assign(self, owner: UUID) -> int:
-        """The first id of the owner's range. Raises Refused when all ranges are in use."""
+        """The first id of the owner's range. Raises Refused if all ranges are in use."""
         if owner not in self._indexes:
             used = set(self._indexes.values())
             taken = [*self._taken, *self._in_use()]
-            # Installations on one host start at different places, also for the same owner.
+            # Installations on one host start at different indexes, also for the same owner.
             digest = hashlib.sha256(f"{self._installation}/{owner}".encode()).digest()
             start = int.from_bytes(digest) % COUNT
             wanted = (index % COUNT for index in range(start, start + COUNT))
@@ -59,14 +59,14 @@ class IdRanges:
         return FIRST + self._indexes[owner] * SIZE
 
     def adopt(self, owner: UUID, first_id: int) -> None:
-        """Take over the range that an owner's cache folder belongs to."""
+        """Assign the range that already owns the owner's cache folder."""
         index, rest = divmod(first_id - FIRST, SIZE)
         if rest == 0 and 0 <= index < COUNT and owner not in self._indexes:
             self._indexes[owner] = index
             self._save()
 
     def release(self, owner: UUID) -> None:
-        """Free the range. Only for owners whose caches are gone."""
+        """Release the range. Only for owners without a cache."""
         if self._indexes.pop(owner, None) is not None:
             self._save()
 
@@ -79,7 +79,7 @@ class IdRanges:
             try:
                 loaded = {UUID(owner): int(index) for owner, index in json.load(file).items()}
             except (ValueError, AttributeError, TypeError):
-                return {}  # caches without a range are dropped at start
+                return {}  # `Caches.clean` handles caches without a range at start
         return {owner: index for owner, index in loaded.items() if 0 <= index < COUNT}
 
     def _save(self) -> None:
@@ -99,7 +99,7 @@ def _is_free(index: int, taken: Iterable[range]) -> bool:
 
 
 def mapped_ranges(proc: Path = Path("/proc")) -> list[range]:
-    """Ranges from FIRST on that user namespaces of running processes map."""
+    """Ranges from FIRST on that are mapped by user namespaces of running processes."""
     maps: set[str] = set()
     for folder in os.scandir(proc):
         if folder.name.isdigit():
@@ -121,7 +121,10 @@ def taken_ranges(etc: Path = Path("/etc")) -> list[range]:
 
 
 def subordinate_range(name: str, user: str, uid: int, etc: Path = Path("/etc")) -> int | None:
-    """First id of a user's 65,535 or more subordinate ids in `name` (subuid or subgid)."""
+    """First subordinate id of a user in the file `name` (subuid or subgid) with 65,535 or more.
+
+    None if there is no such range.
+    """
     for owner, first, count in _subordinate(etc / name):
         if owner in {user, str(uid)} and count >= SIZE - 1:
             return first

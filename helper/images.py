@@ -1,9 +1,9 @@
-"""Cache images: sparse ext4 files that are mounted through loop devices with autoclear.
+"""Cache images: sparse files with an ext4 file system, mounted through autoclear loop devices.
 
-An image is locked through the open file that its loop device holds, so the lock tells whether any
-mount of it is left, whoever made it.
+An image is locked through the open file that its loop device holds, so the lock shows whether any
+process still has it mounted.
 
-They have no journal and no barriers, see `helper.boot_marks`.
+The file systems have no journal and no barriers, see `helper.boot_marks`.
 """
 
 import errno
@@ -54,7 +54,11 @@ class Image:
         self.fd = -1
 
     def mount(self, target: str, *, size: int, owner_id: int, mkfs: "Mkfs") -> str:
-        """Mount the image; return "kept", "new" or "recreated". Raises Refused("in-use")."""
+        """Mount the image of `size` bytes, which is created if missing or damaged.
+
+        Returns "kept", "new" or "recreated". Raises Refused ("in-use", "cache"), OSError or
+        CommandError.
+        """
         verdict = "kept"
         self._open_locked()
         if self.fd >= 0 and not self._is_sound(size):
@@ -75,7 +79,7 @@ class Image:
         return verdict
 
     def remove(self) -> None:
-        """Remove the image, which must be locked or unused, and its mark."""
+        """Remove the image and its mark. The image must be locked or unused."""
         with suppress(FileNotFoundError):
             os.unlink(self.name, dir_fd=self._folder_fd)
         self._mark.clear()
@@ -87,7 +91,7 @@ class Image:
             self.fd = -1
 
     def is_free(self) -> bool:
-        """Whether no loop device holds the image any more. Never waits."""
+        """Whether no loop device holds the image. Never blocks."""
         try:
             fd = self._open()
         except FileNotFoundError:
@@ -103,8 +107,8 @@ class Image:
     def has_errors(self) -> bool:
         """Whether the kernel found the file system damaged, also while it is mounted.
 
-        It records that in the image at once. Its flags say nothing: a file system with
-        errors=remount-ro does not look read-only since Linux 6.12.
+        The kernel records that in the superblock at once. The mount flags do not show it: since
+        Linux 6.12, a file system with errors=remount-ro does not appear read-only.
         """
         try:
             fd = os.open(
@@ -118,7 +122,7 @@ class Image:
             os.close(fd)
 
     def write_out(self) -> None:
-        """Write the image to the disk. May take long."""
+        """Write the image to disk. May take long."""
         fd = self._open()
         os.fsync(fd)
         os.close(fd)
@@ -176,11 +180,11 @@ class Image:
         try:
             syscalls.mount(device, target, "ext4", MOUNT_FLAGS, MOUNT_OPTIONS)
         finally:
-            os.close(loop_fd)  # from now on the mount alone keeps the device
+            os.close(loop_fd)  # now only the mount keeps the device
 
 
 class Mkfs:
-    """mkfs.ext4 of this host, or else of an engine root that only root could have written."""
+    """mkfs.ext4 of this host, else of the engine root if only root can have written it."""
 
     def __init__(self, engine_root: str) -> None:
         self._path = commands.find("mkfs.ext4")
@@ -193,7 +197,10 @@ class Mkfs:
         return self._path is not None or self._root is not None
 
     def make(self, fd: int, owner_id: int) -> None:
-        """Make a file system in an open file; milliseconds whatever its size."""
+        """Create a file system in an open file. Takes milliseconds for any size.
+
+        Raises CommandError.
+        """
         extended = f"root_owner={owner_id}:{owner_id},lazy_itable_init=1,nodiscard"
         features = "^has_journal,^resize_inode,^orphan_file"
         options = ["-q", "-F", "-m", "0", "-i", str(BYTES_PER_INODE), "-O", features]
@@ -201,7 +208,7 @@ class Mkfs:
             argv = [self._path, *options, "-E", extended, f"/proc/self/fd/{fd}"]
             try:
                 run(argv, keep=[fd])
-            except CommandError:  # before 1.47 there is no orphan_file to leave out
+            except CommandError:  # mkfs before 1.47 does not know orphan_file
                 argv[argv.index(features)] = features.removesuffix(",^orphan_file")
                 run(argv, keep=[fd])
             return
@@ -209,11 +216,12 @@ class Mkfs:
         run(argv, prepare=lambda: self._enter_root(fd))
 
     def _enter_root(self, fd: int) -> None:
-        # Its own libraries, and no /proc: show the file in the place of one that is always there.
+        # The program needs its own libraries, and there is no /proc in the engine root: mount the
+        # image over a file that always exists.
         root = str(self._root)
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-        # A descriptor cannot be bound in another mount namespace than its own.
+        # A descriptor of another mount namespace cannot be bind-mounted, so use its path.
         syscalls.mount(os.readlink(f"/proc/self/fd/{fd}"), root + PLACE, None, syscalls.MS_BIND)
         if not os.path.samestat(os.stat(root + PLACE), os.fstat(fd)):
             raise OSError(errno.ESTALE, "the image moved")
@@ -222,15 +230,15 @@ class Mkfs:
 
 
 def trim(mounted_fd: int) -> None:
-    """Give space that was freed in a mounted image back to the host. May take long.
+    """Return the free space of a mounted image to the host. May take long.
 
-    Mounting with discard would do so at once, but makes removing many files ten times slower.
+    The mount option discard would do so at once, but makes removing many files ten times slower.
     """
     fcntl.ioctl(mounted_fd, FITRIM, struct.pack("=QQQ", 0, (1 << 64) - 1, TRIM_FROM_BYTES))
 
 
 def _state(fd: int) -> int:
-    """State in the superblock: `VALID`, `ERRORS`; `ERRORS` where there is no superblock."""
+    """The state bits of the superblock: `VALID`, `ERRORS`. `ERRORS` without a superblock."""
     block = os.pread(fd, SUPERBLOCK_BYTES, SUPERBLOCK_AT)
     if len(block) < SUPERBLOCK_BYTES:
         return ERRORS
@@ -239,8 +247,8 @@ def _state(fd: int) -> int:
 
 
 def _attach(fd: int) -> tuple[int, str]:
-    """Attach a file to a free loop device that clears itself after its last use."""
-    # In one step: a device that is attached and not yet told to clear itself would outlive a kill.
+    """Attach a file to a free loop device with autoclear: it is detached after its last use."""
+    # In one call: if this process were killed between two, the device would stay attached.
     config = bytearray(LOOP_CONFIG_BYTES)
     struct.pack_into("=I", config, 0, fd)
     struct.pack_into("=I", config, LOOP_FLAGS_AT, LO_FLAGS_AUTOCLEAR)
@@ -263,14 +271,14 @@ def _attach(fd: int) -> tuple[int, str]:
 
 
 def _is_roots_own(path: str) -> bool:
-    """Whether nobody but root can change the file or replace a folder on the way to it."""
+    """Whether only root can change the file or replace one of its parent folders."""
     real = Path(os.path.realpath(path))
     if not real.is_file():
         return False
     for part in (real, *real.parents):
         about = part.stat()
         open_to_others = about.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        # In a folder with the sticky bit, what is root's stays.
+        # In a folder with the sticky bit, others cannot replace root's files.
         if about.st_uid != 0 or (open_to_others and not about.st_mode & stat.S_ISVTX):
             return False
     return True

@@ -15,7 +15,7 @@ Callback = Callable[[], None]
 
 
 class Loop:
-    """Nothing that is called from here may block; what may block goes into `fork`."""
+    """Calls callbacks, which must not block. Run blocking work with `fork`."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -27,6 +27,7 @@ class Loop:
         self.watch(self._wakeup, self._wake)
 
     def run(self, until: Callable[[], bool]) -> None:
+        """Handle events until `until` returns True. It is checked after each batch of events."""
         while not until():
             for key, _ in self._selector.select(POLL_SECONDS if self._polled else None):
                 if key.fd in self._selector.get_map():  # an earlier callback may have removed it
@@ -34,7 +35,7 @@ class Loop:
             self._polled = [done for done in self._polled if not done()]
 
     def watch(self, fd: int, callback: Callback) -> None:
-        """Call `callback` whenever `fd` can be read or was closed by its other end."""
+        """Call `callback` whenever `fd` is readable or its other end was closed."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def unwatch(self, fd: int) -> None:
@@ -42,7 +43,7 @@ class Loop:
             self._selector.unregister(fd)
 
     def poll(self, done: Callable[[], bool]) -> None:
-        """Call `done` every few milliseconds until it returns True."""
+        """Call `done` every POLL_SECONDS or more often until it returns True."""
         self._polled.append(done)
 
     def has_children(self) -> bool:
@@ -51,9 +52,10 @@ class Loop:
     def fork(
         self, work: Callable[[], None], ended: Callable[[int], None], keep: Collection[int] = ()
     ) -> int:
-        """Run `work` in a child that keeps only the descriptors `keep`; return its pid.
+        """Run `work` in a child that keeps only the descriptors `keep`. Returns its pid.
 
-        `ended` is given the exit code: 0, or 1 when `work` failed.
+        `ended` is called with the exit code: 0, or 1 if `work` failed, or the negative number of
+        the signal that killed it.
         """
         pid = os.fork()
         if pid == 0:
@@ -71,7 +73,7 @@ class Loop:
                 return
             if pid == 0:
                 return
-            ended = self._ended.pop(pid, None)  # None: an orphan out of a sandbox
+            ended = self._ended.pop(pid, None)  # None: an orphan from a sandbox
             if ended is not None:
                 ended(os.waitstatus_to_exitcode(status))
 
@@ -88,7 +90,7 @@ def _work(work: Callable[[], None], keep: set[int]) -> NoReturn:
                     os.close(int(name))
         work()
         code = 0
-    except Exception as error:  # noqa: BLE001  (the end of a process: say why, whatever it was)
+    except Exception as error:  # noqa: BLE001  (the process ends: report any error)
         print(f"slipway-helper: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
     finally:
         os._exit(code)

@@ -1,4 +1,4 @@
-"""What this machine lets the helper do, tried once at start."""
+"""Checks once at start what the helper can do on this machine."""
 
 import os
 import pwd
@@ -18,21 +18,25 @@ TRIAL_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
+    """The result of the checks."""
+
     is_root: bool
     hierarchies: tuple[Hierarchy, ...]
     cache_images: bool
     network: bool
     mkfs: Mkfs
     problems: tuple[str, ...]
-    """Each a code, a colon and a text."""
+    """Each is `<code>: <text>`."""
 
     @property
     def limits(self) -> list[str]:
+        """The controllers for which limits can be set."""
         held = {name for hierarchy in self.hierarchies for name in hierarchy.controllers}
         return [name for name in CONTROLLERS if name in held]
 
 
 def examine(engine_root: Path, folder_fd: int) -> Machine:
+    """Run all checks. `folder_fd` is the folder of caches, in which a trial image is mounted."""
     is_root = os.geteuid() == 0
     mkfs = Mkfs(str(engine_root))
     found = find_hierarchies() if is_root else ()
@@ -65,7 +69,7 @@ def examine(engine_root: Path, folder_fd: int) -> Machine:
 
 
 def subordinate_ids() -> tuple[int, int] | None:
-    """First subordinate user id and group id of the plain user that runs the helper."""
+    """First subordinate user id and group id of the user that runs the helper. None without."""
     uid = os.geteuid()
     try:
         name = pwd.getpwuid(uid).pw_name
@@ -116,13 +120,13 @@ def _mount_trial(mkfs: Mkfs, folder_fd: int) -> None:
 
 
 def _enter_user_namespace() -> None:
-    if os.geteuid() == 0:  # root may do what is closed to everybody else
+    if os.geteuid() == 0:  # test as another user, since root may do what others may not
         nobody = id_ranges.FIRST
         os.setgroups([])
         os.setresgid(nobody, nobody, nobody)
         os.setresuid(nobody, nobody, nobody)
     syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
-    # Where AppArmor restricts user namespaces, they can be made but give no rights.
+    # If AppArmor restricts user namespaces, they can be created but give no rights.
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
 
 
@@ -139,7 +143,7 @@ def _namespace_hint() -> str:
 
 
 def _works(trial: Callable[[], None]) -> bool:
-    """Whether `trial` passes in a child of its own."""
+    """Whether `trial` succeeds in a child process."""
     pid = os.fork()
     if pid == 0:
         code = 1

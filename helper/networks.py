@@ -1,4 +1,4 @@
-"""Routes of a sandbox: the internet by slirp4netns, every private network closed."""
+"""Routes of a sandbox: the internet through slirp4netns, all private networks blocked."""
 
 import ipaddress
 import re
@@ -26,10 +26,10 @@ DEVICE = (
     "link set lo up",
     "link set tap0 mtu 65520 up",
     "addr add 10.0.2.100/24 dev tap0",
-    # The default route first: a gateway that is closed already is refused.
+    # The default route first: the kernel refuses a gateway in a blocked network.
     "route add default via 10.0.2.2",
     f"route add {NAMESERVER}/32 dev tap0",
-    # Of slirp4netns's own network, only the name server stays open.
+    # Of slirp4netns's own network, only the name server is reachable.
     "route add blackhole 10.0.2.0/25",
     "route add blackhole 10.0.2.128/25",
 )
@@ -42,7 +42,7 @@ def own_addresses(fib_trie: Path = Path("/proc/net/fib_trie")) -> list[str]:
 
 
 def closed(deny: Iterable[str], own: Iterable[str]) -> list[str]:
-    """IPv4 networks to close. Loopback is the sandbox's own, and IPv6 does not exist there."""
+    """IPv4 networks to block. Loopback is the sandbox's own, and the sandbox has no IPv6."""
     networks = [ipaddress.ip_network(network) for network in (*PRIVATE, *own, *deny)]
     return list(
         dict.fromkeys(
@@ -56,5 +56,5 @@ def closed(deny: Iterable[str], own: Iterable[str]) -> list[str]:
 
 
 def batch(networks: Iterable[str]) -> str:
-    """Input of `ip -batch` for a sandbox in which `networks` are closed."""
+    """Input of `ip -batch` for a sandbox in which `networks` are blocked."""
     return "\n".join([*DEVICE, *(f"route add blackhole {network}" for network in networks), ""])

@@ -1,4 +1,4 @@
-"""A sandbox's own output in a file of bounded size."""
+"""Writes a sandbox's output to a file of bounded size."""
 
 import os
 
@@ -8,10 +8,10 @@ CUT = b"[earlier lines were removed]\n"
 
 
 class OutputLog:
-    """Keeps the newest output: at `MAX_BYTES` the file starts again with the last `KEPT_BYTES`."""
+    """Keeps the newest output: at `MAX_BYTES` the file is truncated to the last `KEPT_BYTES`."""
 
     def __init__(self, fd: int | None) -> None:
-        """Takes `fd` over. None: the output is dropped."""
+        """`fd` is closed by `close`. None: the output is discarded."""
         self._fd = fd
         self._size = 0
         self._last = b""
@@ -26,7 +26,7 @@ class OutputLog:
                 self._size = 0
                 data = CUT + self._last + data
             os.write(self._fd, data)
-        except OSError:  # the worker's disk may be full; the sandbox goes on
+        except OSError:  # the disk may be full; the sandbox continues
             return
         self._size += len(data)
         self._last = (self._last + data)[-KEPT_BYTES:]

@@ -1,4 +1,4 @@
-"""Requests of the helper's socket: one JSON object per message, every field checked."""
+"""Parses requests to the helper: one JSON object per message, with every field validated."""
 
 import ipaddress
 import json
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-    """A request that the helper does not fulfil: a code for programs, a text for people."""
+    """The helper refuses a request. `code` is for programs, `text` for people."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -32,6 +32,8 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
+    """Limits of one sandbox. `cpus` is a number of processors, such as 1.5."""
+
     memory_bytes: int
     pids: int
     cpus: float
@@ -39,11 +41,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What this helper can do on this machine."""
+    """Return what the helper can do on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartBuilder:
+    """Start a builder for an owner. Each slot has its own cache. `deny`: networks to block."""
+
     owner: UUID
     slot: int
     network: bool
@@ -54,42 +58,46 @@ class StartBuilder:
 
 @dataclass(frozen=True, slots=True)
 class SetLimits:
+    """Change the limits of the connection's builder."""
+
     limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
 class GetUsage:
-    """What the connection's builder uses."""
+    """Return the resource usage of the connection's builder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trim:
-    """Give unused space of the builder's cache back to the host, in the background."""
+    """Return unused space of the builder's cache to the host, in the background."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the connection's builder and answer when nothing of it is left."""
+    """Kill the connection's builder and answer when it is completely removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DropCache:
+    """Remove the owner's caches that no builder uses."""
+
     owner: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class ListCaches:
-    """Caches by name, at most `LISTED` of them. A message has a bounded size."""
+    """List caches by name, at most `LISTED`, because messages have a bounded size."""
 
     after: str
-    """The last name of the answer before, or nothing."""
+    """`next` of the previous answer, or empty."""
 
 
 Request = Info | StartBuilder | SetLimits | GetUsage | Trim | Kill | DropCache | ListCaches
 
 
 def parse(data: bytes) -> Request:
-    """Raises Refused("malformed") for anything but a well-formed request within bounds."""
+    """Parse a request. Raises Refused("malformed") if it is invalid or out of bounds."""
     try:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -110,7 +118,7 @@ def encode(answer: Mapping[str, object]) -> bytes:
 
 
 class _Fields:
-    """Takes fields out of a message one by one, and refuses those that nobody took."""
+    """Takes fields out of a message one by one. `end` refuses the fields that are left."""
 
     def __init__(self, message: dict[str, Any]) -> None:
         self._left = dict(message)

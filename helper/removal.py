@@ -1,4 +1,4 @@
-"""Removes caches without walking what a build wrote."""
+"""Removes caches. The helper itself never walks folders that a build has written."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -16,7 +16,10 @@ class Removal:
     """Removes the caches of an owner that no builder uses, one after the other."""
 
     def __init__(self, sandboxes: Sandboxes, owner: UUID, ended: Callable[[bool], None]) -> None:
-        """Raises Refused("in-use"). `ended` is told whether everything is gone."""
+        """`ended` is called with whether all were removed.
+
+        Raises Refused("in-use") if builders use all caches.
+        """
         self._sandboxes = sandboxes
         self._owner = owner
         self._ended = ended
@@ -58,12 +61,12 @@ class Removal:
 
 
 class Emptying:
-    """A sandbox that empties a cache folder and sees nothing else of the host."""
+    """Empties a cache folder in a sandbox that sees nothing else of the host."""
 
     def __init__(
         self, sandboxes: Sandboxes, name: str, owner: UUID, ended: Callable[[], None]
     ) -> None:
-        """`ended` is called when the sandbox is gone, whether it was successful or not."""
+        """`ended` is called when the sandbox is removed, whether it was successful or not."""
         self._ended = ended
         plan = sandboxes.plan(name, sandboxes.caches.first_id(owner), command=EMPTY_CACHE)
         Builder(sandboxes.loop, plan, group=None, listener=None, log=OutputLog(None), events=self)
@@ -72,7 +75,7 @@ class Emptying:
         """Nothing to do before it ends."""
 
     def failed(self, code: str, text: str) -> None:
-        """Shows in that the folder is not empty."""
+        """Nothing to do: the caller finds that the folder is not empty."""
 
     def gone(self, exit_code: int) -> None:
         del exit_code

@@ -1,12 +1,12 @@
-"""Inside a new process: from the helper's child to a command in a builder sandbox.
+"""Runs in a forked child of the helper, and turns it into a builder sandbox.
 
-As root: join the control groups, mount the cache in a mount namespace of its own, become the first
-id of the owner's range. Then, as anybody: enter user, network and further namespaces, close the
-private networks, and hand over to bubblewrap, which shows nothing but the engine root and the
-cache, and to a second user namespace, in which no mount and no route can be changed any more.
+As root: join the control groups, mount the cache in a new mount namespace, and become the first
+id of the owner's range. Then, with any user: enter user, network and other namespaces, block the
+private networks, and execute bubblewrap, which shows only the engine root and the cache. The
+command runs in a second user namespace, in which mounts and routes cannot be changed.
 
-One process all along, so that the parent-death signal reaches from the helper to the outermost
-process of the sandbox. The other end of `channel` is `helper.builder`.
+It is one process up to bubblewrap, so that the outermost process of the sandbox gets the
+parent-death signal when the helper dies. The other end of `channel` is in `helper.builder`.
 """
 
 import fcntl
@@ -41,7 +41,8 @@ NEST = (
     "--mount",
     "--",
 )
-# dockerd looks for a containerd of its own only once a second. Where either ends, all ends.
+# dockerd checks for a containerd that it starts itself only once a second, so start it here. If
+# one of the two ends, the sandbox ends.
 DOCKERD_SCRIPT = """\
 containerd --config /etc/containerd/config.toml --log-level warn &
 containerd=$!
@@ -60,7 +61,7 @@ DOCKERD = (
     *("--containerd=/run/containerd.sock", "--bridge=none"),
     *("--iptables=false", "--ip6tables=false", "--ip-forward=false"),
 )
-# It fails at the end because it cannot remove the mount itself.
+# It ends with an error because it cannot remove the mount point itself.
 EMPTY_CACHE = ("rm", "-rf", "--one-file-system", "--", "/b/owner")
 SANDBOX_ENV = {
     "PATH": "/usr/bin:/usr/sbin",
@@ -73,7 +74,7 @@ SANDBOX_ENV = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Everything that one sandbox is started from; nothing in it is text from a request."""
+    """The parameters of one sandbox. None is unvalidated text from a request."""
 
     helper_pid: int
     is_root: bool
@@ -82,12 +83,12 @@ class Plan:
     state_fd: int
     cache_name: str
     image_bytes: int | None
-    """Size of the cache image; None for a cache folder."""
+    """Size of the cache image. None for a cache folder."""
     mkfs: Mkfs
     first_id: int
-    """First kernel id of the owner's range, as root."""
+    """First kernel id of the owner's range. Used as root only."""
     map_ids: Callable[[int], None]
-    """Writes the id maps of the process with that pid, in a child of the helper."""
+    """Writes the id maps of the process with the given pid. Called in a child of the helper."""
     network: bool
     deny: tuple[str, ...]
     groups: tuple[Path, ...]
@@ -95,7 +96,7 @@ class Plan:
 
 
 class Channel:
-    """The child's end of its talk with the helper. It closes when the command starts."""
+    """The child's end of its socket to the helper. It closes when the command starts."""
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
@@ -104,14 +105,14 @@ class Channel:
         socket.send_fds(self._end, [json.dumps(message).encode()], list(fds))
 
     def await_ids(self) -> None:
-        """Have the helper map ids into this process's user namespace."""
+        """Let the helper map ids into this process's user namespace. Raises Refused."""
         self.tell({"stage": "ids"})
         if self._end.recv(16) != b"mapped":
             raise Refused("sandbox", "No ids were mapped.")
 
 
 def start(plan: Plan, channel: Channel, listener: int | None, output: int) -> NoReturn:
-    """Become the sandbox. Failures go to the channel."""
+    """Become the sandbox. Never returns; errors are sent over the channel."""
     try:
         _start(plan, channel, listener, output)
     except Refused as refused:
@@ -151,7 +152,7 @@ def _start(plan: Plan, channel: Channel, listener: int | None, output: int) -> N
         _furnish(plan, channel)
     write_etc(Path(ROOM, "etc"), Path(ROOM, "root"))
     syscalls.mount("groups", f"{ROOM}/cgroup", "cgroup2", syscalls.MS_RDONLY)
-    # One more user namespace, the second one here, and none within that one.
+    # Allow exactly one more user namespace, the second one, and none inside of it.
     Path("/proc/sys/user/max_user_namespaces").write_text("1")
     network.configure()
     channel.tell({"stage": "command"})
@@ -172,10 +173,10 @@ def _set_resource_limits(is_root: bool) -> None:
 
 
 def _furnish(plan: Plan, channel: Channel) -> None:
-    """Mount what bubblewrap will show, below `ROOM`, in this mount namespace only."""
+    """Mount the folders for bubblewrap below `ROOM`, in this mount namespace only."""
     if plan.is_root:
         syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    # By descriptor: the paths may lie below the room.
+    # Use descriptors, because the paths may be below `ROOM`, which is covered next.
     engine = os.open(plan.engine_root, os.O_PATH | os.O_DIRECTORY)
     folder = _open_cache_folder(plan) if plan.image_bytes is None else -1
     syscalls.mount("room", ROOM, "tmpfs", syscalls.MS_NOSUID, "mode=0755,size=4m")
@@ -204,7 +205,7 @@ def _furnish(plan: Plan, channel: Channel) -> None:
 
 
 def _open_cache_folder(plan: Plan) -> int:
-    """Open the owner's folder in this mount namespace, where nobody can have replaced it."""
+    """Open the owner's folder in this mount namespace. Raises Refused if it was replaced."""
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     state = os.open(plan.state, flags)
     if not os.path.samestat(os.fstat(state), os.fstat(plan.state_fd)):
@@ -222,11 +223,11 @@ def _become(user: int) -> None:
 
 
 class Network:
-    """slirp4netns, started before this process leaves the user that may open the tun device."""
+    """Starts slirp4netns while this process still has the user that may open the tun device."""
 
     def __init__(self, wanted: bool, deny: tuple[str, ...]) -> None:
         self._wanted = wanted
-        # Here and not later: in its new namespace this process sees none of the host's addresses.
+        # Read the host's addresses now: they are not visible in the new network namespace.
         self._closed = networks.closed(deny, networks.own_addresses())
         if not wanted:
             return
@@ -246,7 +247,7 @@ class Network:
         os.close(go)
 
     def configure(self) -> None:
-        """Bring the interfaces up and close the private networks."""
+        """Bring the interfaces up and block the private networks. Raises Refused."""
         batch = networks.OFFLINE
         if self._wanted:
             os.write(self._go, b"1")
@@ -255,7 +256,7 @@ class Network:
             os.close(self._go)
             os.close(self._ready)
             batch = networks.batch(self._closed)
-        # Of the engine root: the host need not have it.
+        # The engine root's `ip`, because the host may have none.
         commands.run(["/usr/sbin/ip", "-batch", "-"], stdin=batch, prepare=_enter_engine_root)
 
 
@@ -278,7 +279,7 @@ def _exec_slirp(target: int, ready: int) -> NoReturn:
 def _exec_bwrap(plan: Plan, listener: int | None, output: int) -> NoReturn:
     filter_fd = _filter_file()
     null = os.open(os.devnull, os.O_RDWR)
-    # Numbers of descriptors may overlap with their targets, so copy all of them out of the way.
+    # Descriptors may have the numbers of targets, so first duplicate all to high numbers.
     high = [os.dup(fd) for fd in (null, output, output)]
     targets = [0, 1, 2]
     for fd, target in ((listener, LISTEN_FD), (filter_fd, FILTER_FD)):

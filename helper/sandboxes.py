@@ -1,4 +1,4 @@
-"""What every sandbox of one data directory is made from."""
+"""Creates control groups and plans for the sandboxes of one data directory."""
 
 import itertools
 import os
@@ -17,16 +17,18 @@ from helper.sandbox import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sandboxes:
+    """What all sandboxes of one data directory share."""
+
     loop: Loop
     caches: Caches
     machine: Machine
     engine_root: Path
     installation: str
-    """Name of the control group that all groups of this data directory are in."""
+    """Name of the parent control group of this data directory."""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     def make_group(self, limits: Limits) -> ControlGroup | None:
-        """A new control group; None where there are none."""
+        """Create a control group with these limits. None if the machine has none."""
         if not self.machine.hierarchies:
             return None
         name = f"{self.installation}/{next(self._numbers)}"
@@ -50,7 +52,7 @@ class Sandboxes:
         deny: tuple[str, ...] = (),
         group: ControlGroup | None = None,
     ) -> Plan:
-        """How to start a sandbox with the cache of that name."""
+        """The plan of a sandbox with the cache `name`. Raises Refused without subordinate ids."""
         return Plan(
             helper_pid=os.getpid(),
             is_root=self.machine.is_root,

@@ -1,10 +1,11 @@
 """System call filter of a builder sandbox.
 
-* Waiting for the disk does nothing: a cache is thrown away after a crash of the machine, and a
-  tiny build would spend a third of its time in fsync.
-* Sockets only of the families that builds need, which keeps AF_VSOCK, AF_PACKET, AF_ALG and the
-  kernel's less tested protocols out of reach. io_uring is refused because it makes sockets past
-  the filter, and the socketcall of 32-bit programs because its arguments are behind a pointer.
+* fsync and similar calls do nothing: caches are recreated after a crash of the machine, and a tiny
+  build would spend a third of its time in fsync.
+* Only sockets of the families that builds need are allowed, so AF_VSOCK, AF_PACKET, AF_ALG and the
+  kernel's less tested protocols are not reachable. io_uring is refused because it can bypass the
+  filter to create sockets, and socketcall of 32-bit programs because the filter cannot read its
+  arguments, which are behind a pointer.
 """
 
 import errno
@@ -23,9 +24,11 @@ X32_BIT = 0x40000000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
+    """System call numbers of one architecture."""
+
     audit: int
     syncing: tuple[int, ...]
-    """fsync, fdatasync, sync_file_range, sync, syncfs. msync keeps its meaning."""
+    """fsync, fdatasync, sync_file_range, sync, syncfs. msync is not filtered."""
     socket: tuple[int, ...]
     """socket, socketpair."""
     refused: tuple[int, ...] = ()
@@ -43,7 +46,7 @@ MACHINES = {"x86_64": (X86_64, I386), "aarch64": (AARCH64, ARM)}
 
 
 def program(machine: str = platform.machine()) -> bytes:
-    """The filter in the kernel's form; empty for machines whose numbers are not known here."""
+    """The filter as a BPF program. Empty for machines that are not in MACHINES."""
     architectures = MACHINES.get(machine)
     if architectures is None:
         return b""
@@ -51,7 +54,7 @@ def program(machine: str = platform.machine()) -> bytes:
     for architecture in architectures:
         block = _block(architecture)
         steps += [(EQUAL, 0, len(block), architecture.audit), *block]
-    steps.append(_errno(errno.ENOSYS))  # an architecture that this kernel should not know
+    steps.append(_errno(errno.ENOSYS))  # any other architecture
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 

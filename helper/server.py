@@ -1,4 +1,4 @@
-"""The helper's socket: who may connect, and what ends when the helper ends."""
+"""Serves the helper's socket: accepts allowed users, and ends all sandboxes at shutdown."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ CREDENTIALS = struct.Struct("iii")
 
 
 class Server:
-    """One helper of one data directory."""
+    """The helper of one data directory. Raises FolderError at creation."""
 
     def __init__(
         self, data_dir: Path, engine_root: Path, *, service_uid: int, service_gid: int
@@ -50,15 +50,15 @@ class Server:
         )
 
     def serve(self, *, lifeline: int | None, ready: int | None) -> None:
-        """Serve until the other end of the pipe `lifeline` is closed; until SIGTERM without one.
+        """Serve until the other end of the pipe `lifeline` is closed, or without one until SIGTERM.
 
         Writes to the pipe `ready` when clients can connect.
         """
         loop = self._sandboxes.loop
-        # Sent to all processes of a service at once, it is meant for whoever started the helper,
-        # which may need some seconds to settle its builds.
+        # A service manager sends SIGTERM to all processes of a service. The process that started
+        # the helper handles it: it may need the helper for some seconds to finish its builds.
         signal.signal(signal.SIGTERM, self._stop if lifeline is None else signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for whoever started the helper
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the process that started the helper
         self._end_left_groups()
         self._sandboxes.caches.clean()
         listener, run_fd = self._listen()
@@ -80,14 +80,14 @@ class Server:
         remove_installation(self._sandboxes.installation, self._sandboxes.machine.hierarchies)
 
     def _wait_for_the_disk(self) -> None:
-        """Let caches be written out, so that they outlive a restart of the machine."""
+        """Wait at most WRITE_OUT_SECONDS for caches to be written, so that a reboot keeps them."""
         loop = self._sandboxes.loop
         until = time.monotonic() + WRITE_OUT_SECONDS
         loop.poll(lambda: not loop.has_children())
         loop.run(lambda: not loop.has_children() or time.monotonic() > until)
 
     def _end_left_groups(self) -> None:
-        """End what an earlier helper could not, such as sandboxes in the middle of their end."""
+        """Kill the control groups that an earlier helper left, such as half-removed sandboxes."""
         found = self._sandboxes.machine.hierarchies
         groups = left_groups(self._sandboxes.installation, found)
         while groups:
@@ -103,14 +103,14 @@ class Server:
         changed = uid != os.geteuid()
         if changed:
             self._remove_roots_own_run()
-            # As the service user: what lies in its folder must not lead root anywhere.
+            # As the service user, so that links in its folder cannot misdirect root.
             os.setegid(gid)
             os.seteuid(uid)
         try:
             run_fd = open_private_folder(self._data_fd, "run")
             with suppress(FileNotFoundError):
                 os.unlink(SOCKET, dir_fd=run_fd)
-            # By descriptor: paths of sockets are limited to 107 bytes.
+            # Through the descriptor, because socket paths are limited to 107 bytes.
             listener.bind(f"/proc/self/fd/{run_fd}/{SOCKET}")
         finally:
             if changed:
@@ -120,7 +120,7 @@ class Server:
         return listener, run_fd
 
     def _remove_roots_own_run(self) -> None:
-        """Make place where an earlier helper served root itself."""
+        """Remove the folder `run` if an earlier helper created it as root for root."""
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             run_fd = os.open("run", flags, dir_fd=self._data_fd)
@@ -132,7 +132,7 @@ class Server:
             finally:
                 os.close(run_fd)
         except OSError:
-            pass  # nothing in the way, or something that is refused next
+            pass  # there is none, or `open_private_folder` refuses it next
 
     def _accept(self, listener: socket.socket) -> None:
         try:

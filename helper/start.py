@@ -1,4 +1,4 @@
-"""Starts the helper from the process that starts Slipway, before anything else is imported."""
+"""Starts the helper. Used at Slipway's start, before other packages are imported."""
 
 import os
 import socket
@@ -14,12 +14,12 @@ from helper.folders import BUSY
 MAIN = Path(__file__).with_name("__main__.py")
 STOP_SECONDS = 60.0
 WAIT_SECONDS = 30.0
-"""For a helper that another process starts."""
+"""How long to wait for a helper that another process starts."""
 POLL_SECONDS = 0.1
 
 
 class HelperError(Exception):
-    """The helper did not start. It has written why to stderr."""
+    """The helper did not start. It has written the reason to stderr."""
 
     def __init__(self, text: str, exit_code: int = 0) -> None:
         super().__init__(text)
@@ -28,14 +28,14 @@ class HelperError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """A running helper. It ends when this process does."""
+    """A running helper. It ends when this process ends."""
 
     socket: Path
     process: "subprocess.Popen[bytes]"
     lifeline: int
 
     def stop(self) -> None:
-        """End all sandboxes and the helper, and wait for it."""
+        """End the helper and all sandboxes, and wait at most STOP_SECONDS for it."""
         os.close(self.lifeline)
         self.process.wait(STOP_SECONDS)
 
@@ -47,10 +47,10 @@ def start_helper(
     service_uid: int | None = None,
     service_gid: int | None = None,
 ) -> Helper:
-    """Start the helper and wait until its socket is there. Raises HelperError.
+    """Start the helper and wait until clients can connect. Raises HelperError.
 
-    It keeps this process's rights: call it before giving up root. Only the service user (default:
-    this user) and root may connect.
+    The helper keeps this process's privileges: call this before giving up root. Only the service
+    user (default: this user) and root may connect.
     """
     lifeline_read, lifeline = os.pipe()
     ready, ready_write = os.pipe()
@@ -79,10 +79,10 @@ _started: dict[Path, Helper] = {}
 def ensure_helper(
     data_dir: Path, engine_root: Path, service_uid: int | None, service_gid: int | None
 ) -> Path:
-    """Path of the socket of a helper of this data directory, started by this process if none runs.
+    """Return the socket of this data directory's helper. Start one if none is running.
 
-    A helper that is started here ends with this process. One that another process is starting is
-    waited for, as is root's in a data directory that root has prepared. Raises HelperError.
+    A helper started here ends with this process. If another process is starting one, or if root
+    has prepared the data directory, wait for that helper. Raises HelperError.
     """
     path = data_dir / "run/helper.sock"
     if _answers(path):

@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 does not offer. Failures raise OSError."""
+"""System calls that Python 3.11 does not provide. They raise OSError."""
 
 import ctypes
 import os
@@ -50,27 +50,27 @@ def sync_file_system(fd: int) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; end now if it is dead already."""
+    """Let the kernel kill this process when its parent dies. Exit if it is dead already."""
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if os.getppid() != parent:
         os._exit(1)
 
 
 def become_dumpable() -> None:
-    """Let processes of the same user look at this one's namespaces after a change of user."""
+    """After a change of user, give processes of the same user access to /proc/<pid> again."""
     _check(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
 
 
 def become_subreaper() -> None:
-    """Become the parent of every orphan among the descendants."""
+    """Become the parent of all orphaned descendants."""
     _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
 def join_new_session_keyring() -> None:
-    """Leave the session keyring of whoever started the helper."""
+    """Replace the session keyring inherited from the process that started the helper."""
     number = _SYS_KEYCTL.get(platform.machine())
     if number is not None:
-        _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None)  # may be compiled out
+        _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None)  # the kernel may not have it
 
 
 def _check(result: int, what: str) -> None:

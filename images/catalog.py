@@ -1,4 +1,4 @@
-"""The only way to change an image: order, rebuild, cancel, change, delete. Everybody calls it."""
+"""The only functions that change images: order, rebuild, cancel, change, delete."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -38,12 +38,12 @@ from images.quota import QUOTA_WINDOW, check_charged, check_quota, check_storage
 from images.signals import image_event
 
 EMPTY_CONTEXT = b"PK\x05\x06" + bytes(18)
-"""A zip without members."""
+"""A zip archive without members."""
 
 
 class NameTaken(CodedError):
-    """The owner has an image of that name and tag, and it is not to be built again: it succeeded
-    and is not to be replaced, or its build has not ended."""
+    """The owner already has an image with this name and tag, which may not be built again: it
+    succeeded and the request has no `replace`, or its build has not ended."""
 
     kind = error_codes.NAME_TAKEN
 
@@ -57,22 +57,22 @@ class OperatorsOnly(CodedError):
 
 
 class Protected(CodedError):
-    """A protected image is not deleted before somebody takes the protection off."""
+    """A protected image cannot be deleted until somebody removes the protection."""
 
     kind = error_codes.IMAGE_PROTECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What an owner sent, checked by `images.naming` and `builds.build_options`."""
+    """The request of an owner, after the checks of `images.naming` and `builds.build_options`."""
 
     name: str
     tag: str
     dockerfile: str = ""
     dockerfile_path: str = ""
-    """Of a Dockerfile in the context, where none was sent."""
+    """Path of a Dockerfile in the context, used if the request has no Dockerfile."""
     described: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the image that were sent: readme, public, logo, chutes_version."""
+    """Fields of the image that the request has: readme, public, logo, chutes_version."""
     replace: bool = False
     """Whether an image that succeeded is built again."""
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -81,15 +81,15 @@ class Wanted:
     pull: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     resource_class: str = ""
-    """Empty for the default of its owner."""
+    """Empty means the default of the owner."""
 
 
 def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) -> Image:
-    """Takes the context in and asks for a build: of a new image, or again of one that failed.
+    """Stores the context and requests a build: of a new image, or again of one that failed.
 
-    `wanted.replace` builds one that succeeded again too: until that succeeds, its tag stays where
-    it is. Without a context, an empty one is stored. Raises NameTaken, QuotaExceeded or
-    ClassRefused, and then nothing is kept.
+    With `wanted.replace`, an image that succeeded is built again too; its tag stays on the last
+    good build until the new one succeeds. Without a context, an empty one is stored. Raises
+    NameTaken, QuotaExceeded or ClassRefused; then nothing is kept.
     """
     named = choose(owner.pk, wanted.resource_class) if wanted.resource_class else ""
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
@@ -103,7 +103,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         context = ContentFile(EMPTY_CONTEXT)
     digest = file_digest(cast("BytesIO", context.file), "sha256").hexdigest()
     context.seek(0)
-    # Without a suffix: its content tells its format.
+    # The name has no suffix: the content shows the format.
     key = default_storage.save(f"contexts/{uuid4().hex}", context)
     request = BuildRequest(
         image_id=identity,
@@ -134,10 +134,11 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
 
 
 def rebuild(image: Image, *, by: User | None = None, **options: Any) -> Image:
-    """A new attempt with what is stored. Raises QuotaExceeded, and what `request_again` does.
+    """Starts a new attempt from the stored Dockerfile and context.
 
-    Image.DoesNotExist where it was deleted meanwhile. What an operator asks for by another's image
-    is not charged to its owner. `options` replace those of the last attempt: build_args, target,
+    Raises QuotaExceeded, what `request_again` raises, and Image.DoesNotExist if the image was
+    deleted meanwhile. A rebuild that an operator requests for somebody else's image does not count
+    against its owner's limit. `options` replace those of the last attempt: build_args, target,
     no_cache, pull.
     """
     free = by is not None and by.pk != image.owner_id
@@ -150,9 +151,9 @@ def rebuild(image: Image, *, by: User | None = None, **options: Any) -> Image:
 
 
 def cancel(image: Image) -> Image:
-    """Ends the build under way, soon. Raises NothingUnderWay, or Image.DoesNotExist."""
+    """Ends the running build soon. Raises NothingUnderWay or Image.DoesNotExist."""
     asked = None
-    # Once more where a lost attempt had a successor since we looked.
+    # Try again: a lost attempt may have got a successor since the image was read.
     while asked != image.build:
         asked = image.build
         cancelled = request_cancel(asked)
@@ -163,7 +164,7 @@ def cancel(image: Image) -> Image:
 
 
 def change(image: Image, *, by: User, **described: Any) -> Image:
-    """Describes it again: readme, public, protected. Raises OperatorsOnly or Image.DoesNotExist."""
+    """Changes readme, public or protected. Raises OperatorsOnly or Image.DoesNotExist."""
     if "protected" in described and not may_change_all(by):
         raise OperatorsOnly
     with transaction.atomic():
@@ -177,9 +178,9 @@ def change(image: Image, *, by: User, **described: Any) -> Image:
 
 
 def delete(image: Image) -> None:
-    """Cancels its build and removes it; registry, context and log follow in the background.
+    """Cancels the build and deletes the image. Tag, context and log are removed in the background.
 
-    Raises Protected, or Image.DoesNotExist where somebody else was first.
+    Raises Protected, or Image.DoesNotExist if somebody else deleted it first.
     """
     with transaction.atomic():
         held = Image.objects.select_for_update().get(pk=image.pk)
@@ -201,13 +202,13 @@ def _before(owner: UUID, identity: UUID, since: datetime) -> Any:
 
 
 _BEFORE = Prepared(_before, UUID, UUID, datetime)
-"""What an order depends on, read at once: the owner's charged builds, the status of the image where
-there is one, the number of the last attempt, which outlives its image, and the class of builds that
-name none."""
+"""What a request depends on, read by one query: the owner's charged builds, the status of an
+image of this name, the number of the last attempt, which is kept when an image is deleted, and
+the owner's default resource class."""
 
 
 def _check_free(status: str, wanted: Wanted) -> None:
-    """Raises NameTaken or UnderWay where an image that stands so may not be built again."""
+    """Raises NameTaken or UnderWay if an image with this status may not be built again."""
     if wanted.replace and status not in FINAL:
         raise UnderWay
     if not wanted.replace and status not in FINAL - {Status.SUCCEEDED}:
@@ -216,7 +217,7 @@ def _check_free(status: str, wanted: Wanted) -> None:
 
 @transaction.atomic
 def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: int) -> Image:
-    """Raises IntegrityError where somebody else was first."""
+    """Raises IntegrityError if another request made the image first."""
     image = Image(
         id=request.image_id,
         reference_id=naming.reference_id(owner.username, wanted.name, wanted.tag),
@@ -232,7 +233,7 @@ def _ordered_first(owner: User, wanted: Wanted, request: BuildRequest, number: i
 
 @transaction.atomic
 def _ordered_again(wanted: Wanted, request: BuildRequest) -> Image:
-    """Describes an image again by what was sent; it keeps the spelling of its name and tag.
+    """Updates an image with the fields of the request; its name and tag keep their spelling.
 
     Raises NameTaken, UnderWay or Image.DoesNotExist.
     """

@@ -1,4 +1,4 @@
-"""What lists may be narrowed by, and in which order they come."""
+"""The filters and the sort orders of lists."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,14 +25,14 @@ COLUMNS = {
     "size": "good_bytes",
     "duration": "good_ms",
 }
-"""What lists are sorted by, by the words of `ordering`. Each has indexes that end in the id."""
+"""Columns for the values of `ordering`. Each has indexes that end in the id."""
 ORDERS = tuple(f"{sign}{word}" for word in COLUMNS for sign in ("-", ""))
 WHOLE = frozenset({"include_public", "page", "limit", "owner", "cursor"})
-"""What chooses among all images and pages of them; all else narrows."""
+"""Parameters that select the images and the page. All other parameters are filters."""
 
 
 class ImageFilter(django_filters.FilterSet):
-    """Fields in the order in which a 422 names them."""
+    """The order of the fields is that of the errors in a 422."""
 
     include_public = BoolFilter(method="widen", help_text="Others' public images too.")
     name = TextFilter(help_text="A part of the name.")
@@ -72,13 +72,13 @@ class ImageFilter(django_filters.FilterSet):
 
     @classmethod
     def narrows(cls, asked: Mapping[str, Any]) -> bool:
-        """Whether anything leaves images out, or changes their order."""
+        """Whether any parameter leaves images out or changes their order."""
         return any(
             value not in (None, "", ()) for name, value in asked.items() if name not in WHOLE
         )
 
     def widen(self, queryset: ImageQuerySet, _name: str, _value: Any) -> ImageQuerySet:
-        """Left to the view, which chooses the images that are narrowed here."""
+        """Does nothing: the view selects the images that are filtered here."""
         return queryset
 
     def find_pullable(

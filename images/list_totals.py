@@ -1,10 +1,10 @@
-"""Exact totals of lists that are narrowed by name, tag, age or visibility.
+"""Exact totals of lists that are filtered by name, tag, age or visibility.
 
-To count all images with a part in their names takes long, however good the index. So a count is
-remembered together with the snapshot of the database that it was made in, and brought up to date
-with the journal of changes (`ImageChange`): those of transactions which that snapshot does not see.
-The sum is what a count would find now. Public images are counted once for everybody, and one's own
-private ones apart.
+Counting all images whose name contains a text is slow with any index. So a count is cached together
+with the database snapshot in which it was made. Later it is updated from the journal of changes
+(`ImageChange`), with the changes of all transactions that the snapshot does not see. The sum is
+exactly what a new count would find. Public images are counted once for all users, and private ones
+for each user.
 """
 
 from collections import OrderedDict
@@ -21,14 +21,14 @@ from django.db.models.functions import Coalesce
 from images.models import Image, ImageChange
 
 KEPT_SECONDS = 60.0
-"""Rows of the journal stay for some minutes; a remembered count is never so old."""
+"""Journal rows are kept for some minutes; a cached count is never older than this."""
 MOST = 2_000
 MANY = 5_000
-"""Changes after which it is quicker to count again."""
+"""From this number of changes on, a new count is faster."""
 UNCOUNTED = frozenset({"page", "limit", "ordering", "include_public", "cursor"})
-"""What leaves no images out."""
+"""Parameters that leave no images out."""
 COUNTED = frozenset({"name", "tag", "public", "created_after", "created_before"})
-"""Filters by what the journal has."""
+"""Filters on columns that the journal has."""
 
 Narrow = Callable[["QuerySet[Any]"], "QuerySet[Any]"]
 
@@ -40,14 +40,15 @@ class _Count(NamedTuple):
 
 
 class Totals:
-    """Of one process."""
+    """The cached counts of one process."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Any, _Count] = OrderedDict()
         self._lock = Lock()
 
     def total(self, key: Any, narrow: Narrow) -> int:
-        """How many images `narrow` leaves. It gets images or their changes; `key` says what."""
+        """How many images match `narrow`, a function that filters images or their changes. `key`
+        identifies it."""
         known = self._known.get(key)
         if known is not None and monotonic() - known.at < KEPT_SECONDS:
             changes = narrow(ImageChange.objects.not_seen_by(known.snapshot))
@@ -56,7 +57,7 @@ class Totals:
                 return known.total + int(since)
         at = monotonic()
         total, snapshot = counted_with_snapshot(narrow(Image.objects.all()))
-        # A transaction may see changes of its own, which others never will.
+        # A transaction may see its own uncommitted changes, which others may never see.
         if not connection.in_atomic_block:
             with self._lock:
                 self._known[key] = _Count(at, snapshot, total)
@@ -74,7 +75,7 @@ TOTALS = Totals()
 
 
 def counted_with_snapshot(images: "QuerySet[Any]") -> tuple[int, str]:
-    """A count, and the snapshot of the one statement that made it."""
+    """A count, and the snapshot of the statement that made it."""
     sql, params = images.order_by().values("pk").query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*), pg_current_snapshot()::text FROM ({sql}) found", params)  # noqa: S608
@@ -83,9 +84,9 @@ def counted_with_snapshot(images: "QuerySet[Any]") -> tuple[int, str]:
 
 
 def total_of(viewer_id: UUID, asked: Mapping[str, Any], narrow: Narrow, images: Any) -> int:
-    """How many images there are on all pages of a list that is narrowed by what was asked for.
+    """The number of images on all pages of a filtered list.
 
-    `images` is the list itself, which is counted where the journal does not help.
+    `images` is the list itself. It is counted if the journal cannot be used.
     """
     filters = {
         name: value

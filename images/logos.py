@@ -1,4 +1,4 @@
-"""Logos: whatever picture is sent, a small webp of our own making is kept."""
+"""Logos: every picture is converted to a small webp before it is stored."""
 
 import io
 from collections.abc import Collection
@@ -23,28 +23,28 @@ from images.quota import rate_limit
 
 BYTES = 5 * 1024 * 1024
 PIXELS = 16 * 1024 * 1024
-"""Of a picture unpacked. A small file may claim to be enormous."""
+"""Largest unpacked size. A small file may claim to be an enormous picture."""
 SIDE = 512
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 WINDOW = timedelta(hours=24)
 MOST = 100
-"""In 24 hours: they stay for a while without an image."""
+"""Most uploads in 24 hours: logos are kept for a while even if no image uses them."""
 FOLDER = "logos"
 UNUSED_AFTER = timedelta(days=7)
 
 
 class NotALogo(ValueError):
-    """The file is no picture that we take. The text says what would do."""
+    """The file is not a supported picture. The text says what is supported."""
 
 
 class TooManyLogos(CodedError):
-    """Somebody sent MOST of them within 24 hours."""
+    """The user sent more than MOST logos within 24 hours."""
 
     kind = error_codes.LOGOS_EXCEEDED
 
 
 def add(*, owner: User, file: IO[bytes]) -> Logo:
-    """Takes a picture in. Raises NotALogo or TooManyLogos, and then nothing is kept."""
+    """Converts and stores a picture. Raises NotALogo or TooManyLogos; then nothing is kept."""
     since = timezone.now() - WINDOW
     if Logo.objects.filter(owner=owner, created_at__gt=since).count() >= MOST:
         seconds = round(WINDOW.total_seconds())
@@ -58,16 +58,17 @@ def add(*, owner: User, file: IO[bytes]) -> Logo:
 
 
 def drop_unused() -> None:
-    """Forgets logos that no image has shown within a week of their making. Their files go later."""
+    """Deletes the rows of logos that no image uses a week after the upload. Their files are
+    removed later."""
     old = Logo.objects.filter(images=None, created_at__lt=timezone.now() - UNUSED_AFTER)
     for logo in old[:1_000]:
-        # An image that takes it just now keeps it.
+        # An image that starts to use the logo at this moment keeps it.
         with suppress(ProtectedError, IntegrityError), transaction.atomic():
             logo.delete()
 
 
 def named(keys: Collection[str]) -> set[str]:
-    """Those of the stored files that are logos."""
+    """The stored files that are logos."""
     ids = []
     for key in keys:
         with suppress(ValueError):
@@ -76,7 +77,7 @@ def named(keys: Collection[str]) -> set[str]:
 
 
 def draw(file: IO[bytes]) -> bytes:
-    """The picture as webp, no side longer than SIDE, with nothing else that was in the file."""
+    """The picture as webp, no side longer than SIDE, without any other data of the file."""
     made = io.BytesIO()
     try:
         with PIL.Image.open(file, formats=FORMATS) as picture:

@@ -21,46 +21,46 @@ if TYPE_CHECKING:
     Viewer = User | AnonymousUser
 
 SORTED_BY = {"ended_at": "end", "good_bytes": "size", "good_ms": "time"}
-"""Columns that lists may be sorted by, each with indexes for it, by the names of those."""
+"""Columns that lists can be sorted by, with the names of their indexes."""
 OVERSEE, CHANGE = "images.view_image", "images.change_image"
 
 
 def oversees(viewer: "Viewer") -> bool:
-    """Whether somebody looks after everybody's images, as operators with that right do."""
+    """Whether the user is an operator with the right to see all images."""
     return isinstance(viewer, User) and viewer.is_staff and viewer.has_perm(OVERSEE)
 
 
 def may_change_all(user: User) -> bool:
-    """Whether somebody may describe everybody's images again, and protect them."""
+    """Whether the user may change the description of all images, and protect them."""
     return user.is_staff and user.has_perm(CHANGE)
 
 
 def overseers(ids: Collection[UUID]) -> set[UUID]:
-    """Those of these users who do, as they are now, in one query."""
+    """Those of these users who may see all images, by their present rights, in one query."""
     able = ModelBackend().with_perm(OVERSEE)
     return set(able.filter(pk__in=ids, is_staff=True).values_list("pk", flat=True))
 
 
 class ImageQuerySet(models.QuerySet["Image"]):
     def visible_to(self, viewer: "Viewer") -> "ImageQuerySet":
-        """What this viewer may know to exist: public ones and their own."""
+        """Images whose existence this viewer may know: public ones and their own."""
         if isinstance(viewer, User):
             return self.filter(Q(public=True) | Q(owner=viewer))
         return self.filter(public=True)
 
     def readable_by(self, viewer: "Viewer") -> "ImageQuerySet":
-        """Whose logs this viewer may read: of what they see, and as an operator of everything."""
+        """Images whose logs this viewer may read: what they see; for operators, all."""
         return self if oversees(viewer) else self.visible_to(viewer)
 
     def owned_by(self, viewer: "Viewer") -> "ImageQuerySet":
         return self.filter(owner=viewer) if isinstance(viewer, User) else self.none()
 
     def changeable_by(self, viewer: User) -> "ImageQuerySet":
-        """What this user may describe again: operators with that right all, others their own."""
+        """Images that this user may change: all for operators with that right, else their own."""
         return self if may_change_all(viewer) else self.owned_by(viewer)
 
     def with_build(self) -> "ImageQuerySet":
-        """Everything an answer about an image needs, in one query."""
+        """Joins everything that an answer about an image needs, in one query."""
         builds = ("current", "good")
         texts = (f"{build}__{text}" for build in builds for text in LONG)
         return self.select_related("owner", *builds).defer(*texts)
@@ -71,8 +71,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
     def meant_by(self, text: str, viewer: "Viewer", *, tagless: bool = False) -> "Image | None":
         """The one image of this set that `text` names, in any spelling.
 
-        One's own name is tried before `owner/name`. Without a tag it is the newest of that name,
-        where `tagless` allows leaving it out.
+        The caller's own names are tried before `owner/name`. With `tagless` a text without a tag is
+        allowed, and means the newest image of that name.
         """
         identity, references = readings(text)
         if identity is not None and (known := self._with_id(identity)):
@@ -86,7 +86,8 @@ class ImageQuerySet(models.QuerySet["Image"]):
         return None
 
     def _with_id(self, identity: UUID) -> "Image | None":
-        # One after the other, as each has an index: no image has the id that another refers by.
+        # One query after the other, so that each uses its index. No id of one image is a reference
+        # of another.
         return (
             self.filter(pk=identity).first()
             or self.filter(reference_id=identity).newest_first().first()
@@ -107,14 +108,16 @@ class ImageTallyQuerySet(models.QuerySet["ImageTally"]):
         return self.filter(owner_id=owner_id)
 
     def visible_to(self, owner_id: Any) -> "ImageTallyQuerySet":
-        """What `ImageQuerySet.visible_to` counts: all public ones, and private ones of theirs."""
+        """The images that `ImageQuerySet.visible_to` counts: all public ones, and the viewer's
+        private ones."""
         return self.filter(Q(owner_id=None) | Q(owner_id=owner_id, public=False))
 
 
 class ImageTally(models.Model):
-    """How many images there are, as sums of rows that the database adds with each change.
+    """The number of images, as the sum of rows that database triggers add with each change.
 
-    Of an owner's private or public images; without an owner, of all public ones.
+    Each row is for the private or public images of one owner or, without an owner, for all public
+    images.
     """
 
     owner_id = models.UUIDField(null=True)
@@ -126,7 +129,7 @@ class ImageTally(models.Model):
     class Meta:
         default_permissions = ()
         indexes = [
-            # Read in the index alone.
+            # Can be read from the index alone.
             models.Index(
                 fields=["owner_id", "public"], include=["count"], name="images_imagetally_counts"
             )
@@ -138,7 +141,7 @@ class ImageTally(models.Model):
 
 class ImageChangeQuerySet(models.QuerySet["ImageChange"]):
     def not_seen_by(self, snapshot: str) -> "ImageChangeQuerySet":
-        """Of transactions that had not been committed in that snapshot of PostgreSQL."""
+        """Changes of transactions that were not committed in that snapshot of PostgreSQL."""
         unseen = RawSQL(
             "NOT pg_visible_in_snapshot(transaction::text::xid8, %s::pg_snapshot)",
             [snapshot],
@@ -148,15 +151,16 @@ class ImageChangeQuerySet(models.QuerySet["ImageChange"]):
 
 
 class ImageChange(models.Model):
-    """An image that came, went or changed in what lists are narrowed by; the database writes it.
+    """An image that was added, removed or changed in a column that lists filter by. Triggers write
+    it.
 
-    `count` is 1 for what is there since, and -1 for what is there no more.
+    `count` is 1 for an image that exists since then, and -1 for one that no longer exists.
     """
 
     count = models.SmallIntegerField()
     transaction = models.BigIntegerField()
     horizon = models.BigIntegerField()
-    """Transactions before this one had ended."""
+    """All transactions with a lower id had ended."""
     at = models.DateTimeField()
     owner_id = models.UUIDField()
     public = models.BooleanField()
@@ -175,15 +179,15 @@ class ImageChange(models.Model):
 
 
 class RetentionRule(models.Model):
-    """Which images of one name are deleted by themselves, as their owner wants it."""
+    """An owner's rule about which images of one name are deleted automatically."""
 
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="retention_rules")
     name = models.CharField(max_length=65, blank=True)
-    """In lower case; blank for every name that has no rule of its own."""
+    """In lower case. Blank means every name that has no rule of its own."""
     keep_last = models.PositiveIntegerField(null=True)
-    """The newest that always stay."""
+    """The number of newest images that are always kept."""
     expire_days = models.PositiveIntegerField(null=True)
-    """Older ones go; null for all but the newest."""
+    """Older images are deleted. Null means all except the newest."""
 
     class Meta:
         default_permissions = ()
@@ -196,7 +200,7 @@ class RetentionRule(models.Model):
 
 
 class Logo(models.Model):
-    """A picture that images show, kept in the default storage as webp."""
+    """A picture for images, stored in the default storage as webp."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="logos")
@@ -210,15 +214,15 @@ class Logo(models.Model):
 
     @property
     def path(self) -> str:
-        """Its key in the storage, and its address."""
+        """Its key in the storage, and its path in URLs."""
         return f"logos/{self.pk}.webp"
 
 
 class Image(Target):
-    """A named thing with an owner, and what was built of it."""
+    """A named thing with an owner, and the state of its builds."""
 
     reference_id = models.UUIDField()
-    """The id as the reference server spells it."""
+    """The id as the reference server computes it."""
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="images")
     name = models.CharField(max_length=65)
     tag = models.CharField(max_length=128)
@@ -248,7 +252,7 @@ class Image(Target):
             models.Index(
                 F("created_at").desc(),
                 F("id").desc(),
-                # Whether they are seen, so that pages far back are come to in the index alone.
+                # Includes the visibility, so that pages far back can be read from the index alone.
                 include=["public", "owner"],
                 name="images_image_newest",
             ),
@@ -305,42 +309,44 @@ class Image(Target):
         return f"{self.owner.username}/{self.name}:{self.tag}"
 
     def is_visible_to(self, viewer: "Viewer") -> bool:
-        """The same as `visible_to`, of a row that was read."""
+        """The same as `visible_to`, for a row that was read already."""
         return self.public or (isinstance(viewer, User) and self.owner_id == viewer.pk)
 
     @property
     def attempts(self) -> BuildQuerySet:
-        """What readers of this image may see: its owner's attempts since it was made."""
+        """The attempts that readers of this image may see: those of its owner since the image
+        was made."""
         return Build.objects.filter(
             image_id=self.pk, owner_id=self.owner_id, queued_at__gte=self.created_at
         )
 
     def attempt(self, number: str) -> Build | None:
-        """The attempt of that number, as an address spells it."""
+        """The attempt with this number, as text from a URL."""
         if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
             return None
         return self.attempts.light().filter(number=int(number)).first()
 
     @property
     def build(self) -> Build:
-        """The attempt that the image stands at."""
+        """The current attempt."""
         if self.current is None:
             raise Build.DoesNotExist(f"image {self.pk} has no build")
         return self.current
 
     @property
     def repository(self) -> str:
-        """In the registry, without its host."""
+        """The repository in the registry, without the host."""
         return repository(self.owner.username, self.name)
 
 
 class RepeatableAnswer(models.Model):
-    """What a request with an Idempotency-Key was answered, for the same request sent again."""
+    """The answer to a request with an Idempotency-Key, for the same request when it is sent
+    again."""
 
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64)
-    """Of the request: the key of another one is refused."""
+    """A hash of the request. The key is refused for a request with another hash."""
     status = models.PositiveSmallIntegerField(default=0)
     body = models.TextField(default="")
     headers = models.JSONField(default=dict)

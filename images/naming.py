@@ -1,7 +1,7 @@
-"""Names, ids and references of images: what may be one, and which image a text means.
+"""Names, ids and references of images: which are valid, and which image a text means.
 
-An id is a UUID of version 5 over `owner/name:tag`, all lower case, as the command line computes it.
-The reference server spells the same image differently when name or tag has capitals; both resolve.
+An id is a UUID of version 5 over `owner/name:tag` in lower case, as the command line computes it.
+The reference server computes another id when name or tag have capitals; both ids find the image.
 """
 
 import re
@@ -11,20 +11,21 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from common.repository_grammar import COMPONENT, REPOSITORY
 
 TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
-"""As registries have it, without `_` at the beginning."""
+"""As in registries, but without `_` at the beginning."""
 NAME_LENGTH = range(3, 66)
 ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-"""What a build argument may be called."""
+"""Valid names of build arguments."""
 _PART = COMPONENT.replace("a-z0-9", "A-Za-z0-9").replace("(?:", "(")
 NAMES = f"^{_PART}(/{_PART})*$"
 TAGS = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-"""The same for JSON Schema, which knows neither lower-casing nor reserved words."""
+"""The same for JSON Schema, without the checks of lower case and of reserved words."""
 RESERVED = frozenset({"logs", "builds", "cancel", "rebuild", "search", "badge.svg"})
-"""Last parts of addresses under an image: no name may end in one."""
+"""Last parts of URLs below an image: no name may end with one of them."""
 
 
 class BadName(ValueError):
-    """No registry would take it, or no address could reach it. The text says what would do."""
+    """No registry would accept the name, or no URL could reach the image. The text says what is
+    valid."""
 
 
 def check_name(name: str) -> None:
@@ -52,18 +53,18 @@ def image_id(owner: str, name: str, tag: str) -> UUID:
 
 
 def reference_id(owner: str, name: str, tag: str) -> UUID:
-    """The id of the same image as the reference server spells it."""
+    """The id of the same image as the reference server computes it."""
     return uuid5(NAMESPACE_OID, f"{owner.lower()}/{name}:{tag}")
 
 
 def repository(owner: str, name: str) -> str:
-    """In the registry, without its host: lower case, as registries want it."""
+    """The repository in the registry, without the host: in lower case, as registries require."""
     return f"{owner}/{name}".lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """One reading of what somebody typed. No owner means the caller, no tag the newest."""
+    """One meaning of a text from a user. No owner means the caller, no tag the newest image."""
 
     owner: str | None
     name: str
@@ -71,7 +72,7 @@ class Reference:
 
 
 def readings(text: str) -> tuple[UUID | None, list[Reference]]:
-    """Everything that `text` can mean: an id, and names with the caller's own first."""
+    """Everything that `text` can mean: an id, or names, with the caller's own names first."""
     text = text.strip("/")
     try:
         found = UUID(text)
@@ -96,5 +97,5 @@ def is_tagless(text: str) -> bool:
 
 
 def _could_be(name: str) -> bool:
-    # Some letters beyond ASCII have lower-case forms within it.
+    # Some non-ASCII letters have an ASCII letter as their lower case.
     return name.isascii() and REPOSITORY.fullmatch(name.lower()) is not None

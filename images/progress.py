@@ -1,4 +1,4 @@
-"""How an image's build stands, in people's words: one of five, how far, and how long still."""
+"""The state of an image's build in words, its progress, and an estimate of the remaining time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from builds.status import FINAL, RUNNING, Status, state_word
 from images.models import Image
 
 SAMPLES = 9
-"""Earlier builds that an estimate is made of."""
+"""Earlier builds that an estimate uses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """One attempt. Times are in seconds; None where there is nothing to say."""
+    """The state of one attempt. Times are in seconds, or None if unknown."""
 
     build: Build
     word: str
     """queued, building, succeeded, failed or cancelled."""
     queue: QueueStatus | None = None
-    """While it waits."""
+    """Set while it waits."""
     took: float | None = None
-    """Since it started, or until it ended."""
+    """Seconds since the start, or from start to end."""
     estimate: float | None = None
-    """What it will have taken, by earlier builds of the same image."""
+    """Expected total duration, from earlier builds of the same image."""
 
     @property
     def ended(self) -> bool:
@@ -37,18 +37,18 @@ class Standing:
 
     @property
     def doing(self) -> str:
-        """While it runs: what besides the steps."""
+        """Short text about the work besides the steps, while it runs."""
         words = {Status.PUSHING: "pushing", Status.CANCELLING: "cancelling"}
         return words.get(self.build.state, "")
 
     @property
     def over(self) -> bool:
-        """It takes longer than earlier builds did."""
+        """Whether it takes longer than earlier builds."""
         return self.estimate is not None and (self.took or 0) > self.estimate
 
 
 def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
-    """By image id; in at most ten queries, however many images there are."""
+    """By image id, in at most ten queries for any number of images."""
     builds = {image.pk: image.build for image in images}
     queued = [build.queued_at for build in builds.values() if build.state is Status.QUEUED]
     view = shared_view.get(max(queued)) if queued else None
@@ -56,7 +56,7 @@ def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
 
 
 def standing(image: Image, build: Build) -> Standing:
-    """Of one attempt at it, with an estimate while it runs."""
+    """The state of one attempt, with an estimate while it runs."""
     queued = build.state is Status.QUEUED
     estimate = None
     if build.state in RUNNING or queued:

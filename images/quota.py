@@ -1,4 +1,4 @@
-"""How many builds an owner may start in 24 hours, and how many were."""
+"""The limit of builds that an owner may start in 24 hours, and of the room that images take."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,13 +18,13 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """Of one owner, now."""
+    """The quota of one owner at this moment."""
 
     limit: int | None
-    """Builds within QUOTA_WINDOW; None where there is no limit, which is so for operators."""
+    """Builds within QUOTA_WINDOW. None means no limit, as for operators."""
     used: int
     reset_seconds: int
-    """Until the oldest of those counts no more; 0 where none counts."""
+    """Seconds until the oldest build no longer counts; 0 if none counts."""
 
     @property
     def remaining(self) -> int | None:
@@ -32,14 +32,14 @@ class Quota:
 
     @property
     def headers(self) -> dict[str, str]:
-        """`RateLimit-*`; none where there is no limit."""
+        """The headers `RateLimit-*`; empty if there is no limit."""
         if self.limit is None:
             return {}
         return rate_limit(self.limit, self.limit - self.used, self.reset_seconds)
 
 
 class StorageExceeded(CodedError):
-    """The owner's images take all the room that they may take; both are in bytes."""
+    """The owner's images take all the room that they may take. Both values are in bytes."""
 
     kind = error_codes.STORAGE_EXCEEDED
 
@@ -48,7 +48,7 @@ class StorageExceeded(CodedError):
 
 
 class QuotaExceeded(CodedError):
-    """Too many builds in 24 hours; `retry_after` is in seconds."""
+    """Too many builds in 24 hours. `retry_after` is in seconds."""
 
     kind = error_codes.QUOTA_EXCEEDED
 
@@ -59,7 +59,7 @@ class QuotaExceeded(CodedError):
 
 
 def rate_limit(limit: int, remaining: int, reset_seconds: int) -> dict[str, str]:
-    """The headers that tell of a limit, how much of it is left, and when there is more."""
+    """The headers with a limit, the rest of it, and the time until there is more."""
     return {
         "RateLimit-Limit": str(limit),
         "RateLimit-Remaining": str(max(0, remaining)),
@@ -68,7 +68,7 @@ def rate_limit(limit: int, remaining: int, reset_seconds: int) -> dict[str, str]
 
 
 def daily_limit(owner: User) -> int | None:
-    """Builds within QUOTA_WINDOW. None where there is no limit, which is so for operators."""
+    """Builds within QUOTA_WINDOW. None means no limit, as for operators."""
     if owner.is_staff:
         return None
     own = owner.daily_build_limit
@@ -76,7 +76,8 @@ def daily_limit(owner: User) -> int | None:
 
 
 def builds_charged(owner: User) -> int:
-    """Builds within QUOTA_WINDOW that count against the limit. Deleting refunds nothing."""
+    """Builds within QUOTA_WINDOW that count against the limit. Deleting an image does not change
+    it."""
     return Build.objects.charged_since(owner.pk, timezone.now() - QUOTA_WINDOW).count()
 
 
@@ -90,20 +91,20 @@ def quota_of(owner: User) -> Quota:
 
 
 def storage_limit(owner: User) -> int | None:
-    """Bytes that somebody's images may take in the registry. None where there is no limit."""
+    """Bytes that the user's images may take in the registry. None means no limit."""
     own = owner.storage_limit_mb
     limit = build_settings().storage_mb if own is None else own
     return None if own is None and (limit == 0 or owner.is_staff) else limit * MIB
 
 
 def storage_used(owner: User) -> int:
-    """What the last good builds of somebody's images take, compressed."""
+    """Compressed bytes of the last good builds of the user's images."""
     found: int | None = owner.images.aggregate(total=Sum("good_bytes"))["total"]
     return found or 0
 
 
 def check_quota(owner: User) -> None:
-    """Raises QuotaExceeded or StorageExceeded. Of the daily limit deleting refunds nothing."""
+    """Raises QuotaExceeded or StorageExceeded. Deleting images does not help against the first."""
     check_storage(owner)
     if daily_limit(owner) is not None:
         since = timezone.now() - QUOTA_WINDOW
@@ -118,13 +119,13 @@ def check_storage(owner: User) -> None:
 
 
 def check_charged(owner: User, charged: int, since: datetime) -> None:
-    """Raises QuotaExceeded where so many builds since then leave no room for one more."""
+    """Raises QuotaExceeded if the charged builds since then leave no room for one more."""
     limit = daily_limit(owner)
     if limit is None or charged < limit:
         return
     if not limit:
         raise QuotaExceeded(limit, round(QUOTA_WINDOW.total_seconds()))
     newest = Build.objects.charged_since(owner.pk, since).order_by("-queued_at")
-    # The last that the limit allows: there is room again when it is too old to count.
+    # The newest build that must expire before another may start.
     for last in newest.values_list("queued_at", flat=True)[limit - 1 : limit]:
         raise QuotaExceeded(limit, max(1, round((last - since).total_seconds())))

@@ -1,4 +1,4 @@
-"""Deletes images that their owners want gone: by a label of the image, or by rules for names."""
+"""Deletes images that have expired, by a label of the image or by their owner's rules for names."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,15 +17,15 @@ from images.models import Image, ImageQuerySet, RetentionRule
 
 MOST_RULES = 100
 BATCH = 500
-"""Deleted in one turn; the next goes on."""
+"""Images that one round deletes; the next round continues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule: images of that name go, but for the newest, once they are old."""
+    """Images of one name are deleted when they are old, except the newest."""
 
     name: str
-    """Blank for names without a rule of their own."""
+    """Blank means all names without a rule of their own."""
     keep_last: int | None
     expire_days: int | None
 
@@ -35,7 +35,7 @@ def rules_of(owner: User) -> list[RetentionRule]:
 
 
 def set_rules(owner: User, rules: Iterable[Rule]) -> None:
-    """In place of all that there were."""
+    """Replaces all rules of the owner."""
     made = [
         RetentionRule(
             owner=owner,
@@ -52,14 +52,14 @@ def set_rules(owner: User, rules: Iterable[Rule]) -> None:
 
 
 def delete_due() -> None:
-    """One turn of the housekeeping."""
+    """Deletes expired images, at most BATCH. The housekeeping calls it."""
     _delete(Image.objects.filter(expires_at__lt=Now()))
     for rule in RetentionRule.objects.select_related("owner").iterator():
         _delete(due(rule))
 
 
 def due(rule: RetentionRule) -> ImageQuerySet:
-    """The images that go by a rule. Only those that were built, and that nothing builds now."""
+    """The images that a rule deletes. They must be built, and no build may be running."""
     named = Image.objects.filter(owner=rule.owner).exclude(good=None)
     if rule.name:
         return _older(named.filter(LowerIs("name", rule.name)), rule)
@@ -84,6 +84,6 @@ def _older(named: ImageQuerySet, rule: RetentionRule) -> ImageQuerySet:
 def _delete(images: ImageQuerySet) -> None:
     wanted = images.filter(protected=False).exclude(state__in=("queued", "building"))
     for image in wanted.select_related("owner")[:BATCH]:
-        # Somebody else deletes or protects it at this moment.
+        # Somebody else deleted or protected it at this moment.
         with suppress(Image.DoesNotExist, catalog.Protected):
             catalog.delete(image)

@@ -1,7 +1,7 @@
-"""What others are told of images, in the transaction of the change."""
+"""The signal about changes of images, sent within the transaction of the change."""
 
 from django.dispatch import Signal
 
 image_event = Signal()
-"""With `event` (image_created, image_updated or image_deleted) and `image`. One that is deleted is
-told before."""
+"""Sent with `event` (image_created, image_updated or image_deleted) and `image`. For a deleted
+image it is sent before the deletion."""

@@ -1,4 +1,4 @@
-"""Addresses of images. A reference may hold slashes, so what follows it is matched first."""
+"""URLs of images. A reference may contain slashes, so paths with a suffix are matched first."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
@@ -19,7 +19,7 @@ from images.rest.retention import RetentionView, UsageView
 
 @csrf_exempt
 def redirect(request: HttpRequest) -> HttpResponse:
-    """`/images` without its slash, for any method, before any authentication."""
+    """Redirects `/images` to `/images/`, for any method, before any authentication."""
     response = HttpResponse(status=307)
     response["Location"] = "/images/"
     return response

@@ -1,1 +1,1 @@
-"""What operators do now and then: back up, restore, reconcile, prune."""
+"""Maintenance by operators: backup, restore, reconcile, prune."""

@@ -12,18 +12,18 @@ from typing import IO, Any
 MANIFEST = "manifest.json"
 DATABASE, SETTINGS = "database", "settings.json"
 FILES, REGISTRY = "files", "registry"
-"""Folders: of the storage, and of the started registry."""
+"""Folders for the files of the storage, and for the registry that Slipway starts."""
 FORMAT = 1
 PIECE_BYTES = 1024 * 1024
 
 
 class BadBackup(Exception):
-    """It is not a backup, is damaged, or is not for this version. The text says which."""
+    """The file is not a backup, is damaged, or is not for this version. The text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file."""
+    """One file in the backup."""
 
     bytes: int
     sha256: str
@@ -31,21 +31,21 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a backup holds and what it was made of."""
+    """What a backup contains, and what it was made from."""
 
     version: str
-    """Slipway's."""
+    """The version of Slipway."""
     made_at: str
     database: str
     """`sqlite` or `postgresql`."""
     migrations: list[str]
-    """Those that the database had, as `app.name`."""
+    """The migrations that the database had, as `app.name`."""
     members: dict[str, Member] = field(default_factory=dict)
     format: int = FORMAT
 
 
 class Writer:
-    """Adds members to a stream, which need not be seekable."""
+    """Writes members to a stream, which need not be seekable."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._tar = tarfile.open(  # noqa: SIM115  (`finish` closes it)
@@ -54,7 +54,7 @@ class Writer:
         self.members: dict[str, Member] = {}
 
     def add(self, name: str, content: IO[bytes], size: int) -> None:
-        """Raises OSError where there are not so many bytes."""
+        """Raises OSError if the content is shorter than its size."""
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = size, 0o600
         hashed = _Hashed(content)
@@ -70,7 +70,7 @@ class Writer:
 
 
 class _Hashed:
-    """A file that hashes what is read of it."""
+    """A file that hashes what is read from it."""
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
@@ -83,7 +83,7 @@ class _Hashed:
 
 
 def verify(stream: IO[bytes]) -> Manifest:
-    """Reads all of it. Raises BadBackup where anything is missing, too much or changed."""
+    """Reads everything. Raises BadBackup if anything is missing, added or changed."""
     found: dict[str, Member] = {}
     told: dict[str, Any] | None = None
     for name, content in members(stream):
@@ -111,7 +111,7 @@ def verify(stream: IO[bytes]) -> Manifest:
 
 
 def members(stream: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Names and contents, in order; each is to be read before the next. Raises BadBackup."""
+    """Names and contents, in order. Read each content before the next. Raises BadBackup."""
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for entry in tar:

@@ -1,4 +1,4 @@
-"""Writes a backup: the database first, then what it names."""
+"""Writes a backup: first the database, then the files that it names."""
 
 import json
 from collections.abc import Iterator
@@ -24,9 +24,10 @@ FIRST_USER = ("admin.key", "admin.password")
 
 
 def write_backup(stream: IO[bytes], *, with_files: bool) -> Manifest:
-    """While Slipway runs. Raises OSError, ProcessError.
+    """Writes a backup while Slipway runs. Raises OSError or ProcessError.
 
-    What users delete meanwhile may be named by the database and missing: `reconcile` tells it.
+    Files that users delete meanwhile may be missing although the database names them: `reconcile`
+    finds these.
     """
     writer = Writer(stream)
     migrations = databases.applied()
@@ -52,7 +53,8 @@ def write_backup(stream: IO[bytes], *, with_files: bool) -> Manifest:
 
 
 def _settings() -> dict[str, object]:
-    """What has to be the same again: the registry's key is derived from the secret one."""
+    """What must be the same after a restore. The key of the registry is derived from the secret
+    key."""
     first_user = {
         name: path.read_text()
         for name in FIRST_USER
@@ -78,13 +80,14 @@ def _add_file(writer: Writer, key: str) -> None:
         size = default_storage.size(key)
         content = default_storage.open(key)
     except FileNotFoundError:
-        return  # somebody has deleted it since
+        return  # somebody has deleted it meanwhile
     with content:
         writer.add(f"{FILES}/{key}", content, size)
 
 
 def _add_registry(writer: Writer) -> None:
-    """Of the started one. Its files are written under another name first, and then stay."""
+    """For the registry that Slipway starts. It renames files into place, and does not change
+    them."""
     data = Path(settings.DATA_DIR, "registry", "data")
     if not build_settings().registry_guarded or not data.exists():
         return

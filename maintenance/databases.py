@@ -1,4 +1,4 @@
-"""Dumps the database into a file, and loads one into an empty database."""
+"""Dumps the database into a file, and loads a dump into an empty database."""
 
 import shutil
 import sqlite3
@@ -13,7 +13,7 @@ from builds.process import CLEAN_ENV, run
 
 DEADLINE_SECONDS = 24 * 3600.0
 POSTGRESQL_PROGRAMS = Path("/usr/lib/postgresql")
-"""Where Debian keeps those of each version."""
+"""Where Debian has the programs of each version."""
 
 
 def applied() -> list[str]:
@@ -23,7 +23,7 @@ def applied() -> list[str]:
 
 
 def unknown(migrations: list[str]) -> list[str]:
-    """Those of them that this version does not have."""
+    """Those of these migrations that this version does not have."""
     known = {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
     ours = {name.partition(".")[0] for name in known}
     return [each for each in migrations if each not in known and each.partition(".")[0] in ours]
@@ -34,7 +34,7 @@ def is_empty() -> bool:
 
 
 def dump(file: Path) -> None:
-    """Consistent, while others write. Raises ProcessError."""
+    """A consistent dump, while others write. Raises ProcessError."""
     if connection.vendor == "sqlite":
         with (
             closing(sqlite3.connect(connection.settings_dict["NAME"])) as source,
@@ -48,7 +48,7 @@ def dump(file: Path) -> None:
 
 
 def load(file: Path) -> None:
-    """Into an empty database. Raises ProcessError."""
+    """Loads a dump into an empty database. Raises ProcessError."""
     connections.close_all()
     if connection.vendor == "sqlite":
         place = Path(connection.settings_dict["NAME"])
@@ -79,7 +79,7 @@ def _environment() -> dict[str, str]:
 
 
 def _program(name: str) -> str:
-    """The newest: an older one refuses a newer server."""
+    """The newest version of a program: an old one refuses a newer server."""
     found = sorted(
         POSTGRESQL_PROGRAMS.glob(f"*/bin/{name}"), key=lambda path: float(path.parent.parent.name)
     )

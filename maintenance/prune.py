@@ -1,7 +1,8 @@
-"""Removes what the settings say is old enough: attempts, logs, contexts, keys, audit, sessions.
+"""Removes what is older than the settings allow: attempts, logs, contexts, keys, audit log,
+sessions.
 
-Nothing of an image's current attempt goes but its log and context, and nothing of its last good one
-but these. What is kept for 0 days is kept for ever.
+Of an image's current and last good attempt, only log and context are removed. A setting of 0 days
+keeps everything.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,26 +27,26 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One kind of what gets old."""
+    """One kind of data that can be removed."""
 
     name: str
     text: str
-    """What goes, for people."""
+    """What is removed, in words."""
     days: Callable[[Environment], int]
-    """For which it is kept; 0 for ever."""
+    """Days that it is kept; 0 means for ever."""
     find: Callable[[datetime], "QuerySet[Any]"]
-    """What is older."""
+    """Rows that are older than this time."""
     remove: Callable[[list[Any]], None]
-    """A batch of it."""
+    """Removes a batch of rows."""
 
     def due(self) -> "QuerySet[Any] | None":
-        """None where it is kept for ever."""
+        """Rows older than this are due; None if everything is kept."""
         days = self.days(environment())
         return self.find(timezone.now() - timedelta(days=days)) if days else None
 
 
 def prune(kind: Kind) -> int:
-    """How many were removed. Raises OSError where the storage does not answer."""
+    """Returns the number of removed rows. Raises OSError if the storage does not answer."""
     due = kind.due()
     removed = 0
     for batch in _batches(due) if due is not None else ():
@@ -55,7 +56,7 @@ def prune(kind: Kind) -> int:
 
 
 def prune_all() -> None:
-    """By the housekeeping."""
+    """Called by the housekeeping."""
     for kind in KINDS:
         prune(kind)
 

@@ -1,7 +1,7 @@
-"""Compares database, storage and registry, and mends the database where it names what is gone.
+"""Compares database, storage and registry, and repairs the database if it names missing data.
 
-After a restore, or where somebody removed files by hand. What the database does not name is only
-counted: a backup may be older than it.
+For use after a restore, or after somebody removed files by hand. Data that the database does not
+name is only reported, because a backup may be older than the data.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,19 +31,19 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that one part has and another lacks."""
+    """Something that one part has and another does not have."""
 
     kind: str
     """`context`, `log`, `logo`, `tag`, `manifest`, `unnamed-file` or `unnamed-tag`."""
     subject: str
-    """What it is about: `owner/name:tag`, with the attempt's number, or a key."""
+    """What the difference is about: `owner/name:tag`, with the attempt's number, or a key."""
     text: str
     mend: Callable[[], None] | None = None
-    """Makes the database, or the public tag, agree with what is there."""
+    """Changes the database or the public tag to agree with what exists."""
 
 
 def differences() -> Iterator[Difference]:
-    """All, part by part. Raises OSError or RegistryError where one does not answer."""
+    """All differences, part by part. Raises OSError or RegistryError if a part does not answer."""
     yield from _storage()
     yield from _unnamed_files()
     yield from _registry()
@@ -98,7 +98,7 @@ def _compare(registry: Registry, image: Image) -> Difference | None:
 
 
 def _unnamed_tags(registry: Registry) -> Iterator[Difference]:
-    """In repositories of images; the registry has no list of others for us."""
+    """Only in repositories of images: the registry gives us no list of other repositories."""
     tags: dict[str, set[str]] = {}
     for build in Build.objects.filter(purged_at=None).only("label").iterator(chunk_size=BATCH):
         tags.setdefault(build.repository, set()).update({build.tag, build.attempt_tag})
@@ -113,7 +113,7 @@ def _forget_context(pk: UUID) -> None:
 
 
 def _forget_log(pk: UUID) -> None:
-    """It is archived again where its chunks are still there; else it has no lines."""
+    """Archives the log again if its chunks still exist; else it has no lines."""
     lost = Build.objects.filter(pk=pk)
     if LogChunk.objects.filter(build_id=pk).exists():
         lost.update(archive_key="", chunks_due_at=None)
@@ -129,7 +129,7 @@ def _forget_logo(pk: UUID) -> None:
 
 
 def _mark_gone(image: Image) -> None:
-    """The image says that it has to be built again, and its owner may send it again."""
+    """Marks the image: it must be built again, and its owner may send it again."""
     if image.good_id is None:
         return
     with transaction.atomic():

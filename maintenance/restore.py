@@ -1,4 +1,4 @@
-"""Restores a backup into an empty place: database, files, started registry and keys."""
+"""Restores a backup into an empty place: database, files, the registry of Slipway, keys."""
 
 import json
 import os
@@ -33,11 +33,11 @@ from storage.interface import files
 
 
 class NotEmpty(Exception):
-    """There is something where the backup is to go. The text says where."""
+    """There is already data where the backup would be restored. The text says where."""
 
 
 def read_backup(stream: IO[bytes], *, with_files: bool) -> Manifest:
-    """Checks all of it before anything is written. The stream has to be seekable.
+    """Restores a backup after it has checked all of it. The stream must be seekable.
 
     Raises BadBackup, NotEmpty, OSError, ProcessError.
     """
@@ -84,7 +84,7 @@ def _check_empty(*, with_files: bool) -> None:
 
 
 def _restore_settings(told: dict[str, Any]) -> None:
-    """The secret key into the data directory, where the environment does not name it."""
+    """Writes the secret key into the data directory, if the environment does not have it."""
     if environment().secret_key:
         if told["secret_key"] != settings.SECRET_KEY:
             raise BadBackup("SLIPWAY_SECRET_KEY is not the one that the backup was made with")

@@ -1,6 +1,6 @@
-"""Checks a machine from the kernel to the registry: what is there, what is wrong, what to do.
+"""Checks a machine from the kernel to the registry, and says what is wrong and what to do.
 
-The engine says what is missing, and a real build shows whether that is all.
+The engine reports what it lacks, and a trial build shows whether anything else is missing.
 `observability.health` checks the other dependencies.
 """
 
@@ -49,13 +49,13 @@ HINTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line: a part, what was found, and what to do where something is wrong."""
+    """One line of the report: a part, what was found, and what to do. No hint: nothing is wrong."""
 
     part: str
     saw: str
     hint: str = ""
     fatal: bool = False
-    """No build can succeed like this."""
+    """Whether no build can succeed."""
 
     @property
     def well(self) -> bool:
@@ -63,7 +63,7 @@ class Finding:
 
 
 def look() -> Iterator[Finding]:
-    """All findings, from the kernel up, each as soon as it is known."""
+    """Yield all findings, from the settings and the kernel to the registry, as they are found."""
     config = build_settings()
     yield from _settings()
     yield from _kernel()
@@ -126,7 +126,7 @@ def _engine_root(config: BuildSettings) -> Iterator[Finding]:
     try:
         newer = engine_updates.find(config)
     except engine_updates.NotKnown as problem:
-        # Then its age is all that can be said.
+        # Without that only the age is known.
         old = days >= OLD_DAYS
         hint = f"it is {days} days old: `make engine` renews it" if old else ""
         yield Finding(part="packages", saw=f"{saw}; newer versions: {problem}", hint=hint)
@@ -183,7 +183,7 @@ def _migrations() -> Iterator[Finding]:
 def _servers(config: BuildSettings) -> Iterator[Finding]:
     for part in health.CHECKS:
         if part == "engine":
-            continue  # told above, with hints
+            continue  # reported by `_engine`, with hints
         if part == "registry" and config.registry_guarded and not _is_up():
             yield _registry_to_come(config)
             continue
@@ -199,7 +199,7 @@ def _registry_to_come(config: BuildSettings) -> Finding:
 
 
 def _where(part: str, config: BuildSettings) -> str:
-    """Without passwords."""
+    """Describe where a part is, without passwords."""
     database = connection.settings_dict
     place = f"{database['HOST']}:{database['PORT']}/" if database["HOST"] else ""
     return {

@@ -1,4 +1,4 @@
-"""Which packages of the engine root Debian has in newer versions: asked at most once a day."""
+"""Finds packages of the engine root that Debian has in newer versions. Checked once a day."""
 
 import json
 import time
@@ -18,11 +18,11 @@ FILE = "engine-root-updates.json"
 
 
 class NotKnown(Exception):
-    """Debian could not be asked. The text says why."""
+    """Debian's mirror could not be queried. The message says why."""
 
 
 def find(config: BuildSettings) -> list[str]:
-    """Names of the packages. Raises NotKnown."""
+    """Names of the outdated packages, cached for FRESH_SECONDS. Raises NotKnown."""
     try:
         root = str(config.engine_root.find())
     except NoEngineRoot as problem:

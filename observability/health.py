@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether each thing it needs answers: for probes."""
+"""Liveness and readiness for probes: whether this process and its dependencies answer."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -45,16 +45,16 @@ READINESS = {
 class AliveView(OpenView):
     @extend_schema(operation_id="is_alive", responses={200: WELL})
     def retrieve(self, request: Request) -> Response:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return Response({"status": "ok"})
 
 
 class PingView(AliveView):
-    """The address that the Chutes command line asks before it registers somebody."""
+    """The address that the Chutes command line requests before it registers a user."""
 
     @extend_schema(operation_id="ping", responses={200: WELL})
     def retrieve(self, request: Request) -> Response:
-        """Whether the process lives, as `/healthz`."""
+        """Whether the process is alive, like `/healthz`."""
         return super().retrieve(request)
 
 
@@ -64,15 +64,15 @@ class ReadyView(OpenView):
         responses={200: READINESS, 503: OpenApiResponse(READINESS, "Something does not answer.")},
     )
     def retrieve(self, request: Request) -> Response:
-        """Whether each thing that it needs answers, but for those that `exclude` names."""
+        """Whether each dependency answers, except those that `exclude` names."""
         ready, parts = readiness(request.query_params.getlist("exclude"))
         return Response({"ready": ready, "parts": parts}, status=200 if ready else 503)
 
 
 def readiness(excluded: Collection[str] = ()) -> tuple[bool, dict[str, str]]:
-    """Whether this process is ready, and by part `ok` or what is wrong with it.
+    """Whether this process is ready, and for each part `ok` or its problem.
 
-    Parts that are excluded are told, and do not decide. A process that stops is not ready.
+    Excluded parts are reported but do not decide. A process that is stopping is not ready.
     """
     parts = {name: answer_of(name) for name in PROCESS.parts or CHECKS}
     ready = all(answer == "ok" for name, answer in parts.items() if name not in excluded)
@@ -80,7 +80,7 @@ def readiness(excluded: Collection[str] = ()) -> tuple[bool, dict[str, str]]:
 
 
 def answer_of(part: str) -> str:
-    """`ok`, or what is wrong with it."""
+    """Run the check of a part. Returns `ok` or its problem."""
     try:
         (CHECKS | OF_WORKERS)[part]()
     except Exception as problem:  # noqa: BLE001  (whatever is wrong is the answer)
@@ -94,6 +94,7 @@ def database() -> None:
 
 
 def queue() -> None:
+    """Check Redis, or that a worker of this process has declared the queue."""
     if isinstance(broker, RedisBroker):
         broker.client.ping()
     elif QUEUE not in broker.get_declared_queues():
@@ -101,13 +102,14 @@ def queue() -> None:
 
 
 def storage() -> None:
-    """What bodies are spooled to, and where files stay."""
+    """Check the folder for request bodies and the default storage."""
     with TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR) as file:
         file.write(b"ok")
     files().answer()
 
 
 def quarantine() -> None:
+    """Fail while this worker is in quarantine."""
     if WORKER.quarantine.active:
         raise RuntimeError(WORKER.quarantine.reason)
 
@@ -126,10 +128,10 @@ WEB = ("database", "clock", "queue", "storage")
 
 @dataclass(slots=True)
 class Process:
-    """What this process is for, and whether it is about to stop."""
+    """Which checks apply to this process, and whether it is stopping."""
 
     parts: Collection[str] | None = None
-    """The checks of what it needs; without any all CHECKS, as one process serves and builds."""
+    """Names of the checks. None means all CHECKS: for a process that serves and builds."""
     leaving: threading.Event = field(default_factory=threading.Event)
 
 

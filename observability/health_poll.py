@@ -1,4 +1,4 @@
-"""Asks everything that Slipway needs how it is, without letting whoever looks at a page wait."""
+"""Runs the health checks in background threads, so that pages do not wait for them."""
 
 import threading
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from observability import health
 
 FRESH_SECONDS = 10.0
 PATIENCE = 0.5
-"""Seconds that a page waits for answers; later ones are on the next."""
+"""Seconds that a page waits for results. Later results appear on the next page."""
 ASKED = "no answer yet"
 
 
 class Checkup:
-    """One per process: the last answer of each part."""
+    """The last result of each health check. One per process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +25,10 @@ class Checkup:
         self._threads = ThreadPoolExecutor(len(health.CHECKS), thread_name_prefix="checkup")
 
     def look(self, patience: float = PATIENCE) -> Mapping[str, str]:
-        """By part `ok`, what is wrong with it, or that it has not answered yet."""
+        """For each part `ok`, its problem, or that there is no answer yet.
+
+        Starts checks older than FRESH_SECONDS, and waits at most `patience` seconds for them.
+        """
         with self._lock:
             for name in health.CHECKS:
                 at, _ = self._answers.get(name, (-FRESH_SECONDS, ""))

@@ -1,4 +1,4 @@
-"""How log records look, which request and build they name, and which of them are kept."""
+"""Log records: JSON format, ids of the request and the build, errors stored for operators."""
 
 import logging
 import os
@@ -15,11 +15,11 @@ from builds.log_context import BUILD_ID
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 WAITING = 100
-"""Errors that may wait to be kept; more at once are only in the log."""
+"""Errors that may wait to be stored. If there are more, they are only in the log."""
 
 
 class Ids(logging.Filter):
-    """Gives each record `request_id` and `build_id`; empty where there is none."""
+    """Adds `request_id` and `build_id` to each record. Empty if there is none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         request, build = REQUEST_ID.get(), BUILD_ID.get()
@@ -30,7 +30,7 @@ class Ids(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         told: dict[str, Any] = {
@@ -50,9 +50,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class Keeper(logging.Handler):
-    """Keeps errors in the database, from a thread of its own: whoever logs never waits for it.
+    """Stores errors in the database, in a separate thread, so that logging never waits for it.
 
-    While the database is away they are in the log alone.
+    While the database is unreachable, errors are only in the log.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Keeper(logging.Handler):
 
 
 def keep_errors() -> None:
-    """From now on what this process logs as an error is shown to operators."""
+    """Install the handler that stores this process's errors for operators."""
     root = logging.getLogger()
     if not any(isinstance(handler, Keeper) for handler in root.handlers):
         root.addHandler(Keeper())

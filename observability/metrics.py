@@ -1,4 +1,4 @@
-"""/metrics: what this process counted, and what the database says at that moment."""
+"""/metrics for Prometheus: this process's counters, and gauges read from the database."""
 
 from collections.abc import Callable, Iterable, Iterator
 from hmac import compare_digest
@@ -29,10 +29,10 @@ QUERIES = Histogram(
 
 
 class Standing(Collector):
-    """What all processes share, asked of the database when somebody wants to know."""
+    """Gauges of state that all processes share, queried from the database at each scrape."""
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: asking the database when a module is imported would be early."""
+        """Return nothing, so that registration at import does not query the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -118,7 +118,7 @@ def _pool() -> Iterator[Metric]:
 
 
 def watch_queries() -> None:
-    """From now on the queries of every connection are counted."""
+    """Measure the queries of every database connection opened from now on."""
     connection_created.connect(_watch, dispatch_uid="metrics")
 
 
@@ -138,7 +138,7 @@ def _timed(
 
 
 def view(request: HttpRequest) -> HttpResponse:
-    """For Prometheus: whoever bears the token, or without one whoever is on this machine."""
+    """Metrics for callers with the bearer token. Without a configured token, for loopback only."""
     if not may_read(request.META):
         told = error_body(
             UNAUTHORIZED, "Metrics take the bearer token that SLIPWAY_METRICS_TOKEN names."
@@ -148,11 +148,11 @@ def view(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(asked: dict[str, Any]) -> bool:
-    """By the request's WSGI environment."""
+    """Whether a request may read the metrics. `asked` is its WSGI environment."""
     if token := settings.METRICS_TOKEN:
         given = str(asked.get("HTTP_AUTHORIZATION", ""))
         return compare_digest(given.encode(), f"Bearer {token}".encode())
-    # Behind a front on this machine everybody seems to be here.
+    # Behind a proxy on this machine, all requests come from loopback.
     if any(name in asked for name in FORWARDED):
         return False
     try:

@@ -1,6 +1,6 @@
-"""Errors to Sentry and traces to OpenTelemetry, where the environment names them.
+"""Sends errors to Sentry and traces to OpenTelemetry, if configured in the environment.
 
-Neither is installed with Slipway: what is not configured is not imported.
+Neither is installed with Slipway, so they are only imported if they are configured.
 """
 
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ SENTRY = ("sentry_sdk",)
 TRACES = (
     "opentelemetry.sdk",
     "opentelemetry.exporter.otlp.proto.http",
-    # Without it the next one lets pass untold whatever comes by ASGI, which is all.
+    # Without it the next one silently ignores ASGI requests, which are all.
     "opentelemetry.instrumentation.asgi",
     "opentelemetry.instrumentation.django",
 )
@@ -22,7 +22,7 @@ logger = getLogger(__name__)
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
-    """Those that cannot be imported."""
+    """The modules that cannot be imported."""
     found = []
     for name in names:
         try:
@@ -35,7 +35,7 @@ def missing(names: tuple[str, ...]) -> list[str]:
 
 @register(Tags.compatibility)
 def check_reports(**_: Any) -> list[CheckMessage]:
-    """What is configured and not installed."""
+    """System check: errors for what is configured but not installed."""
     found: list[CheckMessage] = []
     if settings.SENTRY_DSN and missing(SENTRY):
         found.append(
@@ -58,7 +58,7 @@ def check_reports(**_: Any) -> list[CheckMessage]:
 
 
 def start() -> None:
-    """Once in each process. What is not installed is left to the check, and to the log."""
+    """Start telemetry. Call once per process. Missing packages are logged as errors."""
     if settings.SENTRY_DSN:
         if missing(SENTRY):
             logger.error("errors do not go to Sentry: sentry-sdk is not installed")
@@ -77,14 +77,14 @@ def _start_sentry() -> None:
     sentry_sdk.init(
         dsn=settings.SENTRY_DSN,
         release=f"slipway@{settings.VERSION}",
-        # Credentials pass through variables, and bodies are what people build.
+        # Local variables may have credentials, and bodies are users' build contexts.
         include_local_variables=False,
         max_request_body_size="never",
     )
 
 
 def _start_traces() -> None:
-    # Only where it is configured. The exporter reads the endpoint from the environment itself.
+    # Imported only if configured. The exporter reads the endpoint from the environment.
     from opentelemetry import trace  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,

@@ -1,4 +1,4 @@
-"""What a worker process answers over HTTP on a port of its own: probes and metrics."""
+"""HTTP server of a worker process for probes and metrics, on a separate port."""
 
 import json
 from collections.abc import Callable
@@ -30,14 +30,14 @@ class _Quiet(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (its name there)
-        """Nobody wants to read of every scrape."""
+        """Log nothing: a line for every scrape is not useful."""
 
 
 def serve() -> None:
-    """Answers at SLIPWAY_HOST and SLIPWAY_METRICS_PORT, where a port is set.
+    """Listen on SLIPWAY_HOST and SLIPWAY_METRICS_PORT, if a port is set.
 
-    With a token at every address, unless SLIPWAY_HOST names one. Raises OSError where the port is
-    taken.
+    If a token is set and SLIPWAY_HOST is loopback (the default), listen on all addresses. Raises
+    OSError if the port is in use.
     """
     if not settings.METRICS_PORT:
         return

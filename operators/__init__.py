@@ -1,1 +1,1 @@
-"""What operators do to rows of any kind: confirmed, one by one, each whole and written down."""
+"""Actions of operators on rows of any model: confirmed, one transaction per row, with an audit."""

@@ -1,4 +1,4 @@
-"""What operators may do to things of a kind. Whoever has such things says so with one `Subject`."""
+"""Definitions of operators' actions. An app defines the actions for its model in a `Subject`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ T = TypeVar("T", bound=Model)
 
 
 class Refused(Exception):
-    """It cannot be done to this one; the text says why."""
+    """The action is not possible for this row. The message says why."""
 
 
 class Actor(Protocol):
-    """Who asks."""
+    """The user who requests an action."""
 
     is_active: Any
     is_staff: Any
@@ -27,62 +27,64 @@ class Actor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb(Generic[T]):
-    """Something that operators do."""
+    """One action, such as deleting an image."""
 
     name: str
     label: str
-    """On buttons."""
+    """Text of its button."""
     permission: str
     done: str
-    """After "3 images"."""
+    """Past tense for messages, after "3 images"."""
     act: Callable[[T, Any], str]
-    """Through the one door that there is, for whoever asked; what came of it, in a sentence.
+    """Performs it on one row for a user, with one call into the domain layer. Returns the result
+    as a sentence.
 
-    Raises Refused, or what the subject refuses by.
+    Raises Refused, CodedError or one of `Subject.refusals`.
     """
     fits: Callable[[T], bool]
-    """Whether there is anything to do. Who comes late is told so all the same."""
+    """Whether it applies to the row now, so that its button is shown. `act` checks this again."""
     danger: bool = False
     flag: int = CHANGE
-    """In the audit log."""
+    """Action flag in the audit log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject(Generic[T]):
-    """Things of one model, and all that is done to them."""
+    """The rows of one model, and all actions on them."""
 
     model: type[T]
     look: str
-    """The right without which nothing of them is shown."""
+    """The permission to view them."""
     made_at: str
-    """The field that tells one from what is made later under its id."""
+    """Field with the creation time. It distinguishes a row from a later one with the same id."""
     verbs: Mapping[str, Verb[T]]
     consequences: Callable[[Verb[T], "QuerySet[T]"], list[str]]
-    """What will come of it, in sentences: a few queries, however many there are."""
+    """The effects of an action on rows, as sentences. Needs a constant number of queries."""
     rows: Callable[[], "QuerySet[T]"]
-    """With all that verbs need."""
+    """All rows, with everything that actions need."""
     called: Callable[["QuerySet[T]"], "QuerySet[T]"]
-    """With no more than what they are called by, and `made_at`."""
+    """Reduces a queryset to the fields for the rows' names and `made_at`."""
     refusals: Mapping[type[Exception], str]
-    """Why, by what the doors raise."""
+    """Messages for the exceptions by which the domain layer refuses an action."""
     locked: bool = False
-    """Whether the row is locked while its verb is at work."""
+    """Whether the row is locked during its action."""
     leads_to: Callable[[UUID], UUID | None]
-    """Whose page to show when it was done to this one; None where its list has to do."""
+    """The id of the row whose page to show after an action. None for the list."""
     left: Callable[["QuerySet[Any, Any]"], int] = lambda _ids: 0
-    """How much is still to be removed of those that were deleted."""
+    """How many items of deleted rows are still to be removed, for example from the registry."""
 
     @property
     def name(self) -> str:
-        """As in `BulkAction.subject`."""
+        """`app.model`, as stored in `BulkAction.subject`."""
         return self.model._meta.label_lower
 
     def address(self, what: str, *args: Any) -> str:
-        """Of a page of the admin."""
+        """The URL of a page of the admin."""
         options = self.model._meta
         return reverse(f"admin:{options.app_label}_{options.model_name}_{what}", args=args)
 
     def count(self, number: int) -> str:
+        """A number with the noun of the model, such as "3 images"."""
         options = self.model._meta
         noun = options.verbose_name if number == 1 else options.verbose_name_plural
         return f"{number:,} {noun}"
@@ -94,10 +96,11 @@ class Subject(Generic[T]):
         return self.shown_to(actor) and actor.has_perm(verb.permission)
 
     def allowed(self, actor: Actor) -> list[Verb[T]]:
+        """The actions that the actor may perform."""
         return [verb for verb in self.verbs.values() if self.allows(actor, verb)]
 
     def buttons(self, actor: Actor, one: T) -> list[dict[str, Any]]:
-        """What this operator may do to one, where there is anything to do."""
+        """The actions that are allowed for the actor and apply to the row."""
         return [
             {
                 "label": verb.label,
@@ -113,6 +116,6 @@ SUBJECTS: dict[str, Subject[Any]] = {}
 
 
 def register(subject: Subject[T]) -> Subject[T]:
-    """Makes it known to whoever carries on what was asked of such things."""
+    """Add a subject to SUBJECTS, in which bulk actions look it up."""
     SUBJECTS[subject.name] = subject
     return subject

@@ -1,4 +1,4 @@
-"""Admins with the verbs of a subject: on their lists, and on the page of each."""
+"""Admin classes with the actions of a subject, on the list and on the page of each row."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from operators.action_definitions import Subject, Verb
 from operators.changelists import BoundedAdmin
 
 BY_DJANGO = {"delete": "delete_selected"}
-"""What Django calls an action, where it has it too."""
+"""Django's names for actions that it also has."""
 
 
 class Operated(admin.ModelAdmin[Any]):
-    """`subject` says what may be done to the rows."""
+    """An admin whose actions are defined by `subject`."""
 
     subject: Subject[Any]
     change_list_template = "admin/operators/change_list.html"
@@ -51,7 +51,7 @@ class Operated(admin.ModelAdmin[Any]):
 
 
 class OperatedAdmin(Operated, BoundedAdmin):
-    """Rows that no form changes: looked at here, and changed through `subject` alone."""
+    """An admin without forms: rows are read-only, and are changed only by actions of `subject`."""
 
     fields = ("id",)
 

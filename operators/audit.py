@@ -10,6 +10,7 @@ from django.db.models import Model
 def write_entry(
     user: Any, *, model: type[Model], object_id: Any, name: str, text: str, flag: int = CHANGE
 ) -> None:
+    """Add an entry. `flag` is one of ADDITION, CHANGE and DELETION."""
     LogEntry.objects.create(
         user_id=user.pk,
         content_type=ContentType.objects.get_for_model(model),

@@ -1,9 +1,9 @@
-"""What operators do to one thing or thousands: each whole or not at all, whoever goes away.
+"""Runs actions of operators on one or thousands of rows, and survives interruptions.
 
-A bulk action is a row with an item for each thing that is meant. Whoever has time carries it on:
-the request that confirmed it, the page that shows its progress, and the housekeeping where that
-page was closed. Each item is one transaction: the call through the door, the audit entry and the
-item's mark. So nothing is done twice, and what was not done stays written down.
+A bulk action is stored with one item for each selected row. It is continued by the request that
+confirmed it, by the page that shows its progress, and by housekeeping if that page is closed. Each
+item is one transaction: the action, the audit entry and the item's state. So no item is done
+twice, and items that are not done stay recorded.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from operators.audit import write_entry
 from operators.models import BulkAction, BulkItem
 
 MOST = 10_000
-"""Things in one action."""
+"""Most rows in one action."""
 KEPT = timedelta(days=30)
 DRAFTS_KEPT = timedelta(days=1)
 BATCH = 500
@@ -39,16 +39,16 @@ T = TypeVar("T", bound=Model)
 
 
 class TooMany(Exception):
-    """More are meant than one action takes."""
+    """More than MOST rows are selected."""
 
 
 @transaction.atomic
 def draft(subject: Subject[T], verb: Verb[T], rows: "QuerySet[T]", *, by: Any) -> BulkAction:
-    """Writes down which are meant, for somebody to confirm. Raises TooMany."""
+    """Store the selected rows as an action to confirm, and delete old actions. Raises TooMany."""
     now = timezone.now()
     BulkAction.objects.filter(confirmed_at=None, created_at__lt=now - DRAFTS_KEPT).delete()
     BulkAction.objects.filter(ended_at__lt=now - KEPT).delete()
-    # One more than may be, in one query, so that nothing moves between counting and taking.
+    # Read one more than allowed in one query, so that nothing changes between count and read.
     found = list(subject.called(rows)[: MOST + 1])
     if len(found) > MOST:
         raise TooMany
@@ -68,20 +68,20 @@ def draft(subject: Subject[T], verb: Verb[T], rows: "QuerySet[T]", *, by: Any) -
 
 
 def confirm(action: BulkAction) -> bool:
-    """From now on it is done. False where it was confirmed before."""
+    """Confirm an action, so that it may run. Returns False if it was already confirmed."""
     unconfirmed = BulkAction.objects.filter(pk=action.pk, confirmed_at=None)
     return bool(unconfirmed.update(confirmed_at=timezone.now()))
 
 
 def stop(action: BulkAction) -> None:
-    """What has not been done is not done."""
+    """Stop an action: items that are still waiting become refused."""
     waiting = BulkItem.objects.filter(action=action, state=BulkItem.WAITING)
     waiting.update(state=BulkItem.REFUSED, note=STOPPED)
     BulkAction.objects.filter(pk=action.pk, ended_at=None).update(ended_at=timezone.now())
 
 
 def carry_on(action_id: UUID, *, seconds: float) -> None:
-    """Does what is left of a confirmed action, for about so long."""
+    """Process waiting items of a confirmed action for about `seconds`, but at least one."""
     until = monotonic() + seconds
     action = BulkAction.objects.select_related("by").filter(pk=action_id).first()
     if action is None or action.confirmed_at is None or action.ended_at is not None:
@@ -104,13 +104,13 @@ def carry_on(action_id: UUID, *, seconds: float) -> None:
 
 
 def open_actions() -> QuerySet[BulkAction]:
-    """Confirmed, and not done yet; the oldest first."""
+    """Actions that are confirmed and have not ended, the oldest first."""
     unended = BulkAction.objects.filter(confirmed_at__isnull=False, ended_at=None)
     return unended.select_related("by").order_by("created_at")
 
 
 def carry_on_all(*, seconds: float) -> None:
-    """Some of what others left undone, for about so long. For the housekeeping."""
+    """Process open actions for about `seconds`. Called by housekeeping."""
     until = monotonic() + seconds
     for action_id in open_actions().values_list("pk", flat=True):
         if monotonic() < until:
@@ -118,17 +118,17 @@ def carry_on_all(*, seconds: float) -> None:
 
 
 def counts(action: BulkAction) -> Counter[str]:
-    """How many are waiting, done and refused."""
+    """Number of items by state: waiting, done, refused."""
     found = action.items.order_by().values_list("state").annotate(Count("pk"))
     return Counter(dict(found))
 
 
 def _do(item: BulkItem, subject: Subject[Any], verb: Verb[Any], by: Any) -> None:
-    """One of them, its audit entry and its mark: all or nothing, and only once."""
+    """Process one item in one transaction: the action, its audit entry and the item's state."""
     with transaction.atomic():
         held = BulkItem.objects.filter(pk=item.pk, state=BulkItem.WAITING)
         if not held.update(state=BulkItem.DONE):
-            return  # somebody else has done it meanwhile
+            return  # another process has done it meanwhile
         done = BulkItem.objects.filter(pk=item.pk)
         try:
             with transaction.atomic():
@@ -142,14 +142,14 @@ def _do(item: BulkItem, subject: Subject[Any], verb: Verb[Any], by: Any) -> None
             note = next(text for kind, text in reasons if isinstance(refusal, kind))
             done.update(state=BulkItem.REFUSED, note=note)
         except DATABASE_OUTAGES:
-            raise  # all of it is undone, and tried again by whoever comes next
+            raise  # everything is rolled back, and the next call tries again
         except Exception:
             logger.exception("%s of %s %s broke", verb.name, subject.name, item.object_id)
             done.update(state=BulkItem.REFUSED, note=BROKEN)
 
 
 def _meant(item: BulkItem, subject: Subject[T]) -> T:
-    """The very one, as it is now. Raises Refused."""
+    """The current row of an item. Raises Refused if it was deleted or replaced."""
     very = subject.rows().filter(pk=item.object_id)
     known = very.select_for_update() if subject.locked else very
     made_at = known.values_list(subject.made_at, flat=True).first()

@@ -1,4 +1,4 @@
-"""Lists in the admin that may be millions of rows long: dates without a scan, typed filters."""
+"""Admin lists for millions of rows: a date hierarchy without table scans, and text filters."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -17,13 +17,13 @@ from database.bounded_counts import BoundedPaginator
 
 
 class BoundedChangeList(ChangeList):
-    """Years, months and days from the oldest row's to the newest's, whether or not there are any.
+    """A date hierarchy with all years, months and days from the oldest to the newest row.
 
-    Django's own asks for those that there are, by reading every row.
+    Some may have no rows. Django's own lists only those with rows, but reads the whole table.
     """
 
     def get_results(self, request: HttpRequest) -> None:
-        """What is joined to the rows is read for those shown only, also where one page has all."""
+        """Read joined tables only for the rows shown, even if all rows are on one page."""
         super().get_results(request)
         if self.show_all or not self.multi_page:
             shown = min(self.result_count, self.list_max_show_all)
@@ -31,7 +31,7 @@ class BoundedChangeList(ChangeList):
 
     @cached_property
     def dates(self) -> dict[str, Any] | None:
-        """The choices of the date hierarchy, as `admin/date_hierarchy.html` takes them."""
+        """The choices of the date hierarchy, for the template `admin/date_hierarchy.html`."""
         asked = [self.params.get(f"{self.date_hierarchy}__{part}") for part in PARTS]
         chosen = [int(str(each)) for each in takewhile(bool, asked)]
         span = self._span()
@@ -58,7 +58,7 @@ class BoundedChangeList(ChangeList):
         return {"show": True, "back": back, "choices": choices}
 
     def _span(self) -> tuple[date, date] | None:
-        # Two look-ups in the index: both ends at once is a scan for some databases.
+        # Two index lookups: one query for both ends is a table scan in some databases.
         field = self.date_hierarchy
         rows = self.root_queryset.order_by()
         ends = [
@@ -78,7 +78,7 @@ class BoundedChangeList(ChangeList):
 
 
 class BoundedAdmin(admin.ModelAdmin[Any]):
-    """An admin whose list costs the same however long the table is."""
+    """An admin whose list takes constant time for any number of rows."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -86,18 +86,18 @@ class BoundedAdmin(admin.ModelAdmin[Any]):
     list_per_page = 100
     list_max_show_all = 100
     searches = ""
-    """What may be searched for, in words."""
+    """Help text that says what the search field searches."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList
 
 
 class TextFilter(admin.SimpleListFilter):
-    """A filter that one types into."""
+    """A list filter with a text field."""
 
     template = "admin/text_filter.html"
     source: tuple[str, str, str] | None = None
-    """App, model and foreign key whose values are suggested to those who may look at them."""
+    """App, model and foreign key whose values are suggested to users who may view them."""
     hint = ""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -116,6 +116,7 @@ class TextFilter(admin.SimpleListFilter):
         }
 
     def narrow(self, queryset: QuerySet[Any], text: str) -> QuerySet[Any]:
+        """Filter the queryset by the entered text. Implemented by subclasses."""
         raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -131,7 +132,7 @@ def since(age: timedelta) -> datetime:
 
 
 def _within(first: date, last: date, chosen: list[int]) -> Iterator[tuple[int, ...]]:
-    """What may be chosen next: years, months of a year, or days of a month."""
+    """The next choices: years, months of the chosen year, or days of the chosen month."""
     if not chosen:
         yield from ((year,) for year in range(first.year, last.year + 1))
         return
@@ -148,7 +149,7 @@ def _within(first: date, last: date, chosen: list[int]) -> Iterator[tuple[int, .
 
 
 def _title(chosen: Sequence[int]) -> str:
-    """Of a year, a month or a day."""
+    """The title of a year, a month or a day."""
     match list(chosen):
         case [year]:
             return str(year)

@@ -1,4 +1,4 @@
-"""What operators asked for, written down before it is done."""
+"""Bulk actions of operators. They are stored before they run."""
 
 from uuid import uuid4
 
@@ -8,16 +8,16 @@ from django.utils import timezone
 
 
 class BulkAction(models.Model):
-    """What an operator asks of one thing or of many, done one by one until none is left."""
+    """An action of an operator on one or more rows, which are processed one by one."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     subject = models.CharField(max_length=50)
-    """What is meant: `app.model`."""
+    """Model of the rows: `app.model`."""
     verb = models.CharField(max_length=12)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=timezone.now)
     confirmed_at = models.DateTimeField(null=True)
-    """Nothing is done before."""
+    """The action does not run before it is confirmed."""
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -35,7 +35,7 @@ class BulkAction(models.Model):
 
 
 class BulkItem(models.Model):
-    """One of those that are meant, as it was when it was selected, and what came of it."""
+    """One row of a bulk action, as it was when it was selected, and the result for it."""
 
     WAITING, DONE, REFUSED = "waiting", "done", "refused"
 
@@ -43,10 +43,10 @@ class BulkItem(models.Model):
     object_id = models.UUIDField()
     label = models.CharField(max_length=400)
     made_at = models.DateTimeField()
-    """What is made later under the same id is not meant."""
+    """Creation time of the row. A later row with the same id is not changed."""
     state = models.CharField(max_length=8, default=WAITING)
     note = models.CharField(max_length=300, blank=True)
-    """What was done, or why it was refused."""
+    """The result, or why it was refused."""
 
     class Meta:
         default_permissions = ()

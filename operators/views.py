@@ -1,4 +1,4 @@
-"""Pages on which operators confirm what they ask for, and watch it: one thing or thousands."""
+"""Pages on which operators confirm an action on one or many rows, and watch its progress."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
 AT_ONCE = 1.0
-"""Seconds of work in one request; what is left follows."""
+"""Seconds of work in one request. The rest follows in later requests or housekeeping."""
 SHOWN = 200
 
 
 def urls(admin: "ModelAdmin[Any]", subject: Subject[Any]) -> list[URLPattern]:
+    """URLs of the confirmation pages for one row, and of the page of a bulk action."""
     wrap = admin.admin_site.admin_view
     prefix = f"{admin.opts.app_label}_{admin.opts.model_name}"
     ones = [
@@ -44,7 +45,7 @@ def urls(admin: "ModelAdmin[Any]", subject: Subject[Any]) -> list[URLPattern]:
 def selected(
     request: HttpRequest, subject: Subject[Any], verb: Verb[Any], rows: "QuerySet[Any]"
 ) -> HttpResponse:
-    """Those that were ticked in the list, or all that it found: on to what confirms it."""
+    """Store the rows selected in the list as an action, and redirect to its confirmation."""
     try:
         action = bulk.draft(subject, verb, rows, by=request.user)
     except bulk.TooMany:
@@ -64,7 +65,7 @@ def _one(
     request: HttpRequest,
     object_id: UUID,
 ) -> HttpResponse:
-    """Asks whether to do it to one, and does it."""
+    """Show the confirmation of an action on one row, or perform it (POST)."""
     if not subject.allows(request.user, verb):
         raise PermissionDenied
     rows = subject.rows().filter(pk=object_id)
@@ -116,7 +117,7 @@ def _told(
 def _many(
     admin: "ModelAdmin[Any]", subject: Subject[Any], request: HttpRequest, action_id: UUID
 ) -> HttpResponse:
-    """A bulk action: to be confirmed, under way with its progress, or what came of it."""
+    """The page of a bulk action: its confirmation, its progress, or its result."""
     actions = BulkAction.objects.select_related("by").filter(subject=subject.name)
     action = actions.filter(pk=action_id).first()
     if action is None:

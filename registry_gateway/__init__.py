@@ -1,1 +1,1 @@
-"""The registry that Slipway starts, and the guard that stands before it."""
+"""The registry that Slipway starts, the proxy in front of it, and its access tokens."""

@@ -1,4 +1,4 @@
-"""What a request to the started registry asks for, and whether it may have that at this moment."""
+"""Parses requests to the started registry, and decides whether they are allowed now."""
 
 import re
 from http import HTTPStatus
@@ -15,22 +15,22 @@ PATH = re.compile(
     r"(?:manifests/(?P<reference>[A-Za-z0-9_.:-]+)|blobs/sha256:[0-9a-f]{64}|(?P<tags>tags/list))"
 )
 Answer = tuple[HTTPStatus, object]
-"""Status and what is to be said in JSON."""
+"""Status, and the body as a JSON value."""
 
 
 class Head(NamedTuple):
-    """The beginning of a request."""
+    """The request line and headers of a request."""
 
     method: str
     path: str
     lines: list[bytes]
-    """As they came: the request and its headers."""
+    """The request line and header lines as received."""
     token: str
-    """The one bearer token, or empty."""
+    """The bearer token. Empty if there is not exactly one."""
 
     @classmethod
     def parse(cls, data: bytes) -> "Head | None":
-        """None for what two readers could read in two ways."""
+        """Parse a request's head. None if two parsers could understand it differently."""
         line, *headers = lines = data.removesuffix(END).split(b"\r\n")
         if any(b"\n" in each or b"\r" in each or each[:1] in b" \t" for each in lines):
             return None
@@ -48,25 +48,25 @@ class Head(NamedTuple):
         )
 
     def told(self, *, token: bool) -> bytes:
-        """As the registry is to see it: the only request on its connection."""
+        """The head to send to the registry, with `Connection: close`, with or without the token."""
         dropped = (b"connection:",) if token else (b"connection:", b"authorization:")
         kept = [each for each in self.lines if not each.lower().startswith(dropped)]
         return b"\r\n".join([*kept, b"Connection: close"]) + END
 
 
 def judge(head: Head, signer: Signer) -> bytes | Answer:
-    """What the registry is to be told, or the answer in its place.
+    """Decide about a request: return the head to send to the registry, or our own answer.
 
-    The registry itself checks tokens and their scopes, and sends for new ones; but a token opens a
-    whole repository for a while, and an image in it may have turned private since, or have been
-    private all along.
+    The registry itself checks tokens and their scopes, and asks clients to get new ones. But a
+    token is valid for a whole repository and some time, and an image in it may be private, or may
+    have become private since.
     """
     subject = signer.subject_of(head.token) if head.token else None
     if subject is None:
-        # What we cannot read, the registry shall not see.
+        # The registry must not see a token that we cannot verify.
         return head.told(token=False)
     if subject == WORKER or head.method not in READS or head.path == "/v2/":
-        # Only workers' tokens open more than reading.
+        # Only workers' tokens allow more than reading, which the registry checks.
         return head.told(token=True)
     asked = PATH.fullmatch(head.path)
     puller = Puller.named(subject)
@@ -75,12 +75,12 @@ def judge(head: Head, signer: Signer) -> bytes | Answer:
             HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "no such image, or not yours to see"
         )
     if asked["tags"]:
-        # The registry's own list names what is hidden, too.
+        # The registry's own list also has hidden images.
         tags = puller.tags(asked["repository"])
         return HTTPStatus.OK, {"name": asked["repository"], "tags": tags}
     return head.told(token=True)
 
 
 def refusal(status: HTTPStatus, code: str, message: str) -> Answer:
-    """In the form of registries."""
+    """An error in the format of the registry API."""
     return status, {"errors": [{"code": code, "message": message}]}

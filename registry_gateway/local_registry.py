@@ -1,4 +1,4 @@
-"""The registry that Slipway starts when none is named, so that results can really be pulled."""
+"""The registry that Slipway starts if none is configured, so that images can be pulled."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ from registry_gateway.proxy import RegistryGuard
 
 READY_SECONDS = 15.0
 COLLECT_SECONDS = 600.0
-"""Between two looks at whether something was deleted, and for collecting what that left."""
+"""Interval of garbage collection (only after deletions), and its time limit."""
 SOCKET, CERTIFICATE = "socket", "tokens.pem"
 CONFIG = """\
 version: 0.1
@@ -37,7 +37,7 @@ logger = getLogger(__name__)
 
 
 class LocalRegistry:
-    """A `docker-registry` child behind its guard on loopback, started again should it die."""
+    """A `docker-registry` child process behind the proxy. It is restarted if it ends."""
 
     def __init__(
         self, *, engine_root: EngineRoot, address: str, folder: Path, signer: Signer
@@ -53,7 +53,7 @@ class LocalRegistry:
         self._collector = threading.Thread(target=self._collect, name="collector", daemon=True)
 
     def start(self) -> None:
-        """Returns when it answers; raises ProcessError or OSError when it does not come up."""
+        """Start it and wait until it answers. Raises ProcessError or OSError if it does not."""
         try:
             self._engine_root.find()
         except NoEngineRoot as problem:
@@ -83,7 +83,10 @@ class LocalRegistry:
         self._collector.start()
 
     def collect(self) -> bool:
-        """Removes the layers that only deleted images had; False while a build may be pushing."""
+        """Remove layers that no image uses. Returns False, without doing it, while builds run.
+
+        Raises ProcessError.
+        """
         with WORKER.rest() as alone:
             if alone:
                 self._guard.deletions = 0
@@ -97,8 +100,8 @@ class LocalRegistry:
         self._guard.stop()
 
     def _command(self, verb: str) -> list[str]:
-        # The paths in the configuration begin in its folder. It listens on a socket in there and
-        # reaches nothing else.
+        # The paths in the configuration are relative to its folder. It listens on a socket there
+        # and has no network.
         folder = self.folder.absolute()
         return self._engine_root.command(
             "docker-registry", verb, "config.yml", writable=[folder], cwd=folder
@@ -106,7 +109,7 @@ class LocalRegistry:
 
     def _answers(self) -> bool:
         try:
-            # Plain HTTP: reading certificates would take longer than the registry takes to start.
+            # Plain HTTP: loading CA certificates would take longer than the registry's start.
             url = f"http://{self.address}/v2/"
             answer = httpx.get(url, trust_env=False, verify=False)  # noqa: S501
         except httpx.TransportError:

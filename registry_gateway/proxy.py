@@ -1,7 +1,7 @@
-"""Stands before the started registry and has every request judged before the registry sees it.
+"""Proxy in front of the started registry. It authorizes every request before forwarding it.
 
-The registry listens on a socket that only this user can open. Each request is handed on over a
-connection of its own, so that nothing follows it unseen.
+The registry listens on a unix socket that only this user can open. Each request is forwarded over
+a separate connection, so that no other request can follow it unchecked.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ logger = getLogger(__name__)
 
 
 class RegistryGuard:
-    """A thread that listens on `address` and hands on to the socket at `path`."""
+    """A thread that listens on `address` and forwards to the unix socket `path`."""
 
     def __init__(self, *, address: str, path: Path, signer: Signer) -> None:
         self._host, _, self._port = address.rpartition(":")
@@ -40,10 +40,10 @@ class RegistryGuard:
         self._problem: OSError | None = None
         self._cancel: Callable[[], object] = bool
         self.deletions = 0
-        """How often the registry was told to delete something."""
+        """Number of DELETE requests since the last garbage collection."""
 
     def start(self) -> None:
-        """Returns when it listens; raises OSError when it cannot."""
+        """Start it and wait until it listens. Raises OSError if it cannot."""
         self._thread.start()
         self._begun.wait()
         if self._problem is not None:
@@ -62,7 +62,7 @@ class RegistryGuard:
         loop, serving = asyncio.get_running_loop(), asyncio.current_task()
         assert serving is not None  # noqa: S101
         self._cancel = partial(loop.call_soon_threadsafe, serving.cancel)
-        # The path of a socket is short by law, that of a data directory is not.
+        # Socket paths are limited to 107 bytes, and the data directory's may be longer.
         folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._path = Path(f"/proc/self/fd/{folder}", self._path.name)
         try:
@@ -79,7 +79,7 @@ class RegistryGuard:
             os.close(folder)
 
     async def _connected(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        # Whoever goes away, or is not serious, is not answered.
+        # A client that disconnects, times out or sends no valid head gets no answer.
         gone = (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
         try:
             async with asyncio.timeout(HEAD_SECONDS):
@@ -111,8 +111,8 @@ class RegistryGuard:
     async def _hand_on(
         self, head: bytes, client: asyncio.StreamReader, answer: asyncio.StreamWriter
     ) -> None:
-        # A plain socket: a stream gives up what was said as soon as it may say no more itself, and
-        # the registry refuses bodies by closing on them.
+        # A plain socket: an asyncio stream discards the received answer once writing fails, and the
+        # registry refuses bodies by closing the connection while they are sent.
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_UNIX) as registry:
             registry.setblocking(False)
@@ -129,7 +129,8 @@ class RegistryGuard:
                     answer.write(piece)
                     await answer.drain()
                 answer.write_eof()
-                # Closing on what is still being sent would take the answer from its reader.
+                # Closing while the client still sends would reset the connection, and the client
+                # would lose the answer.
                 await asyncio.wait([sending], timeout=LINGER_SECONDS)
             finally:
                 sending.cancel()
@@ -139,7 +140,7 @@ class RegistryGuard:
 async def _head(client: asyncio.StreamReader) -> Head | None:
     first = await client.readexactly(1)
     if not first.isupper():
-        return None  # most likely TLS, which clients try first and wait for
+        return None  # probably TLS, which clients try first and wait for
     return Head.parse(first + await client.readuntil(END))
 
 
@@ -151,7 +152,7 @@ async def _receive(registry: socket.socket) -> bytes:
 
 
 async def _send(client: asyncio.StreamReader, registry: socket.socket) -> None:
-    """Hands the body on until the client is gone; reads on where the registry wants no more."""
+    """Forward the body until the client closes. If the registry stops reading, discard the rest."""
     loop = asyncio.get_running_loop()
     with suppress(OSError):
         while piece := await client.read(PIECE_BYTES):

@@ -1,8 +1,8 @@
-"""Who may pull what, told as repositories and references: the registry knows nothing else.
+"""Decides who may pull what, in terms of repositories and references, as registries do.
 
-An image is `repository:tag`, and a repository may hold private images beside public ones. A
-registry's tokens open whole repositories. Where a guard looks at each request as well, a token is
-given for a repository of which anything may be seen; elsewhere for one of which everything may.
+An image is `repository:tag`, and a repository may have private and public images. A registry's
+tokens are valid for whole repositories. If our proxy also checks each request, a token is issued
+for a repository with at least one visible image; otherwise only if all its images are visible.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from images.models import Image, ImageQuerySet
 
 @dataclass(frozen=True)
 class Puller:
-    """Somebody who pulls: anybody, the holder of a key, or a build of some owner."""
+    """The client of a pull: anonymous, the holder of an API key, or a build of an owner."""
 
     subject: str = ""
-    """In tokens: empty, `key:<id>` or `owner:<id>`."""
+    """The subject in tokens: empty, `key:<id>` or `owner:<id>`."""
     user: User | None = None
     scopes: tuple[str, ...] = (scopes.ALL,)
 
@@ -33,7 +33,7 @@ class Puller:
 
     @classmethod
     def named(cls, subject: str) -> "Puller | None":
-        """Who a token was given to, as they are now: None for one who may not pull any more."""
+        """The puller of a token's subject, with its current rights. None if it may not pull now."""
         kind, _, identity = subject.partition(":")
         if kind == "key":
             key = ApiKey.objects.usable().select_related("user").filter(pk=identity).first()
@@ -49,7 +49,7 @@ class Puller:
         return scopes.allows_some(self.scopes, "images", scopes.READ)
 
     def sees(self, repository: str, reference: str | None = None) -> bool:
-        """Whether anything in the repository may be seen; with a tag or digest, whether that."""
+        """Whether any image of the repository is visible, or the one with this tag or digest."""
         images = self._images(repository)
         if reference is None:
             return images.exists()
@@ -59,19 +59,20 @@ class Puller:
         return attempts.filter(digest=reference).exists()
 
     def may_pull(self, repository: str) -> bool:
-        """Whether a token for the repository may be given."""
+        """Whether a token for the repository may be issued."""
         if not self.sees(repository):
             return False
         return build_settings().registry_guarded or not self._hidden(repository)
 
     def tags(self, repository: str) -> list[str]:
+        """The tags of the visible images of a repository, sorted."""
         return sorted(self._images(repository).values_list("tag", flat=True))
 
     def _images(self, repository: str) -> ImageQuerySet:
-        """Those that may be seen and are there to be pulled.
+        """The images that are visible and have a successful build.
 
-        Without a good build of its own, an image made again under the name of a deleted one would
-        lead to what is left of that one.
+        Without this condition, a new image with the name of a deleted one could give access to the
+        leftovers of the deleted one.
         """
         return self._seen(repository).exclude(good=None)
 
@@ -84,7 +85,7 @@ class Puller:
         return seen.filter(pk__in=single)
 
     def _hidden(self, repository: str) -> bool:
-        """Whether it holds anything that may not be seen, be it what a deleted image left."""
+        """Whether the repository has anything hidden, including leftovers of deleted images."""
         if in_repository(repository).exclude(pk__in=self._seen(repository).values("pk")).exists():
             return True
         owner = repository.partition("/")[0]
@@ -95,13 +96,13 @@ class Puller:
 
 
 def owner_may_pull(owner_id: UUID, repository: str) -> bool:
-    """Whether a build of that owner may pull from the repository."""
+    """Whether a build of the owner may pull from the repository."""
     puller = Puller.named(f"owner:{owner_id}")
     return puller is not None and puller.may_pull(repository)
 
 
 def in_repository(repository: str) -> ImageQuerySet:
-    """Every image of `owner/name`, as registries spell it."""
+    """All images of a repository `owner/name`, which registries write in lower case."""
     owner, _, name = repository.partition("/")
     named = Image.objects.alias(owner_part=Lower("owner__username"), name_part=Lower("name"))
     return named.filter(owner_part=owner, name_part=name)

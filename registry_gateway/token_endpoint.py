@@ -35,9 +35,9 @@ class BadRequest(APIException):
 
 
 class RegistryToken(APIView):
-    """Says in a token what the caller may do in each repository: pull what they may see.
+    """Issues a token for the requested repositories that the caller may pull from.
 
-    Only workers may do more, who show a credential that Slipway made.
+    Only workers may do more than pull. They authenticate with a credential made by Slipway.
     """
 
     authentication_classes = ()
@@ -49,7 +49,7 @@ class RegistryToken(APIView):
         return self.answer(request.query_params, _basic(request.headers.get("Authorization", "")))
 
     def post(self, request: Request) -> Response:
-        """The form of OAuth 2, in which some clients put the password into the body."""
+        """The OAuth 2 form of the protocol: some clients send the password in the body."""
         asked = cast("QueryDict", request.data)
         if asked.get("grant_type") != "password":
             raise BadRequest("grant_type takes password; there are no refresh tokens here")
@@ -74,7 +74,7 @@ class RegistryToken(APIView):
             granted = {name: [PULL] for name in sorted(pulls) if puller.may_pull(name)}
             token = signer.token(puller.subject, granted)
         answer = {"token": token, "access_token": token, "expires_in": TOKEN_SECONDS}
-        # Python's microseconds are more than some clients read.
+        # Some clients cannot parse Python's microseconds.
         now = timezone.now().replace(microsecond=0)
         return Response(
             {**answer, "issued_at": now.isoformat().replace("+00:00", "Z")},
@@ -86,7 +86,10 @@ class RegistryToken(APIView):
 
 
 def _basic(header: str) -> tuple[str, str] | None:
-    """Name and password; None without any. Raises AuthenticationFailed."""
+    """Parse a Basic header into name and password. None if it is empty.
+
+    Raises AuthenticationFailed.
+    """
     if not header:
         return None
     scheme, _, pair = header.partition(" ")

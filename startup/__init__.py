@@ -1,1 +1,1 @@
-"""What happens before Slipway serves: dropping root, mounts, preparing the data directory."""
+"""Steps before Slipway serves: dropping root, mounts, preparing the data directory."""

@@ -1,4 +1,7 @@
-"""What a data directory needs before Slipway can serve from it; quick when it is all there."""
+"""Prepares a data directory: migrations, static files, the first user and the first build.
+
+Each step is fast if there is nothing to do.
+"""
 
 import secrets
 import socket
@@ -26,11 +29,11 @@ EXAMPLE = settings.BASE_DIR / "examples" / "hello"
 
 
 class Unmigrated(Exception):
-    """The database is not as this version needs it. The text says what to do."""
+    """The database lacks migrations of this version. The message says what to do."""
 
 
 def check_port(host: str, port: int, variable: str) -> None:
-    """Raises InUse where somebody listens there already, before anything is started."""
+    """Raise InUse if the port is in use. Called before anything is started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -42,24 +45,24 @@ def check_port(host: str, port: int, variable: str) -> None:
 
 
 def clear_spool(folder: Path, *, untouched: timedelta = timedelta()) -> None:
-    """Removes what uploads left that were under way when their process was killed.
+    """Remove files of uploads whose process was killed.
 
-    Where others may be uploading: only what nobody has written to for so long.
+    If other processes use the folder, pass `untouched`: newer files may still be written to.
     """
     for left in folder.iterdir():
-        with suppress(FileNotFoundError):  # another one that starts has removed it
+        with suppress(FileNotFoundError):  # another process that starts has removed it
             if time() - left.stat().st_mtime >= untouched.total_seconds():
                 left.unlink()
 
 
 def migrations_due() -> int:
-    """How many the database lacks for this version."""
+    """The number of migrations that the database lacks."""
     executor = MigrationExecutor(connection)
     return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
 def migrate() -> bool:
-    """Brings the database to this version; says whether there was anything to do."""
+    """Apply missing migrations. Returns whether there were any."""
     due = migrations_due() > 0
     if due:
         call_command("migrate", verbosity=0, interactive=False)
@@ -67,14 +70,14 @@ def migrate() -> bool:
 
 
 def check_migrated() -> None:
-    """Raises Unmigrated; for those of many processes, of which none may do it by itself."""
+    """Raise Unmigrated if migrations are missing. For processes that must not apply them."""
     if due := migrations_due():
         text = f"the database lacks {due} migrations of this version: run `manage.py migrate`"
         raise Unmigrated(text)
 
 
 def static() -> None:
-    """Collects static files when one of ours, or a package that brings some, is newer."""
+    """Collect static files if one of ours or requirements/base.txt has changed since."""
     made = Path(settings.STATIC_ROOT) / "staticfiles.json"
     sources = [
         settings.BASE_DIR / "requirements" / "base.txt",
@@ -85,7 +88,7 @@ def static() -> None:
 
 
 def first_user(data_dir: Path) -> None:
-    """The superuser `admin`, its password and an API key, each in a file readable by us alone."""
+    """Create the superuser `admin`. Its password and an API key are stored in files, mode 0600."""
     if User.objects.filter(username="admin").exists():
         return
     password = secrets.token_urlsafe(12)
@@ -98,11 +101,11 @@ def first_user(data_dir: Path) -> None:
 
 
 def example_context(data_dir: Path) -> Path:
-    """The zipped context of examples/hello, as the README's curl lines send it."""
+    """The zipped context of examples/hello, which the README's curl commands send."""
     path = private_folder(data_dir / "examples") / "hello.zip"
     if not path.exists():
         with ZipFile(path, "w", ZIP_DEFLATED) as archive:
-            # Debian's static one: a base for the example without any registry.
+            # The engine root's static busybox: the example needs no image from a registry.
             archive.write(build_settings().engine_root.find() / BUSYBOX, "busybox")
             for each in sorted(EXAMPLE.iterdir()):
                 if each.name != "Dockerfile":
@@ -111,7 +114,7 @@ def example_context(data_dir: Path) -> Path:
 
 
 def first_build(data_dir: Path) -> None:
-    """Something to see at once: examples/hello, built for `admin` when nothing was ever built."""
+    """Build examples/hello for `admin`, unless `admin` has an image already."""
     admin = User.objects.get(username="admin")
     context = example_context(data_dir)
     if admin.images.exists():

@@ -1,7 +1,7 @@
-"""Who works in a data directory: one `up` or one `worker`, and the worker processes it has had.
+"""Locks a data directory for one `up` or `worker`, and records its worker processes.
 
-Each worker process has a file in `workers/`, named as in `Worker.name`. What a process that was
-killed left there is renamed by the next that locks the directory.
+Each worker process has a file in `workers/` with the name `Worker.name`. If the process was killed,
+the next process that locks the directory renames the file to `<name>.gone`.
 """
 
 import fcntl
@@ -17,13 +17,13 @@ LOOK_SECONDS = 0.2
 
 
 class InUse(Exception):
-    """Another process has what this one needs. The text says what and what to do."""
+    """Another process uses a resource that this one needs. The message says what to do."""
 
 
 def lock(data_dir: Path, *, patience: float = 0) -> TextIO:
-    """Holds the data directory until the returned file is closed, here and in forked children.
+    """Lock the data directory until the returned file is closed, here and in forked children.
 
-    Raises InUse where another has it for longer than `patience` seconds.
+    Raises InUse if another process holds the lock for longer than `patience` seconds.
     """
     file = (data_dir / "lock").open("w")
     until = monotonic() + patience
@@ -41,24 +41,24 @@ def lock(data_dir: Path, *, patience: float = 0) -> TextIO:
 
 
 def retire_workers() -> None:
-    """The worker processes of this data directory are gone. Called by whoever locks it."""
+    """Mark all registered worker processes as gone. Called by the process that holds the lock."""
     for path in _folder().iterdir():
         if path.suffix != GONE:
             path.rename(path.with_name(path.name + GONE))
 
 
 def register(name: str) -> None:
-    """A worker process of that name begins."""
+    """Record a worker process that starts."""
     (_folder() / name).touch()
 
 
 def gone() -> list[str]:
-    """The names of processes that ended without a word and that nobody took over yet."""
+    """Names of worker processes that were killed and whose builds were not yet taken over."""
     return [path.name.removesuffix(GONE) for path in _folder().glob(f"*{GONE}")]
 
 
 def forget(name: str) -> None:
-    """It ended well, or somebody took over what it held."""
+    """Remove the record: the process ended cleanly, or its builds were taken over."""
     for path in (_folder() / name, _folder() / f"{name}{GONE}"):
         with suppress(FileNotFoundError):
             path.unlink()

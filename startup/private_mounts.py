@@ -1,8 +1,9 @@
-"""Shows folders to the service user at the paths they have, although folders above are closed.
+"""Makes folders visible to the service user at their own paths, although parents are closed to it.
 
-A checkout in /root, a data directory below a folder of mode 0700: in a mount namespace of this
-process and its children alone, an empty folder covers the closed one, and what is needed is bound
-into it. Nothing else of the closed folder is seen. Standard library only, run as root.
+For example a checkout in /root, or a data directory below a folder of mode 0700. In a mount
+namespace of this process and its children, an empty folder covers the closed one, and the needed
+folders are bind-mounted into it. The rest of the closed folder is not visible. Standard library
+only; runs as root.
 """
 
 import ctypes
@@ -15,11 +16,11 @@ from startup.service_user import ServiceUser, StartError, acting_as, check, libc
 CLONE_NEWNS = 0x20000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 2, 4, 4096, 16384, 1 << 19
 LEVELS = 8
-"""Closed folders one below the other."""
+"""Most closed folders on the way to one path."""
 
 
 def make_reachable(paths: Iterable[Path], user: ServiceUser) -> None:
-    """Let that user reach these folders. Raises StartError where this cannot be done."""
+    """Make these folders reachable for the user. Raises StartError if that is not possible."""
     wanted = sorted({path.resolve() for path in paths})
     for level in range(LEVELS):
         with acting_as(user):
@@ -43,7 +44,7 @@ def make_reachable(paths: Iterable[Path], user: ServiceUser) -> None:
 
 
 def first_closed(path: Path) -> Path | None:
-    """The first folder on the way to `path`, itself included, that whoever asks cannot enter."""
+    """The first folder on the way to `path`, itself included, that this user cannot enter."""
     for folder in (*reversed(path.parents), path):
         if not os.access(folder, os.X_OK, effective_ids=True):
             return folder
@@ -52,15 +53,15 @@ def first_closed(path: Path) -> Path | None:
 
 def _own_namespace() -> None:
     check(libc.unshare(CLONE_NEWNS))
-    # What the host mounts later is still seen here; nothing that is mounted here is seen there.
+    # Later mounts of the host are still visible here; mounts made here are not visible there.
     _mount("none", Path("/"), flags=MS_REC | MS_SLAVE)
 
 
 def _uncover(cover: Path, paths: Sequence[Path]) -> None:
-    """Of `cover`, let only these be seen, and all of it where it is itself wanted."""
+    """Cover a folder and show only `paths` in it, or all its content if it is one of them."""
     if cover in paths:
         paths = [*cover.iterdir(), *paths]
-    # Opened before they are covered.
+    # Open the paths before they are covered.
     opened = {
         path: os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         for path in sorted(paths)
@@ -78,7 +79,7 @@ def _uncover(cover: Path, paths: Sequence[Path]) -> None:
 
 
 def _show(path: Path, fd: int, *, link: Path | None, folder: bool) -> None:
-    if os.path.lexists(path):  # in a folder that is shown already
+    if os.path.lexists(path):  # in a folder that is already visible
         return
     before = os.umask(0o022)
     try:

@@ -1,7 +1,7 @@
 """Gives up root before Django and other packages are imported.
 
-Started as root, Slipway hands its data directory to the service user, starts the privileged helper
-and goes on as the service user, with no way back. Standard library only.
+Started as root, Slipway gives its data directory to the service user, starts the privileged helper
+and continues as the service user for good. Standard library only.
 """
 
 import os
@@ -21,7 +21,7 @@ from startup.service_user import ServiceUser, StartError, acting_as, become, fin
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WITHOUT_INSTANCE = frozenset({"", "check", "help", "makemigrations", "spectacular", "version"})
-"""Commands of manage.py that work on the code and not on a data directory."""
+"""Commands of manage.py that need no data directory."""
 BUILDING = frozenset({"up", "worker", "doctor"})
 FOLDERS = ("builds", "files", "registry", "static", "spool", "examples", "workers")
 FILES = ("secret_key", "admin.key", "admin.password", "lock", "slipway.sqlite3")
@@ -33,9 +33,9 @@ FIRST_FREE_PORT = 1024
 
 
 def drop_privileges(arguments: Sequence[str]) -> None:
-    """For the command that these arguments give manage.py, before Django sees them.
+    """Give up root for a command of manage.py. `arguments` are those after the program's name.
 
-    Raises StartError and BadEnvironment.
+    Called before Django is imported. Raises StartError and BadEnvironment.
     """
     command = next((each for each in arguments if not each.startswith("-")), "")
     if command in WITHOUT_INSTANCE or "--help" in arguments:
@@ -46,10 +46,10 @@ def drop_privileges(arguments: Sequence[str]) -> None:
 
 
 def serve_helper() -> NoReturn:
-    """`manage.py helper`: be the helper until a signal ends it, for workers run by their own user.
+    """`manage.py helper`: become the helper until SIGTERM.
 
-    Whatever keeps processes running starts it as root, beside workers that it starts as
-    SLIPWAY_USER. Where nothing runs as root, `worker` starts its own.
+    For a service manager that starts the helper as root, and workers separately as SLIPWAY_USER.
+    Otherwise `worker` starts a helper itself.
     """
     environment = load(os.environ)  # noqa: TID251
     data_dir = environment.data_dir
@@ -66,7 +66,10 @@ def serve_helper() -> NoReturn:
 
 
 def enter(*, building: bool) -> None:
-    """Be the service user from now on, where this process is root. Safe to call again."""
+    """Become the service user if this process is root. Safe to call twice.
+
+    With `building`, start a helper if none is running. Raises StartError and BadEnvironment.
+    """
     os.umask(0o077)
     environment = load(os.environ)  # noqa: TID251
     if os.geteuid() != 0:
@@ -75,7 +78,7 @@ def enter(*, building: bool) -> None:
         return
     user = find_user(environment.user)
     data_dir = environment.data_dir
-    # Files with secrets may be root's alone.
+    # Files with secrets may be readable by root only.
     for name, value in read_files(os.environ).items():  # noqa: TID251
         os.environ[name] = value  # noqa: TID251
         del os.environ[f"{name}{IN_FILE}"]  # noqa: TID251
@@ -83,14 +86,14 @@ def enter(*, building: bool) -> None:
     _show_folders(environment, user)
     if building:
         _start_helper(environment, user)
-    # Paths stay what they were, and nothing is looked for in root's home.
+    # Keep the same data directory, and do not use root's home.
     os.environ["SLIPWAY_DATA_DIR"] = str(data_dir)  # noqa: TID251
     os.environ["HOME"] = str(data_dir)  # noqa: TID251
     become(user, low_ports=any(0 < port < FIRST_FREE_PORT for port in _ports(environment)))
 
 
 def _show_folders(environment: Environment, user: ServiceUser) -> None:
-    """Also to the helper, which makes its socket as the service user."""
+    """Make folders reachable for the service user, and for the helper's socket made as it."""
     folders = [CHECKOUT, environment.data_dir, *_python_folders()]
     if environment.engine_root is not None:
         folders.append(environment.engine_root.parent)
@@ -102,7 +105,7 @@ def _show_folders(environment: Environment, user: ServiceUser) -> None:
 
 
 def _start_helper(environment: Environment, user: ServiceUser | None) -> None:
-    """With the rights that this process has now, for builds only."""
+    """Start the helper with this process's current privileges, unless builds are scripted."""
     if environment.engine == "scripted":
         return
     data_dir = private_folder(environment.data_dir)
@@ -123,7 +126,7 @@ def _python_folders() -> list[Path]:
 
 
 def check_access(data_dir: Path, user: ServiceUser) -> None:
-    """Raises StartError where the service user cannot read the code or write the data."""
+    """Raise StartError if the service user cannot read the code or write the data directory."""
     with acting_as(user):
         for path in [CHECKOUT / "manage.py", CHECKOUT / "config/settings.py", *_python_folders()]:
             if not os.access(path, os.R_OK, effective_ids=True):
@@ -136,10 +139,10 @@ def check_access(data_dir: Path, user: ServiceUser) -> None:
 
 
 def prepare(data_dir: Path, user: ServiceUser) -> None:
-    """Make the data directory, or hand over one of an instance that ran as root.
+    """Create the data directory, or change the owner of one whose instance ran as root.
 
-    It stays root's own, with the sticky bit: the service user makes and removes files in it, but
-    cannot put something else in the place of the engine root. Raises StartError.
+    The folder itself stays owned by root, with the sticky bit: the service user can create and
+    remove its own files in it, but cannot replace the engine root. Raises StartError.
     """
     try:
         before = os.umask(0o022)
@@ -164,7 +167,7 @@ def _hand_over_all(folder: int, data_dir: Path, user: ServiceUser) -> None:
     known = {*FOLDERS, *FILES, *DATABASE_FILES, *OF_ROOT, FORMER_ENGINE}
     if names and not names & known:
         raise StartError(f"SLIPWAY_DATA_DIR: {data_dir} holds other things: name an empty folder")
-    # First, so that from now on nothing of root's in here can be replaced.
+    # First, so that from now on the service user cannot replace root's files here.
     about = os.fstat(folder)
     if (about.st_uid, about.st_gid, stat.S_IMODE(about.st_mode)) != (0, user.gid, MODE):
         os.fchown(folder, 0, user.gid)
@@ -182,18 +185,18 @@ def _hand_over_all(folder: int, data_dir: Path, user: ServiceUser) -> None:
 
 def _hand_over(name: str, about: os.stat_result, folder: int, user: ServiceUser) -> None:
     if name == FORMER_ENGINE:
-        # Only caches, of builds that could write there: not a tree for root to give away.
+        # It has only caches, and builds could write there: root must not chown such a tree.
         shutil.rmtree(name, dir_fd=folder)
         return
     if stat.S_ISDIR(about.st_mode):
         for _, folders, files, fd in os.fwalk(name, dir_fd=folder, follow_symlinks=False):
             for each in (*folders, *files):
                 _chown(each, os.stat(each, dir_fd=fd, follow_symlinks=False), fd, user)
-    # Last, so that one that was interrupted begins again.
+    # Last, so that an interrupted change of owner starts again.
     _chown(name, about, folder, user)
 
 
 def _chown(name: str, about: os.stat_result, folder: int, user: ServiceUser) -> None:
-    # A file with a second name may be somebody else's.
+    # A file with a second hard link may belong to somebody else.
     if about.st_uid == 0 and (stat.S_ISDIR(about.st_mode) or about.st_nlink == 1):
         os.chown(name, user.uid, user.gid, dir_fd=folder, follow_symlinks=False)

@@ -19,21 +19,21 @@ SECCOMP_MODE_FILTER = 2
 REFUSE, ALLOW = 0x00050000 | errno.EPERM, 0x7FFF0000
 LOAD, IF_EQUAL, IF_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 NUMBER, ARCHITECTURE, SECOND_ARGUMENT = 0, 4, 24
-"""Offsets of what a filter is given."""
+"""Offsets in the seccomp filter's input (struct seccomp_data)."""
 X32 = 0x40000000
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 IOCTL = {"x86_64": (0xC000003E, 16), "aarch64": (0xC00000B7, 29)}
-"""By machine: the architecture as filters see it, and the call's number."""
+"""By machine: the audit number of the architecture, and the number of ioctl."""
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 class StartError(Exception):
-    """Slipway cannot be started like this. The text says why, and what to do."""
+    """Slipway cannot start. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUser:
-    """An account without privileges."""
+    """An unprivileged account."""
 
     name: str
     uid: int
@@ -41,7 +41,7 @@ class ServiceUser:
 
 
 def find_user(name: str) -> ServiceUser:
-    """Raises StartError."""
+    """Find an account. Raises StartError if there is none or it is root."""
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -54,7 +54,7 @@ def find_user(name: str) -> ServiceUser:
 
 @contextmanager
 def acting_as(user: ServiceUser) -> Iterator[None]:
-    """Access to files is that user's meanwhile. For a process with one thread."""
+    """Use the user's rights for access to files in the block. For single-threaded processes."""
     group, groups = os.getegid(), os.getgroups()
     os.initgroups(user.name, user.gid)
     os.setegid(user.gid)
@@ -68,7 +68,10 @@ def acting_as(user: ServiceUser) -> Iterator[None]:
 
 
 def become(user: ServiceUser, *, low_ports: bool) -> None:
-    """Be that user for good. With `low_ports` this process, but no child, may listen below 1024."""
+    """Become the user for good. With `low_ports`, this process may listen on ports below 1024.
+
+    Its children may not. Raises OSError.
+    """
     os.initgroups(user.name, user.gid)
     os.setresgid(user.gid, user.gid, user.gid)
     if low_ports:
@@ -78,7 +81,7 @@ def become(user: ServiceUser, *, low_ports: bool) -> None:
         _keep_one_capability(CAP_NET_BIND_SERVICE)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     _protect_terminal()
-    # Else /proc/self would belong to root, and this process could not read it.
+    # Otherwise /proc/self belongs to root, and this process cannot read it.
     prctl(PR_SET_DUMPABLE, 1)
 
 
@@ -100,11 +103,11 @@ class _Filter(ctypes.Structure):
 
 
 def _protect_terminal() -> None:
-    """Forbid this process and its children to type into the terminal of whoever started it."""
+    """Forbid this process and its children to insert input into its terminal (TIOCSTI)."""
     if platform.machine() not in IOCTL:
         return
     architecture, ioctl = IOCTL[platform.machine()]
-    # Jumps count the instructions that are skipped; the last two are allow and refuse.
+    # Jumps are numbers of skipped instructions. The last two instructions are allow and refuse.
     program = [
         (LOAD, 0, 0, ARCHITECTURE),
         (IF_EQUAL, 0, 7, architecture),
@@ -123,14 +126,14 @@ def _protect_terminal() -> None:
 
 
 def check(result: int) -> None:
-    """Raises OSError where a function of the C library returned -1."""
+    """Raise OSError if a function of the C library returned -1."""
     if result == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
 def _keep_one_capability(number: int) -> None:
-    # Neither inheritable nor ambient: a program that is started has none.
+    # Neither inheritable nor ambient, so programs that this process starts do not get it.
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     bits = 1 << number
     data = (ctypes.c_uint32 * 6)(bits, bits, 0, 0, 0, 0)

@@ -1,5 +1,5 @@
 "use strict";
-// Validating elsewhere is off: the page asks nobody but this server.
+// No validator of another server: the page sends requests to this server only.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#docs",

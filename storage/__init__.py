@@ -1,4 +1,4 @@
-"""Where contexts, logs and logos are kept: a folder, or a bucket of S3 that many machines share.
+"""File storage for contexts, logs and logos: a local folder, or an S3 bucket that machines share.
 
-Either is a storage of Django's that also tells what is `old` in a folder, and whether it answers.
+Both are Django storages that can also list old files of a folder and check that they respond.
 """

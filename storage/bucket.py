@@ -1,4 +1,4 @@
-"""Files in a bucket of S3, or of what speaks as it does. Imported where one is configured."""
+"""Files in a bucket of S3 or a compatible server. Imported only if a bucket is configured."""
 
 import io
 import os
@@ -17,12 +17,13 @@ from urllib3.exceptions import HTTPError as URLError
 from common.outages import StorageAway
 
 LEAST, MOST = 64 * 1024, 8 * 1024 * 1024
-"""Got at once of an object: twice as much each time, for as long as it is read on end."""
+"""Size in bytes of ranged reads: starts at `LEAST`, doubles while reads are sequential, up to
+`MOST`."""
 MISSING, PAST_THE_END = 404, 416
 
 
 class Bucket(S3Storage):
-    """Files in one bucket. Whatever is wrong with it is an OSError, as it is with a folder."""
+    """Files in one bucket. Every error is raised as an OSError, as with a folder."""
 
     shared = True
 
@@ -31,13 +32,13 @@ class Bucket(S3Storage):
             endpoint_url=endpoint or None,
             region_name=region or None,
             client_config=Config(
-                # Servers of one's own seldom have a name for each bucket.
+                # Self-hosted servers often have no DNS name per bucket.
                 s3={"addressing_style": "path" if endpoint else "auto"},
                 signature_version="s3v4",
                 connect_timeout=5,
                 read_timeout=30,
                 retries={"mode": "standard", "max_attempts": 4},
-                # Not every server knows the checksums that AWS knows.
+                # Not every S3-compatible server supports AWS's checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -45,6 +46,7 @@ class Bucket(S3Storage):
         )
 
     def old(self, folder: str, *, before: datetime) -> Iterator[str]:
+        """See `storage.interface.Files`."""
         with _as_os_errors():
             prefix = self._normalize_name(folder)
             for each in self.bucket.objects.filter(Prefix=f"{prefix}/"):
@@ -52,6 +54,7 @@ class Bucket(S3Storage):
                     yield f"{folder}/{each.key.rpartition('/')[2]}"
 
     def answer(self) -> None:
+        """See `storage.interface.Files`."""
         with _as_os_errors():
             self.bucket.meta.client.head_bucket(Bucket=self.bucket_name)
 
@@ -91,7 +94,8 @@ class Bucket(S3Storage):
 
 
 class Ranges(io.RawIOBase):
-    """Bytes that are got by ranges: what is passed over is not. Past the end there are none."""
+    """Read-only, seekable file over ranged reads. Skipped bytes are not fetched. Reads past the end
+    return no bytes."""
 
     def __init__(self, get: Callable[[int, int], bytes], size: Callable[[], int]) -> None:
         self._get, self._size = get, size
@@ -132,7 +136,7 @@ class Ranges(io.RawIOBase):
 
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
-    """FileNotFoundError, or StorageAway for all else."""
+    """Convert errors of the S3 client to FileNotFoundError (404) or StorageAway (all others)."""
     try:
         yield
     except ClientError as problem:

@@ -13,9 +13,9 @@ class Folder(FileSystemStorage):
     shared = False
 
     def old(self, folder: str, *, before: datetime) -> Iterator[str]:
-        """The keys of what was stored in that folder before then."""
+        """Names of the files in `folder` that were last modified before `before`."""
         place = self.path(folder)
-        if not os.path.isdir(place):  # noqa: PTH112  (as scandir tells paths)
+        if not os.path.isdir(place):  # noqa: PTH112  (scandir needs a string)
             return
         with os.scandir(place) as entries:
             for each in entries:
@@ -23,7 +23,7 @@ class Folder(FileSystemStorage):
                     yield f"{folder}/{each.name}"
 
     def answer(self) -> None:
-        """Raises OSError where nothing can be stored."""
+        """Create the folder if it is missing. Raises OSError if it is not writable."""
         os.makedirs(self.location, mode=0o700, exist_ok=True)  # noqa: PTH103
         if not os.access(self.location, os.W_OK | os.X_OK):
             raise PermissionError(f"cannot write in {self.location}")

@@ -1,4 +1,4 @@
-"""What the default storage can beside what Django's can: a folder and a bucket both do."""
+"""Interface of the file storages (folder, bucket), beyond Django's own storage API."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -8,17 +8,18 @@ from django.core.files.storage import default_storage
 
 
 class Files(Protocol):
-    """Raises OSError where the storage does not answer."""
+    """Every method raises OSError while the storage does not respond."""
 
     shared: bool
     """Whether other machines see the same files."""
 
     def old(self, folder: str, *, before: datetime) -> Iterator[str]:
-        """The keys of what was stored in that folder before then."""
+        """Names of the files in `folder` that were last modified before `before`."""
 
     def answer(self) -> None:
-        """Returns where files can be stored."""
+        """Check that the storage responds. Raises OSError if it does not."""
 
 
 def files() -> Files:
+    """The configured file storage."""
     return cast("Files", default_storage)

@@ -28,6 +28,7 @@ LONGER = {
     "builds/engines/scripted.py": (300, "the language that tests write builds in"),
     "builds/models/builds.py": (400, "the table of builds: its fields, indexes and querysets"),
     "builds/process.py": (300, "one child from its start to its end"),
+    "builds/queue/forecast.py": (300, "one simulation of the queue"),
     "builds/registry/client.py": (300, PROTOCOL),
     "builds/registry/push.py": (350, PROTOCOL),
     "builds/runner.py": (350, "one attempt from claim to final status"),

@@ -1,1 +1,1 @@
-"""Webhooks: what happens to images, posted to addresses that users and operators name."""
+"""Webhooks: events of images, sent by POST to URLs of users and operators."""

@@ -1,4 +1,4 @@
-"""URLs of webhooks: what may be one. Which addresses they lead to is decided when one is sent."""
+"""Checks URLs of webhooks. Their IP addresses are checked when something is sent."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -20,18 +20,18 @@ MOST_PORT = 65_535
 
 
 class BadUrl(ValueError):
-    """Nothing is sent there. The text says why."""
+    """Nothing can be sent to this URL. The text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a request goes."""
+    """Where a request is sent."""
 
     scheme: str
     host: str
     port: int
     path: str
-    """With the query."""
+    """With the query string."""
 
     @property
     def host_header(self) -> str:
@@ -61,7 +61,7 @@ def parse_url(url: str) -> Target:
 
 
 def check_url(url: str) -> None:
-    """Raises BadUrl. Names are not resolved: who answers for them may be slow."""
+    """Raises BadUrl. Does not resolve the name, because its name server may be slow."""
     target = parse_url(url)
     try:
         ip_address(target.host)
@@ -71,10 +71,10 @@ def check_url(url: str) -> None:
 
 
 def open_addresses(target: Target) -> list[str]:
-    """The addresses to try, by the rules that builds have too. Raises BadUrl.
+    """The IP addresses to try, by the same rules as for builds. Raises BadUrl.
 
-    A name without an address and one with a private address are refused alike, so that nobody
-    learns which names there are in this network.
+    The error is the same for names without an address and names with a private one, so that it does
+    not reveal which names exist in this network.
     """
     try:
         return policy().addresses(target.host, target.port)

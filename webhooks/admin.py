@@ -1,4 +1,5 @@
-"""Webhooks for operators: those of the whole instance made, all of them looked at and stopped."""
+"""Webhooks in the admin: operators make those of the whole instance, and view and stop all
+others."""
 
 from typing import Any
 
@@ -13,7 +14,7 @@ SHOWN = 50
 
 
 class DeliveryInline(admin.TabularInline[Delivery, Webhook]):
-    """The last that was sent."""
+    """The latest deliveries."""
 
     model = Delivery
     fields = ("event", "state", "attempts", "status_code", "error", "created_at", "tried_at")
@@ -57,7 +58,7 @@ class WebhookAdmin(BoundedAdmin):
         return hook.owner.username if hook.owner else "whole instance"
 
     def get_fields(self, request: HttpRequest, obj: Webhook | None = None) -> Any:
-        """The secret of the instance's own is shown: nobody else tells it."""
+        """Shows the secret of webhooks of the instance: operators have no other way to see it."""
         if obj is None:
             return ("url", "events", "active")
         if obj.owner is None and self.has_change_permission(request, obj):
@@ -65,7 +66,7 @@ class WebhookAdmin(BoundedAdmin):
         return ("owner", "url", "events", "active", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Webhook | None = None) -> Any:
-        """Of users' webhooks only whether they are active is changed."""
+        """For users' webhooks only `active` can be changed."""
         if obj is not None and obj.owner is not None:
             return (*self.readonly_fields, "url", "events")
         return self.readonly_fields

@@ -1,4 +1,4 @@
-"""Writes down, in the transaction of a change, what webhooks are to be told of it."""
+"""Stores the deliveries for webhooks in the transaction of the change."""
 
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from images.signals import image_event
 from webhooks.models import TEST, Delivery, Webhook
 
 LEFT_OUT = ("readme", "logo", "logo_id")
-"""Of images: long, or of no use to a program."""
+"""Fields of images that are long, or of no use to a program."""
 LEFT_OUT_OF_BUILDS = ("step_list", "labels")
 ENDS = {
     Status.SUCCEEDED: "build_succeeded",
@@ -30,8 +30,8 @@ _ANY = Prepared(lambda owner: Webhook.objects.told_of(owner).values_list("pk")[:
 
 @receiver(image_event)
 def note_image(*, event: str, image: Image, **_: Any) -> None:
-    """An image was made or described again, or is about to be deleted."""
-    if not _ANY.rows(image.owner_id):  # most owners have none, and this costs less to know
+    """For an image that was created or updated, or is about to be deleted."""
+    if not _ANY.rows(image.owner_id):  # most owners have no webhooks, and this query is cheap
         return
     hooks = Webhook.objects.hearing(event, image.owner_id)
     if hooks:
@@ -40,7 +40,7 @@ def note_image(*, event: str, image: Image, **_: Any) -> None:
 
 @receiver(build_ended)
 def note_end(*, build_id: Any, status: Status, **_: Any) -> None:
-    """A build ended for good. Those that start again have not, nor those of deleted images."""
+    """For a build that ended finally: not for one that starts again, nor of a deleted image."""
     event = ENDS.get(status)
     image = Image.objects.with_build().filter(current=build_id).first() if event else None
     if event is None or image is None:
@@ -51,7 +51,7 @@ def note_end(*, build_id: Any, status: Status, **_: Any) -> None:
 
 
 def note_test(webhook: Webhook) -> Delivery:
-    """What somebody asked for, to see that it arrives."""
+    """A test delivery, which the webhook's owner requested."""
     body = _body(TEST, {"webhook_id": webhook.pk})
     return Delivery.objects.create(webhook=webhook, event=TEST, body=body)
 

@@ -1,4 +1,4 @@
-"""Webhooks, and what is to be posted to them. A delivery's row is the queue and the log."""
+"""Webhooks and their deliveries. The rows of deliveries are the queue and the log."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,18 +25,18 @@ EVENTS = (
     "build_cancelled",
 )
 TEST = "test"
-"""Posted when somebody asks for it, whatever events a webhook is for."""
+"""An event that is sent on request, whatever events the webhook has."""
 MOST_WEBHOOKS = 20
-"""Of one owner."""
+"""Webhooks of one owner."""
 MOST_WAITING = 1_000
-"""Deliveries of one webhook. Beyond that, events are not kept for it."""
+"""Waiting deliveries of one webhook. Further events are dropped."""
 TRY_FOR = timedelta(days=1)
 DELAYS = (10, 30, 120, 600, 1_800, 3_600, 7_200)
-"""Seconds before the next attempt; the last one over and over."""
+"""Seconds before the next attempt; the last value is repeated."""
 HELD = timedelta(seconds=60)
-"""Longer than an attempt takes: after that another process may try."""
+"""Longer than an attempt takes. After that another process may try."""
 KEPT = timedelta(days=14)
-"""Deliveries that have ended."""
+"""How long deliveries that have ended are kept."""
 
 
 def validate_url(value: str) -> None:
@@ -56,25 +56,26 @@ class WebhookQuerySet(models.QuerySet["Webhook"]):
         return self.filter(owner=user)
 
     def told_of(self, owner_id: Any) -> "WebhookQuerySet":
-        """Those that are told of some events of this owner's images."""
+        """Webhooks for any of these events of this owner's images."""
         return self.filter(Q(owner_id=owner_id) | Q(owner=None), active=True)
 
     def hearing(self, event: str, owner_id: Any) -> "list[Webhook]":
-        """Those that are told of an event of this owner's images, where not too much waits."""
+        """Webhooks for this event of this owner's images that have not too many waiting
+        deliveries."""
         told = self.told_of(owner_id)
         waiting = models.Count("deliveries", filter=Q(deliveries__due_at__isnull=False))
         open_ones = told.annotate(waiting=waiting).filter(waiting__lt=MOST_WAITING)
         return [each for each in open_ones if not each.events or event in each.events]
 
     def due(self) -> "WebhookQuerySet":
-        """With something to send now, and nobody sending. Those tried longest ago come first."""
+        """Webhooks with a due delivery that no process is sending, the longest untried first."""
         now = timezone.now()
         waiting = Delivery.objects.filter(webhook=OuterRef("pk"), due_at__lte=now)
         return self.filter(Exists(waiting), held_until__lte=now).order_by("tried_at", "id")
 
 
 class Webhook(models.Model):
-    """An address, the events that it is told, and the secret that signs what it is sent."""
+    """A URL, the events that are sent to it, and the secret that signs them."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     owner = models.ForeignKey(
@@ -96,7 +97,7 @@ class Webhook(models.Model):
     secret = models.CharField(max_length=80, default=signing.new_secret, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     tried_at = models.DateTimeField(default=timezone.now, editable=False)
-    """When something was last sent to it. Who waits longest is next."""
+    """When something was last sent to it. The webhook with the oldest value is next."""
     held_until = models.DateTimeField(default=timezone.now, editable=False)
     """Until then one process sends to it."""
 
@@ -115,7 +116,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
 
 
 class Delivery(models.Model):
-    """One event for one webhook, and what became of it."""
+    """One event for one webhook, and its result."""
 
     WAITING, DELIVERED, FAILED = "waiting", "delivered", "failed"
 
@@ -126,7 +127,7 @@ class Delivery(models.Model):
     body = models.TextField()
     created_at = models.DateTimeField(default=timezone.now)
     due_at = models.DateTimeField(null=True, default=timezone.now)
-    """When it is tried next; null when nothing more is tried."""
+    """The time of the next attempt; null if there is none."""
     state = models.CharField(
         max_length=9,
         default=WAITING,
@@ -134,7 +135,7 @@ class Delivery(models.Model):
     )
     attempts = models.PositiveSmallIntegerField(default=0)
     status_code = models.PositiveSmallIntegerField(null=True)
-    """Of the last answer; null where there was none."""
+    """The status of the last answer; null if there was none."""
     error = models.CharField(max_length=300, blank=True)
     duration_ms = models.PositiveIntegerField(null=True)
     tried_at = models.DateTimeField(null=True)

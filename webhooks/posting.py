@@ -1,4 +1,4 @@
-"""Posts one body: to an address that was checked, in bounded time, following no redirect."""
+"""Sends one POST request to a checked address, in limited time, without following redirects."""
 
 import http.client
 import os
@@ -13,9 +13,9 @@ from time import monotonic
 from webhooks.addresses import BadUrl, Target, open_addresses
 
 SECONDS = 10.0
-"""For everything together, once the name is resolved."""
+"""For the whole request, after the name is resolved."""
 ANSWER_BYTES = 64 * 1024
-"""Of the answer's body, which nobody looks at."""
+"""Most of the answer's body that is read. Its content is ignored."""
 REDIRECTS = range(300, 400)
 
 
@@ -50,7 +50,7 @@ def post(target: Target, body: bytes, headers: Mapping[str, str], seconds: float
 
 @contextmanager
 def _connected(target: Target, addresses: list[str], until: float) -> Iterator[socket.socket]:
-    """A connection to the first address that takes one. The name is not resolved again."""
+    """A connection to the first address that accepts one. The name is not resolved again."""
     problem: OSError | None = None
     for address in addresses:
         left = until - monotonic()
@@ -69,9 +69,9 @@ def _connected(target: Target, addresses: list[str], until: float) -> Iterator[s
 
 @contextmanager
 def _cut(sock: socket.socket, until: float) -> Iterator[None]:
-    """Ends the connection when the time is over, also under a peer that sends byte by byte.
+    """Closes the connection when the time is over, also if the peer sends byte by byte.
 
-    Raises TimeoutError then: what was cut short may look complete.
+    Then raises TimeoutError, because a shortened answer may look complete.
     """
     over = threading.Event()
     with socket.socket(fileno=os.dup(sock.fileno())) as guard:
@@ -117,7 +117,7 @@ def _exchange(sock: socket.socket, target: Target, body: bytes, headers: Mapping
 
 @cache
 def tls() -> ssl.SSLContext:
-    """The machine's own certificates count."""
+    """Uses the certificates that this machine trusts."""
     return ssl.create_default_context()
 
 

@@ -1,4 +1,4 @@
-"""Sends what is due. Any number of processes may do so at once: each webhook is held by one."""
+"""Sends due deliveries. Any number of processes may do so: each webhook is held by one of them."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ logger = getLogger(__name__)
 
 
 def claim() -> Delivery | None:
-    """The next delivery, whose webhook this process holds from now on; None where none is due."""
+    """The next delivery, whose webhook this process now holds; None if none is due."""
     for hook in Webhook.objects.due()[:AT_ONCE]:
         now = timezone.now()
         mine = Webhook.objects.filter(pk=hook.pk, held_until=hook.held_until)
@@ -41,7 +41,7 @@ def release(hook: Webhook) -> None:
 
 
 def deliver(delivery: Delivery) -> None:
-    """One attempt, written down."""
+    """Makes one attempt and stores the result."""
     hook, began = delivery.webhook, monotonic()
     status: int | None = None
     error = ""
@@ -80,14 +80,14 @@ def _note(delivery: Delivery, **values: object) -> None:
 
 
 class Sender:
-    """A few threads that send, so that one slow receiver does not keep the others waiting."""
+    """A few threads that send, so that a slow receiver does not delay the others."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook")
         self._free = threading.Semaphore(AT_ONCE)
 
     def send_due(self) -> None:
-        """Starts to send all that is due; returns when each has a thread."""
+        """Starts to send all due deliveries; returns when each has a thread."""
         while self._free.acquire():
             delivery = None
             try:
@@ -112,7 +112,7 @@ class Sender:
 
 
 def drop_old() -> None:
-    """Removes deliveries that ended long ago."""
+    """Deletes deliveries that ended more than KEPT ago."""
     ended = Delivery.objects.filter(due_at=None, tried_at__lt=timezone.now() - KEPT)
     keys = list(ended.values_list("pk", flat=True)[:DROPPED_AT_ONCE])
     if keys:

@@ -9,7 +9,7 @@ from webhooks.models import EVENTS, TEST, Delivery, Webhook
 
 
 class WebhookFormSerializer(StrictSerializer):
-    """What `POST /webhooks/` and `PATCH` take."""
+    """The body of `POST /webhooks/` and `PATCH`."""
 
     url = Text(max_length=URL_CHARACTERS, help_text="http or https. Redirects are not followed.")
     events = serializers.ListField(
@@ -44,7 +44,7 @@ class WebhookSerializer(serializers.ModelSerializer[Webhook]):
 
 
 class CreatedWebhookSerializer(WebhookSerializer):
-    """A webhook when it is made: the one time that its secret is told."""
+    """A webhook when it is created: the only answer with its secret."""
 
     class Meta(WebhookSerializer.Meta):
         fields: tuple[str, ...] = (*WebhookSerializer.Meta.fields, "secret")
@@ -57,7 +57,7 @@ class DeletedWebhookSerializer(serializers.Serializer[Webhook]):
 
 
 class DeliverySerializer(serializers.ModelSerializer[Delivery]):
-    """One event for a webhook, and what became of it."""
+    """One event for a webhook, and its result."""
 
     delivery_id = serializers.UUIDField(source="id", read_only=True)
     event = serializers.ChoiceField([*EVENTS, TEST], read_only=True)

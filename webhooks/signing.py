@@ -1,4 +1,4 @@
-"""What a receiver checks: that a body came from here, and not long ago."""
+"""Signatures with which receivers check that a request is from this server, and recent."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Webhooks of the caller: made, looked at, changed, tried, deleted, with what was sent to them."""
+"""The caller's webhooks: list, create, read, change, test, delete, and their deliveries."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -43,7 +43,7 @@ class PageFilter(django_filters.FilterSet):
 
 
 class WebhookView(ApiView):
-    """Webhooks of the caller. Those of the whole instance are for operators, in the admin."""
+    """The caller's webhooks. Operators manage those of the whole instance in the admin."""
 
     authentication_classes = AUTHENTICATION
     permission_classes = (ScopePermission,)
@@ -63,7 +63,7 @@ class WebhookView(ApiView):
         return Webhook.objects.owned_by(self.user)
 
     def found(self, webhook_id: UUID) -> Webhook:
-        """One of the caller's own. Raises CodedError."""
+        """One of the caller's webhooks. Raises CodedError."""
         hook = self.get_queryset().filter(pk=webhook_id).first()
         if hook is None:
             raise CodedError(WEBHOOK_NOT_FOUND)
@@ -85,7 +85,8 @@ class WebhookView(ApiView):
         responses={200: CreatedWebhookSerializer, **refusals(TOO_MANY_WEBHOOKS)},
     )
     def create(self, request: Request) -> Response:
-        """Makes a webhook, and tells the secret that signs what it is sent this once."""
+        """Creates a webhook. The answer has the secret that signs what is sent; it is not shown
+        again."""
         form = WebhookFormSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         if self.get_queryset().count() >= MOST_WEBHOOKS:
@@ -104,7 +105,7 @@ class WebhookView(ApiView):
         responses={200: WebhookSerializer},
     )
     def partial_update(self, request: Request, webhook_id: UUID) -> Response:
-        """Changes a webhook: only what is sent."""
+        """Changes a webhook: only fields that are sent change."""
         hook = self.found(webhook_id)
         form = WebhookFormSerializer(data=request.data, partial=True)
         form.is_valid(raise_exception=True)
@@ -115,7 +116,7 @@ class WebhookView(ApiView):
 
     @extend_schema(operation_id="delete_webhook", responses={200: DeletedWebhookSerializer})
     def destroy(self, request: Request, webhook_id: UUID) -> Response:
-        """Deletes a webhook, with what waits to be sent to it."""
+        """Deletes a webhook, with deliveries that are not sent yet."""
         hook = self.found(webhook_id)
         self.get_queryset().filter(pk=hook.pk).delete()
         return Response({"webhook_id": webhook_id, "deleted": True})
@@ -130,7 +131,7 @@ class TestView(WebhookView):
         responses={202: DeliverySerializer, **refusals(TEST_WAITING)},
     )
     def create(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]
-        """Sends a `test` event, whatever events the webhook is for."""
+        """Sends a `test` event, whatever events the webhook has."""
         hook = self.found(webhook_id)
         if hook.deliveries.filter(event=TEST, due_at__isnull=False).exists():
             raise CodedError(TEST_WAITING)
@@ -145,6 +146,6 @@ class DeliveriesView(WebhookView):
         responses=DeliverySerializer(many=True),
     )
     def list(self, request: Request, webhook_id: UUID) -> Response:  # type: ignore[override]
-        """What was sent to a webhook or waits to be, newest first, for two weeks."""
+        """Deliveries of a webhook, sent or waiting, newest first, for two weeks."""
         sent = Delivery.objects.filter(webhook=self.found(webhook_id)).newest_first()
         return self.paged(self.filtered(PageFilter, sent), DeliverySerializer)

@@ -1,1 +1,1 @@
-"""Daphne as Slipway needs it: bodies spooled to disk, readers that do not read held back."""
+"""Daphne with large bodies spooled to disk, upload limits, and a time limit for stalled readers."""

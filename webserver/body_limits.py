@@ -1,7 +1,7 @@
-"""Which routes take a body, how large, and from whom: decided by a request's headers.
+"""Decides from a request's headers how large its body may be, and from whom.
 
-A view says it with `body_limits`, by method, and its callers have to be known before the body is
-read. Everything else gets MEMORY_BYTES from anybody, which are kept in memory.
+A view sets its limits with `body_limits`, by method. Its callers are authenticated before the body
+is read. All other routes accept MEMORY_BYTES from anybody, which are kept in memory.
 """
 
 from pathlib import Path
@@ -19,18 +19,18 @@ from webserver.connection import Refusal, refusal
 from webserver.upload_budget import MEMORY_BYTES, Allowed, Uploads
 
 CALLERS = 4
-"""That may fill the budget together: one alone may take this part of it, or one largest body."""
+"""One caller may use this fraction of the budget (1/CALLERS), or one body of the largest size."""
 SHORT_BYTES = 4 * 1024 * 1024
-"""Of a body from somebody known that is received before the view's own checks: asking the database
-first would take longer than receiving it in vain."""
+"""Bodies up to this size from a known caller are received before the view's own checks: a database
+query would take longer than receiving a body that is then refused."""
 FREE_BYTES = 256 * 1024 * 1024
-"""Which bodies leave on the disk for everything else."""
+"""Disk space that bodies never use."""
 ADMIN_BYTES = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-"""Of the admin's forms, whose callers are signed in."""
+"""Limit for the admin's forms, whose callers are signed in."""
 
 
 def uploads() -> Uploads:
-    """What all bodies together may take on this machine's disk."""
+    """The budget of all bodies on this machine's disk, from the settings."""
     return Uploads(
         Path(settings.FILE_UPLOAD_TEMP_DIR),
         total=settings.UPLOAD_BYTES,
@@ -40,7 +40,7 @@ def uploads() -> Uploads:
 
 
 def check_at_once(headers: Headers, method: str, path: str) -> Allowed | None:
-    """For the event loop: without asking the database. None where that is needed."""
+    """The check for the event loop, without a database query. None if `check` is needed."""
     limit = limit_of(method, path)
     if limit is None:
         return Allowed(MEMORY_BYTES)
@@ -52,7 +52,7 @@ def check_at_once(headers: Headers, method: str, path: str) -> Allowed | None:
 
 
 def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
-    """For any thread."""
+    """Authenticate the caller and return the allowed size, or a refusal. Runs in a thread."""
     limit = limit_of(method, path)
     if limit is None:
         return Allowed(MEMORY_BYTES)
@@ -70,9 +70,9 @@ def check(headers: Headers, method: str, path: str) -> Refusal | Allowed:
 
 
 def _check_caller(caller: str, method: str, path: str) -> Refusal | None:
-    """What the view would refuse whatever the body is.
+    """Refuse what the view's `check_before_body` refuses for any body.
 
-    Only of callers who are known for certain: whoever names another's hotkey is told nothing.
+    Only for callers with proven identity: a request with another user's hotkey learns nothing.
     """
     kind, _, identity = caller.partition(":")
     check_before_body = getattr(_view(path), "check_before_body", None)
@@ -86,7 +86,7 @@ def _check_caller(caller: str, method: str, path: str) -> Refusal | None:
 
 
 def _view(path: str) -> Any:
-    """The class of the API's view at an address; None where there is none."""
+    """The API's view class for a path. None if there is none."""
     try:
         return getattr(resolve(path).func, "cls", None)
     except Resolver404:
@@ -94,13 +94,13 @@ def _view(path: str) -> Any:
 
 
 def limit_of(method: str, path: str) -> int | None:
-    """The bytes that the route takes from callers who are known. None where it says nothing."""
+    """The body limit in bytes of a route for known callers. None if the route sets no limit."""
     try:
         found = resolve(path)
     except Resolver404:
         return None
     if "admin" in found.app_names:
-        # To sign in takes little, and who signs in is not known yet.
+        # The sign-in form is small, and its caller is not known yet.
         return None if found.url_name == "login" else ADMIN_BYTES
     view = getattr(found.func, "cls", found.func)
     limits: dict[str, int] = getattr(view, "body_limits", {})

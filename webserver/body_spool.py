@@ -1,4 +1,4 @@
-"""A request's body on disk, capped as it arrives."""
+"""Stores a request's body in memory or on disk, and enforces its limits while it arrives."""
 
 from hashlib import file_digest
 from tempfile import SpooledTemporaryFile
@@ -9,19 +9,19 @@ KEY = "slipway.body"  # in an ASGI scope and in request.META
 
 
 class BodyTooLarge(Exception):
-    """More bytes came than a body may have."""
+    """The body is larger than its limit."""
 
 
 class Spool:
     """A body: `size` bytes, readable through `file`.
 
-    It stays in memory up to 64 KiB and moves to an unlinked file beyond, so nothing is left behind
-    however the process ends. What may be on the disk is claimed before it is there.
+    Up to 64 KiB it is in memory, above in an unlinked file, which disappears when the process ends.
+    Disk space is claimed from `uploads` before it is written.
     """
 
     def __init__(self, uploads: Uploads, allowed: Allowed, length: int | None) -> None:
-        """`length` is what the client says, None where it does not. Raises NoRoom."""
-        # Closed by the server when the application that reads it has ended.
+        """`length` is the Content-Length, or None without one. Raises NoRoom."""
+        # The server closes it when the application has ended.
         spooled = SpooledTemporaryFile(MEMORY_BYTES, dir=str(uploads.folder))  # noqa: SIM115
         self.file: SpooledTemporaryFile[bytes] = spooled
         self.size = 0
@@ -31,7 +31,7 @@ class Spool:
             self._claim(length)
 
     def sha256(self) -> str:
-        """In lower-case hex. Reads the whole body, which only those need who sign it."""
+        """The digest in lower-case hex. Reads the whole body; only signed requests need it."""
         at = self.file.tell()
         self.file.seek(0)
         digest = file_digest(self.file, "sha256").hexdigest()
@@ -39,7 +39,7 @@ class Spool:
         return digest
 
     def write(self, data: bytes) -> None:
-        """Raises BodyTooLarge, NoRoom, or OSError when the disk is full."""
+        """Append data. Raises BodyTooLarge, NoRoom, or OSError if the disk is full."""
         size = self.size + len(data)
         if size > self._allowed.limit:
             raise BodyTooLarge

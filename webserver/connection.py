@@ -1,4 +1,4 @@
-"""One HTTP connection: bodies are judged by their headers first, and readers must keep up."""
+"""One HTTP connection: checks headers before receiving bodies, and cuts stalled readers."""
 # ruff: noqa: N802 - the names are twisted's
 
 import asyncio
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 30
-LOOKS = 10  # at a stalled reader before it is cut
+LOOKS = 10  # checks of a stalled reader before it is cut
 
 
 class Refusal(NamedTuple):
-    """An answer given before the body is read. `body` is JSON."""
+    """A response that is sent before the body is read. `body` is JSON."""
 
     status: int
     body: bytes
@@ -48,23 +48,24 @@ class Refusal(NamedTuple):
 
 
 Check = Callable[[dict[str, str], str, str], Refusal | Allowed]
-"""Asked in a thread with (headers by lower-case name, method, path) of a request with a body."""
+"""Called in a thread with (headers by lower-case name, method, path) of a request with a body."""
 CheckAtOnce = Callable[[dict[str, str], str, str], Allowed | None]
-"""Asked before, in the event loop. None where only the other can tell."""
+"""Called before `Check`, in the event loop. Returns None if `Check` must decide."""
 
 
 def refusal(
     kind: ErrorCode, detail: str | None = None, headers: Iterable[tuple[str, str]] = ()
 ) -> Refusal:
+    """A refusal with an error code. `detail` replaces the code's text."""
     return Refusal(kind.status, json.dumps(error_body(kind, detail)).encode(), headers)
 
 
 class Connection(http.HTTPChannel):
-    """The life of a request with a body: headers, refusal or 100 Continue, body, application.
+    """Receives requests: headers, then a refusal or 100 Continue, then the body, then the response.
 
-    A refused connection still takes in what its client is sending, since closing on unread bytes
-    resets it and the client may never see the answer. It reads nothing into it and ends when the
-    client does, or after LINGER_SECONDS.
+    After a refusal it still reads and discards what the client sends: closing a connection with
+    unread bytes resets it, and the client may never see the response. It closes when the client
+    does, or after LINGER_SECONDS.
     """
 
     max_body: int
@@ -87,7 +88,7 @@ class Connection(http.HTTPChannel):
     def allHeadersReceived(self) -> None:
         headers = self.requests[-1].requestHeaders
         if any(b"\0" in value for _, values in headers.getAllRawHeaders() for value in values):
-            # HTTP forbids it, and so does a database that is asked for such a key or session.
+            # HTTP forbids it, and PostgreSQL fails on a query with such a key or session id.
             self.refuse(refusal(BAD_REQUEST, "A header holds a null character."))
         elif self.length == 0:
             super().allHeadersReceived()
@@ -101,18 +102,18 @@ class Connection(http.HTTPChannel):
             self._wait_for(self.ask, headers)
 
     def _receive(self, allowed: Allowed) -> None:
-        """Takes the body in, at most so much of it."""
+        """Receive the body up to the allowed size."""
         self.allowed = Allowed(min(allowed.limit, self.max_body), allowed.caller)
         if self.length is not None and self.length > self.allowed.limit:
             self.refuse_body(self.allowed.limit)
             return
         if not allowed.caller:
-            # Nobody known sends it, so it is not waited for however slowly it comes.
+            # The caller is not known, so the body has a time limit.
             self._body_timer = self.callLater(self.unknown_seconds, self._too_slow)
         super().allHeadersReceived()
 
     def _send100Continue(self) -> None:
-        if not self.refused:  # as there is no room for the body
+        if not self.refused:  # refused if there is no room for the body
             super()._send100Continue()
 
     def _too_slow(self) -> None:
@@ -163,9 +164,11 @@ class Connection(http.HTTPChannel):
     # Refusing
 
     def refuse_body(self, limit: int) -> None:
+        """Refuse a body that is larger than `limit` bytes."""
         self.refuse(refusal(BODY_TOO_LARGE, BODY_TOO_LARGE.text.format(limit=limit)))
 
     def refuse(self, answer: Refusal) -> None:
+        """Send a refusal, stop processing requests, and close."""
         if self.refused:
             return
         self._body_came()
@@ -211,7 +214,7 @@ class Connection(http.HTTPChannel):
     # The reader
 
     async def drained(self) -> None:
-        """Returns when the peer has taken what was written, or is gone."""
+        """Wait until the peer has read what was written, or has disconnected."""
         await self._drained.wait()
 
     def pauseProducing(self) -> None:
@@ -221,7 +224,7 @@ class Connection(http.HTTPChannel):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        if self.paused:  # the headers are still being judged
+        if self.paused:  # the headers are still being checked
             self.transport.pauseProducing()
         self._let_go()
 
@@ -230,7 +233,7 @@ class Connection(http.HTTPChannel):
         self._let_go()
 
     def loseConnection(self) -> None:
-        """Closes when all is written, and cuts a reader that stalls on the way."""
+        """Close when everything is written. Cuts the connection if the reader stalls before."""
         super().loseConnection()
         self._let_go()
         self._watch()
@@ -265,7 +268,10 @@ class Connection(http.HTTPChannel):
             self.transport.abortConnection()
 
     def _backlog(self) -> int:
-        """Bytes that the peer has not taken, the kernel's part too: slow is not stalled."""
+        """Bytes that the peer has not acknowledged, including the kernel's buffer.
+
+        So a slow reader is not mistaken for a stalled one.
+        """
         unsent = fcntl.ioctl(self.transport.fileno(), termios.TIOCOUTQ, bytes(4))
         ours: int = len(self.transport.dataBuffer) - self.transport.offset
         return ours + int.from_bytes(unsent, sys.byteorder)

@@ -1,6 +1,6 @@
-"""Which pages of other origins may call the API from a browser: those that operators name.
+"""CORS: lets pages of the origins in SLIPWAY_CORS_ORIGINS call the API from a browser.
 
-Cookies are never accepted from there: such pages send an API key.
+Cookies are never accepted from other origins. Such pages send an API key.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from django.utils.cache import patch_vary_headers
 
 Answer = Callable[[HttpRequest], HttpResponse]
 API = ("/images/", "/logos/", "/api_keys/", "/users/", "/webhooks/", "/openapi.json", "/ping")
-"""What the addresses of the API start with."""
+"""Path prefixes of the API."""
 METHODS = "GET, HEAD, POST, PATCH, DELETE"
 TAKEN = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Range, "
@@ -25,7 +25,7 @@ KEPT_SECONDS = 600
 
 
 def cors(answer: Answer) -> Answer:
-    """Middleware: answers what browsers ask beforehand, and says who may read the others."""
+    """Middleware: answers preflight requests, and adds CORS headers to other responses."""
 
     def answer_origin(request: HttpRequest) -> HttpResponse:
         origin = request.headers.get("Origin", "")

@@ -1,4 +1,4 @@
-"""What a browser may do on our pages: load from this server, run no script that is in a page."""
+"""Content security policy: pages load only from this server and run no inline scripts."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 
 Answer = Callable[[HttpRequest], HttpResponse]
 
-# `data:` pictures: the page of the API has some in its style sheet.
+# `data:` images: the style sheet of the API's documentation page has some.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'; connect-src 'self'"
@@ -15,12 +15,12 @@ POLICY = (
 
 
 def content_security_policy(answer: Answer) -> Answer:
-    """Middleware: the policy goes with every answer that has none of its own."""
+    """Middleware: adds the policy to every response that does not set one."""
 
     def answer_with_policy(request: HttpRequest) -> HttpResponse:
         response = answer(request)
         response.headers.setdefault("Content-Security-Policy", f"{POLICY}{_sockets(request)}")
-        # Nothing of ours is the same for everybody unless it says so.
+        # Responses may depend on the user, unless they set their own Cache-Control.
         response.headers.setdefault("Cache-Control", "private, no-cache")
         return response
 
@@ -28,7 +28,7 @@ def content_security_policy(answer: Answer) -> Answer:
 
 
 def _sockets(request: HttpRequest) -> str:
-    """Not every browser takes 'self' for a websocket to the same host."""
+    """Allow websockets to this host explicitly: not all browsers include them in 'self'."""
     try:
         host = request.get_host()
     except DisallowedHost:

@@ -1,9 +1,9 @@
-"""Django's ASGI handler, with one hop to a thread for the whole of a request.
+"""Django's ASGI handler, with one thread switch per request.
 
-Django's own handler walks its middleware in the event loop and visits a thread for each that is
-synchronous, in both directions, and starts a thread for each request. All of our middleware and
-views are synchronous, so here a request is read, answered and closed in one visit to one of a few
-threads. Streams are sent by the event loop.
+Django's own handler runs the middleware in the event loop, switches to a thread for each
+synchronous one, in both directions, and starts a thread for each request. All of our middleware and
+views are synchronous, so here a request is read, answered and closed in one call in a thread of a
+small pool. Streams are sent by the event loop.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 THREADS = 16
-"""Requests that are worked on at once. Streams take none of them while they last."""
+"""Requests that are processed at once. Streams use none of these threads while they run."""
 
 
 class Whole:
-    """An answer that is complete: what goes over the wire, and nothing left to close."""
+    """A complete response that is already closed: status, headers and body."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -43,10 +43,10 @@ class Whole:
 
 
 class Handler(ASGIHandler):
-    """Takes the body from the scope where our web server put it.
+    """Takes the body from the scope, if our web server has put it there.
 
-    `request.META["slipway.body"]` is then its Spool. Under another server, or a test client, it is
-    read from the messages and the key is missing.
+    `request.META["slipway.body"]` is then its Spool. With another server or a test client, the body
+    is read from the ASGI messages and the key is missing.
     """
 
     def __init__(self, threads: int = THREADS) -> None:
@@ -61,7 +61,7 @@ class Handler(ASGIHandler):
         except RequestAborted:
             return
         loop = asyncio.get_running_loop()
-        # What middleware puts into context variables stays for the stream.
+        # Context variables set by middleware stay valid for the stream.
         context = copy_context()
         answer = await loop.run_in_executor(
             self.threads, context.run, self._answer, scope, body, spool
@@ -90,7 +90,7 @@ class Handler(ASGIHandler):
     def _answer(
         self, scope: Mapping[str, Any], body: IO[bytes], spool: Spool | None
     ) -> Whole | HttpResponseBase:
-        """Everything up to an answer. One that is not a stream is closed already."""
+        """Process a request. Responses other than async streams are returned already closed."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         if spool is not None:
@@ -104,7 +104,7 @@ class Handler(ASGIHandler):
             response = self.get_response(request)
             response._handler_class = self.__class__  # type: ignore[attr-defined]  # noqa: SLF001
         if response.streaming and response.is_async:  # type: ignore[attr-defined]
-            # The stream is no longer of this thread, nor is this thread's connection of the stream.
+            # The stream leaves this thread, so release this thread's database connection now.
             signals.request_finished.send(sender=self.__class__)
             return response
         try:
@@ -116,7 +116,7 @@ class Handler(ASGIHandler):
     # In the event loop
 
     async def _stream(self, response: HttpResponseBase, receive: Receive, send: Send) -> None:
-        """Sends until the stream ends or its reader leaves, and closes it."""
+        """Send until the stream ends or the client disconnects, then close the response."""
         sending = asyncio.ensure_future(self._send_stream(response, send))
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -130,7 +130,7 @@ class Handler(ASGIHandler):
             await asyncio.get_running_loop().run_in_executor(self.threads, response.close)
 
     async def _send_later(self, answer: LaterResponse, receive: Receive, send: Send) -> None:
-        """Sends what it becomes, unless its reader leaves before."""
+        """Wait for the response and send it, unless the client disconnects first."""
         making = asyncio.ensure_future(answer.made())
         leaving = asyncio.ensure_future(_left(receive))
         try:
@@ -149,8 +149,8 @@ class Handler(ASGIHandler):
             try:
                 await self.send_response(response, send)
             finally:
-                # Django leaves that to the garbage collector when the reader goes while nothing is
-                # being made for it.
+                # If the client disconnects while the generator waits, Django leaves closing it to
+                # the garbage collector.
                 source = getattr(response, "_iterator", None)
                 if isinstance(source, AsyncGenerator):
                     await source.aclose()
@@ -163,7 +163,7 @@ async def _send_whole(answer: Whole, send: Send) -> None:
 
 
 async def _left(receive: Receive) -> None:
-    """Returns when the reader is gone."""
+    """Wait until the client has disconnected."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -171,7 +171,7 @@ async def _left(receive: Receive) -> None:
 def _note(request: ASGIRequest, spool: Spool | None) -> None:
     if spool is not None:
         request.META[KEY] = spool
-        # A chunked body names no length, and Django takes that for an empty form.
+        # A chunked body has no Content-Length, and Django would treat it as an empty form.
         request.META["CONTENT_LENGTH"] = str(spool.size)
 
 

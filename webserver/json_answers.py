@@ -1,4 +1,4 @@
-"""Answers in JSON: known by their ETag, and compressed where the client takes gzip."""
+"""JSON responses: adds an ETag, and compresses them if the client accepts gzip."""
 
 import gzip
 import hashlib
@@ -11,13 +11,13 @@ from django.utils.cache import get_conditional_response, patch_vary_headers
 
 Answer = Callable[[HttpRequest], HttpResponse]
 LEAST_BYTES = 1_024
-"""Shorter answers gain nothing."""
+"""Shorter responses are not compressed."""
 LEVEL = 4
 GZIP = re.compile(r"(^|[\s,])gzip\s*(,|;\s*q=(1|0\.[0-9]*[1-9])|$)", re.IGNORECASE)
 
 
 def json_answers(answer: Answer) -> Answer:
-    """Middleware. Streams, and answers that are not to be stored, stay as they are."""
+    """Middleware. Streams, other types, and responses with no-store are not changed."""
 
     def answer_json(request: HttpRequest) -> HttpResponse:
         response = answer(request)
@@ -35,7 +35,7 @@ def json_answers(answer: Answer) -> Answer:
 def _conditional(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     if "ETag" not in response.headers:
         digest = hashlib.blake2b(response.content, digest_size=16).hexdigest()
-        # Weak: the same JSON may come compressed or not.
+        # Weak, because the same JSON may be sent compressed or not.
         response.headers["ETag"] = f'W/"{digest}"'
     etag = response.headers["ETag"]
     return get_conditional_response(request, etag=etag, response=response) or response

@@ -1,4 +1,4 @@
-"""What is said and counted of every request: its id, its route, how it went, how long it took."""
+"""Request ids, and metrics of requests: route, method, status, duration."""
 
 import re
 from collections.abc import Callable
@@ -26,13 +26,16 @@ SECONDS = Histogram(
 
 
 def observe(answer: Answer) -> Answer:
-    """Middleware, the outermost: X-Request-Id in and out, and in every record that is logged."""
+    """Outermost middleware: takes or creates X-Request-Id, returns it, and adds it to log records.
+
+    It also counts the request and measures the time until its response.
+    """
 
     def answer_observed(request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-Id", "")
         identity = given if TAKEN.fullmatch(given) else uuid4().hex
-        # Never taken back: what a stream logs later is of this request too, and each has a
-        # context of its own.
+        # Never reset: a stream may log later for this request, and each request has its own
+        # context.
         REQUEST_ID.set(identity)
         began = perf_counter()
         response = answer(request)
@@ -48,7 +51,10 @@ def observe(answer: Answer) -> Answer:
 
 
 def accept_probes(answer: Answer) -> Answer:
-    """Middleware: probes come by addresses of machines, and nothing that they get names a host."""
+    """Middleware: accepts any Host header for probes, which use addresses instead of names.
+
+    This is safe because their responses do not contain the host.
+    """
 
     def answer_probe(request: HttpRequest) -> HttpResponse:
         if request.path_info in settings.PROBES:
@@ -59,10 +65,10 @@ def accept_probes(answer: Answer) -> Answer:
 
 
 def count_refused(method: str, status: int) -> None:
-    """A request that was answered before it had a route."""
+    """Count a request that was refused before it had a route."""
     REQUESTS.labels("refused", _method(method), int(status)).inc()
 
 
 def _method(name: str) -> str:
-    """One of few: whoever asks may call it anything."""
+    """Limit the values of the label: clients may send any method."""
     return name if name in METHODS else "other"

@@ -1,4 +1,4 @@
-"""The web server: daphne with bodies on disk, readers that must keep up, and a short goodbye."""
+"""The web server: daphne with spooled bodies, stall limits for readers, and a graceful shutdown."""
 # ruff: noqa: N802 - the names are twisted's
 
 import asyncio
@@ -30,7 +30,7 @@ from webserver.upload_budget import NoRoom, Uploads
 
 logger = logging.getLogger(__name__)
 
-LAST_SECONDS = 2  # for applications whose client is gone
+LAST_SECONDS = 2  # for applications whose client has disconnected
 GOING_AWAY = 1001
 CLOSE = (b"connection", b"close")
 LOOK_SECONDS = 0.1
@@ -39,12 +39,12 @@ PHRASES = {each.value: each.phrase.encode() for each in HTTPStatus}
 
 
 class Request(WebRequest):
-    """A request whose body is spooled. To daphne, which would queue all of it, it looks empty."""
+    """A request whose body is spooled. Daphne sees an empty body: it would queue all of it."""
 
     def __init__(self, channel: Connection, queued: object) -> None:
         self.spool: Spool | None = None
         self.came_in_time = False
-        """Its headers came before the server stopped: it is answered."""
+        """Whether its headers arrived before the server closed. If so, it is answered."""
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
 
     def gotLength(self, length: int | None) -> None:
@@ -80,7 +80,7 @@ class Request(WebRequest):
         self.channel.refuse(refusal(NO_DISK))
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        """With the reason phrase of every registered status; twisted knows only some."""
+        """Set the reason phrase of any registered status; twisted knows only some."""
         super().setResponseCode(code, message or PHRASES.get(code))
 
     def process(self) -> None:
@@ -93,18 +93,18 @@ class Request(WebRequest):
 
     def handle_reply(self, message: dict[str, Any]) -> None:
         if message.get("type") == "http.response.start" and self.server.leaving and self.channel:
-            # Whoever keeps connections open is to ask somebody else next.
+            # A client that keeps connections open must connect to another server next.
             self.channel.persistent = False
             message = {**message, "headers": [*message.get("headers", []), CLOSE]}
         super().handle_reply(message)
 
     @property
     def endless(self) -> bool:
-        """Whether an answer of unknown length is under way."""
+        """Whether a response of unknown length is being sent."""
         return bool(self.startedWriting and self.chunked and not self.finished)
 
     def basic_error(self, status: int, status_text: bytes, body: str) -> None:
-        if self._response_started:  # a cut answer shows that it is cut
+        if self._response_started:  # abort, so that the client notices the truncated response
             self.transport.abortConnection()
             return
         text = json.dumps(error_body(generic_code(status), status_text.decode())).encode()
@@ -119,7 +119,7 @@ class Factory(HTTPFactory):
     protocol = Connection
 
     def log(self, request: Request) -> None:
-        """Nothing: webserver.middleware counts requests, and nobody would read a line for each."""
+        """Log nothing: webserver.middleware counts requests instead of one line for each."""
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         connection: Connection = super().buildProtocol(addr)
@@ -133,6 +133,8 @@ class Factory(HTTPFactory):
 
 
 class Server(daphne.server.Server):
+    """Daphne with our connections, budgets and shutdown. `serve` describes the arguments."""
+
     def __init__(
         self,
         application: Any,
@@ -159,11 +161,11 @@ class Server(daphne.server.Server):
         self.leave_seconds = leave_seconds
         self.on_leave = on_leave
         self.receiving: set[Request] = set()
-        """Requests whose bodies are coming."""
+        """Requests whose bodies are being received."""
         self.leaving = False
-        """It is to stop soon, and goes on answering until then."""
+        """The server will stop soon, but still accepts requests."""
         self.closing = False
-        """It takes no request any more."""
+        """The server accepts no more requests."""
         self.connections: dict[Any, dict[str, Any]] = {}
         self.http_factory = Factory(self)
         self.http_factory.timeOut = idle_seconds
@@ -179,7 +181,7 @@ class Server(daphne.server.Server):
         self._stopping: asyncio.Task[None] | None = None
 
     def run_on(self, host: str, port: int, ready: Callable[[int], None] | None) -> None:
-        """Serves until SIGINT or SIGTERM. Raises OSError when the address cannot be had."""
+        """Serve until SIGINT or SIGTERM. Raises OSError if the address cannot be used."""
         loop = daphne.server.twisted_loop
         asyncio.set_event_loop(loop)
         try:
@@ -190,7 +192,8 @@ class Server(daphne.server.Server):
         with interrupted(lambda: loop.call_soon_threadsafe(self.stop)):
             reactor.callLater(1, self.application_checker)
             reactor.callLater(2, self.timeout_checker)
-            # What is there now stays: a full collection, which stops everything, need not look.
+            # Objects that exist now live forever: exclude them from full collections, which pause
+            # the process.
             gc.collect()
             gc.freeze()
             if ready is not None:
@@ -201,7 +204,7 @@ class Server(daphne.server.Server):
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         if self.closing and not getattr(protocol, "came_in_time", False):
-            # Nobody would wait for its end, and a thread in it would wait for ours.
+            # Nothing would wait for its end, and its thread would delay the process's exit.
             protocol.transport.abortConnection()
             return asyncio.Queue()
         spool: Spool | None = getattr(protocol, "spool", None)
@@ -225,13 +228,16 @@ class Server(daphne.server.Server):
             connection = getattr(protocol.transport, "producer", None)
             if isinstance(connection, Connection):
                 await connection.drained()
-            else:  # nobody listens: let the application be told before it goes on
+            else:  # the client is gone: let the application receive the disconnect first
                 await asyncio.sleep(0)
 
     # The end
 
     def stop(self) -> None:
-        """Serves on for a while, ends streams, gives answers time; called again, ends at once."""
+        """Shut down gracefully. Called again, stop at once.
+
+        Accept requests for `leave_seconds`, then end streams and wait for running requests.
+        """
         if self._stopping is None:
             self._stopping = daphne.server.twisted_loop.create_task(self._stop())
         elif reactor.running:
@@ -245,7 +251,7 @@ class Server(daphne.server.Server):
             if self.leave_seconds:
                 await asyncio.sleep(self.leave_seconds)
                 self._stop_listening()
-                # What was connected until now has still to be heard.
+                # Connections that were accepted until now may still send their first request.
                 await asyncio.sleep(SETTLE_SECONDS)
             else:
                 self._stop_listening()
@@ -256,7 +262,7 @@ class Server(daphne.server.Server):
                 reactor.stop()
 
     def _stop_listening(self) -> None:
-        self.port.socket.listen(0)  # the queue gets no longer while it is emptied
+        self.port.socket.listen(0)  # stop the backlog from growing while it is emptied
         self.port.doRead()
         self.port.stopListening()
 
@@ -291,10 +297,10 @@ class Server(daphne.server.Server):
 
 @contextmanager
 def interrupted(call: Callable[[], object]) -> Iterator[None]:
-    """Calls at SIGINT and SIGTERM.
+    """Call a function at SIGINT and SIGTERM within the block.
 
-    The loop's own handlers lose a signal where some hundred wake-up calls of threads wait for it:
-    both come through one pipe, and that is full then.
+    The event loop's own handlers lose a signal while hundreds of wake-ups from threads are pending:
+    both use the same pipe, which is then full.
     """
     before = {
         each: signal.signal(each, lambda *_: call()) for each in (signal.SIGINT, signal.SIGTERM)
@@ -324,20 +330,22 @@ def serve(
     leave_seconds: float = 0,
     on_leave: Callable[[], object] | None = None,
 ) -> None:
-    """Serves an ASGI application in the main thread until SIGINT or SIGTERM.
+    """Serve an ASGI application in the main thread until SIGINT or SIGTERM.
 
-    `check` says from a request's headers, in a thread, how much of its body is taken, or refuses;
-    `check_at_once` is asked before it, in the event loop, and may leave that to it.
-    `uploads` is what all bodies together may take. `ready` gets the
-    port (0 asks for a free one) once connections are taken. `on_stop` runs when the last request
-    has ended, or when the start failed. A client may be silent for `idle_seconds` between or within
-    requests, and takes at most `unknown_seconds` over a body where it is not known; one that reads
-    nothing for `stall_seconds` of an answer is cut.
+    * `port`: 0 selects a free one. `ready` is called with the port once connections are accepted.
+    * `uploads`: the budget of all bodies together. `max_body`: the largest body in bytes.
+    * `check`: called in a thread with a request's headers. It returns the allowed size of the body,
+      or a refusal. `check_at_once` is called before it, in the event loop, and may return None.
+    * `idle_seconds`: how long a client may send nothing between or within requests.
+    * `unknown_seconds`: how long the body of a client that is not known may take.
+    * `stall_seconds`: how long a client may read nothing of a response before it is cut.
+    * `on_stop`: called when the last request has ended, or when the start failed.
 
-    When the server is to stop it calls `on_leave` and serves on for `leave_seconds`, without
-    keeping connections open. Then it takes no more, and what is under way gets `grace_seconds`.
+    At shutdown the server calls `on_leave` and accepts requests for `leave_seconds`, but closes
+    each connection after its response. Then it accepts no more, and running requests have
+    `grace_seconds` to end.
 
-    Raises OSError when the address cannot be had. Works once in a process, as twisted's reactor.
+    Raises OSError if the address cannot be used. Works once per process, like twisted's reactor.
     """
     observer = STDLibLogObserver("twisted")
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)

@@ -1,9 +1,9 @@
-"""How static files are kept: under names that bear their content, so that browsers keep them."""
+"""Static files with a hash of their content in their names, so that browsers may cache them."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticStorage(CompressedManifestStaticFilesStorage):
-    """Modules import each other by those names too: no page mixes two versions."""
+    """JavaScript modules import each other by these names too, so no page mixes two versions."""
 
     support_js_module_import_aggregation = True

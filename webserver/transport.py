@@ -1,4 +1,4 @@
-"""Connections that write at once, and websockets whose messages are framed once for all readers."""
+"""TCP connections that write immediately, and websockets that share frames between readers."""
 # ruff: noqa: N802, N815 - the names are twisted's
 
 from collections.abc import Iterable
@@ -8,15 +8,15 @@ from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet.tcp import Port, Server
 
 BACKLOG = 1024
-"""Connections that wait to be taken: the viewers of a page whose server just restarted."""
+"""Connections that may wait for accept: all viewers reconnect after a restart of the server."""
 TEXT = 0x81
-"""The first byte of a frame that is a whole message of text."""
+"""First byte of a frame with a complete text message."""
 TWO_BYTES, EIGHT_BYTES = 126, 127
-"""In the second byte: the size follows in so many. Smaller ones stand there themselves."""
+"""Second byte of a frame: the size follows in 2 or 8 bytes. Smaller sizes are in this byte."""
 
 
 class Transport(Server):
-    """Writes what the kernel takes at once: asking the reactor first costs more than writing."""
+    """Writes immediately as much as the kernel accepts. Waiting for the reactor costs more."""
 
     bufferSize = 256 * 1024
 
@@ -24,7 +24,7 @@ class Transport(Server):
         waits = self._tempDataBuffer or len(self.dataBuffer) > self.offset
         if self.connected and not (waits or self._writeDisconnected or self.TLS):
             sent = self.writeSomeData(data)
-            # A lost connection is found once more, and told, where all others are.
+            # If the connection is lost, super().write detects and reports it as usual.
             data = data[sent:] if isinstance(sent, int) else data
         if data:
             super().write(data)
@@ -38,15 +38,15 @@ class Listener(Port):
 
 
 class Socket(WebSocketProtocol):
-    """A websocket without compression, as none is ever agreed on.
+    """A websocket without compression, because none is ever negotiated.
 
-    It may be closed with any code: autobahn would keep 1011 from servers.
+    It may be closed with any code: autobahn forbids 1011 for servers.
     """
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:
         if isinstance(content, str) and self.state == self.STATE_OPEN:
             self.transport.write(framed(content))
-        elif self.state == self.STATE_OPEN:  # else nobody listens, as the application hears next
+        elif self.state == self.STATE_OPEN:  # else the application gets a disconnect next
             super().serverSend(content, binary)
 
     def serverClose(self, code: int | None = None) -> None:
@@ -55,7 +55,7 @@ class Socket(WebSocketProtocol):
 
 @lru_cache(maxsize=32)
 def framed(text: str) -> bytes:
-    """The message as it goes over the wire. Readers of one log are sent the same ones in turn."""
+    """Encode a message as a frame. Cached, because readers of one log get the same messages."""
     data = text.encode()
     size = len(data)
     if size < TWO_BYTES:

@@ -1,4 +1,4 @@
-"""People and their keys, for operators; and how one signs in to the admin."""
+"""Admin pages of users and API keys, and the sign-in form of the admin."""
 
 from django.contrib import admin
 

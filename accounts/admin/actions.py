@@ -1,4 +1,4 @@
-"""What operators may do to API keys without changing them."""
+"""Admin actions on API keys: revoke."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The form that an operator issues a key with: whose, for what, until when."""
+"""Admin forms to issue and edit API keys."""
 
 from typing import Any
 from uuid import uuid4
@@ -18,7 +18,7 @@ GRANTS = (
 
 
 class MomentInput(forms.DateTimeInput):
-    """The browser's own, with a label, where Django's two boxes have none."""
+    """Browser's date and time picker, in place of Django's two text inputs."""
 
     input_type = "datetime-local"
 
@@ -27,7 +27,8 @@ class MomentInput(forms.DateTimeInput):
 
 
 class IssueForm(forms.ModelForm[ApiKey]):
-    """Sent a second time it issues no second key: the first has the id that the form came with."""
+    """Issues a key. The form carries the new key's id, so that sending it twice issues only one
+    key."""
 
     actor: User
 
@@ -88,20 +89,20 @@ class IssueForm(forms.ModelForm[ApiKey]):
 
     @property
     def granted(self) -> list[str]:
-        """As `accounts.scopes` spells them."""
+        """The scopes of the key, in the format of `accounts.scopes`."""
         image = self.cleaned_data["only_image"]
         return [f"{grant}:{image}" if image else grant for grant in self.cleaned_data["grants"]]
 
 
 def checked_expiry(moment: Any) -> Any:
-    """Raises ValidationError where it is past."""
+    """Return the expiry unchanged. Raises ValidationError if it is in the past."""
     if moment is not None and moment <= timezone.now():
         raise forms.ValidationError("This is past: the key would never work.")
     return moment
 
 
 class KeyForm(forms.ModelForm[ApiKey]):
-    """What may be changed of a key that is issued."""
+    """Edits the label and expiry of an issued key."""
 
     class Meta:
         model = ApiKey

@@ -1,4 +1,4 @@
-"""API keys for operators: issued, and shown that once; changed in name and time; revoked."""
+"""Admin pages of API keys: issue (shown once), edit label and expiry, revoke."""
 
 from typing import Any, cast
 from uuid import UUID
@@ -48,7 +48,7 @@ class ApiKeyAdmin(Operated):
     readonly_fields = ("user", "may", "state", "created_at", "last_used_at", "revoked_at", "id")
     fields = ("user", "label", "may", "state", "expires_at", *readonly_fields[3:])
 
-    # What is shown
+    # Display
 
     @admin.display(description="key", ordering="label")
     def name(self, key: ApiKey) -> str:
@@ -70,7 +70,7 @@ class ApiKeyAdmin(Operated):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
     ) -> tuple[QuerySet[ApiKey], bool]:
-        """Who pastes a whole key means its id: the secret is no search term."""
+        """Search by id for a pasted key or id, so that the secret is never a search term."""
         try:
             identity = UUID(search_term.removeprefix("cpk_").partition(".")[0])
         except ValueError:
@@ -107,11 +107,11 @@ class ApiKeyAdmin(Operated):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
-        """After issuing comes the page with the key, and nothing else."""
+        """Only the plain save button: after issuing, the next page must show the key."""
         shown = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, {**context, **shown}, *args, **options)
 
-    # Who may
+    # Permissions
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
         if not super().has_change_permission(request, obj):
@@ -119,7 +119,7 @@ class ApiKeyAdmin(Operated):
         return obj is None or (obj.revoked_at is None and self._reaches(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """They are revoked instead, so that it stays known whose they were."""
+        """Keys are revoked instead of deleted, to keep a record of their owner."""
         return False
 
     def _reaches(self, request: HttpRequest, key: ApiKey) -> bool:
@@ -128,7 +128,7 @@ class ApiKeyAdmin(Operated):
     # Issuing
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if change:  # and nothing else: it may be revoked at this moment
+        if change:  # only those: the key may be revoked at this moment
             obj.save(update_fields=form.changed_data)
             return
         obj.pk = form.cleaned_data["key_id"]
@@ -139,7 +139,8 @@ class ApiKeyAdmin(Operated):
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The one page with the key's text. A message would rest in a cookie or in a session."""
+        """The only page that shows the key. A Django message would store it in a cookie or a
+        session."""
         context = {
             **self.admin_site.each_context(request),
             "title": "The key is issued",

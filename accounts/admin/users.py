@@ -1,6 +1,6 @@
-"""Users for operators, who neither give nor take over a right that they lack.
+"""Admin pages of users. Operators cannot give, or take over, a right that they lack.
 
-The class is registered above, where it is known what people have used of their limits.
+`UserAdmin` is registered in a higher layer, which adds each user's usage of their limits.
 """
 
 from typing import Any, ClassVar, cast
@@ -93,7 +93,8 @@ class UserAdmin(DjangoUserAdmin[User]):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Nobody changes their own rights; only superusers give single ones, or their own."""
+        """Nobody changes their own rights. Only superusers give single permissions or superuser
+        status."""
         fixed: tuple[str, ...] = tuple(self.readonly_fields)
         if obj is None:
             return fixed
@@ -112,7 +113,8 @@ class UserAdmin(DjangoUserAdmin[User]):
         return super().formfield_for_manytomany(db_field, request, **options)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Only what was changed: somebody else may be taking this user's access at this moment."""
+        """Save only changed fields, so that another operator's concurrent change is not
+        overwritten."""
         own = {field.name for field in self.opts.concrete_fields}
         changed = [name for name in form.changed_data if name in own]
         obj.save(update_fields=changed if change else None)

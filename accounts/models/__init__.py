@@ -1,4 +1,4 @@
-"""Who uses Slipway, with which keys, which signatures are used up, and who tries to sign in."""
+"""Models of users, API keys, used signatures and sign-in attempts."""
 
 from accounts.models.keys import LABEL_CHARACTERS, ApiKey, ApiKeyQuerySet, digest, validate_scopes
 from accounts.models.sign_in_attempts import SignInAttempt, TooManyAttempts

@@ -1,8 +1,8 @@
-"""API keys that were found valid a moment ago, in the memory of this process.
+"""In-process cache of API keys that were found valid.
 
-A key that is revoked in another process is taken for at most KEPT_SECONDS more, which is also after
-how long open streams are checked again. In this process everything is forgotten at once when a key
-or a user changes.
+A key that is revoked in another process is accepted for at most KEPT_SECONDS more; open streams are
+re-checked at the same interval. When a key or a user changes in this process, the cache is cleared
+at once.
 """
 
 from time import monotonic
@@ -18,23 +18,25 @@ MOST = 4_096
 
 
 class KeyCache:
-    """By the digest of the whole key, so that knowing an id is not enough."""
+    """Keyed by the digest of the whole key, so that knowing a key's id is not enough."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[float, ApiKey]] = {}
         self.generation = 0
-        """Grows when everything is forgotten: what was read before may be out of date."""
+        """Incremented when the cache is cleared: data read before that may be stale."""
 
     def get(self, digest: str) -> "ApiKey | None":
+        """The cached key, unless its entry or the key itself has expired."""
         found = self._found.get(digest)
         if found is None or found[0] < monotonic():
             return None
         return found[1] if not found[1].expired else None
 
     def put(self, digest: str, key: "ApiKey", generation: int) -> None:
-        """Unless something changed since that generation, which was noted before the key was read.
+        """Cache a key, unless the cache was cleared since `generation`, which was noted before the
+        key was read.
 
-        Nothing is kept while a transaction is open: it may see what others do not yet.
+        Nothing is cached inside a transaction, which may see changes that are not committed yet.
         """
         if generation != self.generation or transaction.get_connection().in_atomic_block:
             return
@@ -43,7 +45,7 @@ class KeyCache:
         self._found[digest] = (monotonic() + KEPT_SECONDS, key)
 
     def forget(self) -> None:
-        """Now, and again when the transaction under way is committed."""
+        """Clear the cache now, and again when the current transaction commits."""
         self._forget()
         if transaction.get_connection().in_atomic_block:
             transaction.on_commit(self._forget)

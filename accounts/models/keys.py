@@ -1,4 +1,4 @@
-"""API keys: what programs show instead of a password. Only a digest of each is kept."""
+"""API keys: credentials for programs. Only a digest of each key is stored."""
 
 import hashlib
 import hmac
@@ -44,7 +44,8 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         expires_at: datetime | None = None,
         key_id: UUID | None = None,
     ) -> tuple["ApiKey", str]:
-        """A new key, and its text, which nobody can tell again. Raises ValidationError."""
+        """Create a key. Returns it and its text, which cannot be read again. Raises
+        ValidationError."""
         key = ApiKey(user=user, label=label, scopes=list(scopes), expires_at=expires_at)
         key.pk = key_id or key.pk
         text = key.draw()
@@ -53,17 +54,18 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return key, text
 
     def usable(self) -> Self:
+        """Keys that are neither revoked nor expired, of active users."""
         unexpired = models.Q(expires_at=None) | models.Q(expires_at__gt=timezone.now())
         return self.filter(unexpired, revoked_at=None, user__is_active=True)
 
     def remembered(self, text: str) -> "ApiKey | None":
-        """The usable key that this text is, where it was found at most KEPT_SECONDS ago."""
+        """The usable key with this text, if it was cached within KEPT_SECONDS. Makes no query."""
         return KEYS.get(digest(text)) if KEY.fullmatch(text) else None
 
     def named_by(self, text: str, *, cached: bool = False) -> "ApiKey | None":
-        """The usable key that this text is, with its user.
+        """The usable key with this text, and its user; None if there is none.
 
-        With `cached` as it was found at most KEPT_SECONDS ago; neither is to be changed then.
+        With `cached`, both may be up to KEPT_SECONDS old and are shared: do not modify them.
         """
         shape = KEY.fullmatch(text)
         if shape is None:
@@ -88,12 +90,13 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return super().delete()
 
     def revoke(self) -> int:
-        """Ends the keys now. Those that are revoked already keep their time."""
+        """Revoke the keys now and return how many. Keys revoked before keep their time."""
         return self.filter(revoked_at=None).update(revoked_at=timezone.now())
 
 
 class ApiKey(models.Model):
-    """`cpk_<id of the key>.<id of the user>.<secret>`. What is kept cannot be turned back."""
+    """A key has the form `cpk_<id of the key>.<id of the user>.<secret>`. Only its digest is
+    stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_keys")
@@ -128,11 +131,11 @@ class ApiKey(models.Model):
 
     @property
     def short(self) -> str:
-        """Its beginning, which tells it from others and opens nothing."""
+        """The beginning of the key, enough to identify it, without the secret."""
         return f"cpk_{self.pk.hex[:8]}…"
 
     def draw(self) -> str:
-        """Gives the key a new secret, unsaved; returns its text."""
+        """Generate a new secret, without saving. Returns the text of the key."""
         letters = string.ascii_letters + string.digits
         secret = "".join(secrets.choice(letters) for _ in range(SECRET_CHARACTERS))
         text = f"cpk_{self.pk.hex}.{self.user_id.hex}.{secret}"
@@ -140,7 +143,7 @@ class ApiKey(models.Model):
         return text
 
     def note_use(self) -> None:
-        """Keeps the time of the last use, to the minute: reading should not mean writing."""
+        """Store the time of the last use, at most once a minute to avoid a write per request."""
         now = timezone.now()
         if self.last_used_at is None or now - self.last_used_at >= USED_EVERY:
             ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
@@ -148,5 +151,5 @@ class ApiKey(models.Model):
 
 
 def digest(text: str) -> str:
-    """One hash is enough: the secret has 190 random bits."""
+    """SHA-256 in hex. No slow hash is needed: the secret has 190 random bits."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Attempts to sign in with a password: counted, so that guessing is slow.
+"""Rate limit of password sign-ins.
 
-They are counted by name and address together, and by address. Never by name alone: then anybody
-could keep somebody else out from everywhere.
+Attempts are counted per name and address together, and per address. Never per name alone: anybody
+could then lock a user out.
 """
 
 import math
@@ -12,15 +12,16 @@ from django.utils import timezone
 
 WINDOW = timedelta(minutes=5)
 BY_NAME = 5
-"""Wrong passwords for one name from one address within the window."""
+"""Wrong passwords for one name from one address, within `WINDOW`."""
 BY_ADDRESS = 30
-"""Wrong passwords from one address, for whichever names: many people may share one."""
+"""Wrong passwords from one address for all names, within `WINDOW`. Higher, as users may share one.
+"""
 PRUNED_EVERY = 64
 NAME_CHARACTERS = 32
 
 
 class TooManyAttempts(Exception):
-    """No password is looked at before `seconds` have passed, not even the right one."""
+    """Sign-in is blocked for `seconds`, even with the right password."""
 
     def __init__(self, seconds: float) -> None:
         self.minutes = max(1, math.ceil(seconds / 60))
@@ -31,10 +32,10 @@ class TooManyAttempts(Exception):
 
 class SignInAttemptQuerySet(models.QuerySet["SignInAttempt"]):
     def begin(self, *, name: str, address: str) -> "SignInAttempt":
-        """To be called before the password is looked at. Raises TooManyAttempts.
+        """Record an attempt. Call it before the password is checked. Raises TooManyAttempts.
 
-        The attempt is stored as a failure, and then counted with all others: of many at the same
-        time no more are let through than one after the other. Those that are refused leave nothing.
+        The attempt is stored as a failure and then counted with the others, so that concurrent
+        attempts cannot exceed the limit. Blocked attempts are not kept.
         """
         name = name.lower()[:NAME_CHARACTERS]
         self._check(name, address, room=1)
@@ -58,12 +59,12 @@ class SignInAttemptQuerySet(models.QuerySet["SignInAttempt"]):
                 raise TooManyAttempts((times[limit - 1] + WINDOW - now).total_seconds())
 
     def prune(self) -> int:
-        """Forgets those that count no longer."""
+        """Delete attempts older than `WINDOW` and return how many."""
         return self.filter(at__lte=timezone.now() - WINDOW).delete()[0]
 
 
 class SignInAttempt(models.Model):
-    """A password that was wrong, or is being looked at."""
+    """A failed sign-in, or one whose password is being checked."""
 
     address = models.CharField(max_length=64)
     name = models.CharField(max_length=NAME_CHARACTERS)
@@ -78,5 +79,5 @@ class SignInAttempt(models.Model):
         return f"{self.name} from {self.address}"
 
     def succeeded(self) -> None:
-        """The password was right: what this address got wrong before for the name is forgiven."""
+        """The password was right: delete the failures for this name from this address."""
         SignInAttempt.objects.filter(name=self.name, address=self.address).delete()

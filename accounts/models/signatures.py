@@ -1,4 +1,4 @@
-"""Signatures that were used: each works once."""
+"""Used signatures: each is accepted once."""
 
 from datetime import datetime
 
@@ -10,23 +10,24 @@ from accounts import hotkeys
 
 class SpentSignatureQuerySet(models.QuerySet["SpentSignature"]):
     def spend(self, signature: bytes, *, until: datetime) -> bool:
-        """Whether this is the signature's first use. Of many at once, one is the first."""
+        """Record the signature as used until `until`. Returns whether this is its first use; of
+        concurrent calls only one returns True."""
         try:
             with transaction.atomic(using=self.db):
                 self.create(signature=signature, expires_at=until)
         except IntegrityError:
             return False
-        if signature[0] == 0:  # one in 256 sweeps up; no process has to be told to
+        if signature[0] == 0:  # prune on one of 256 calls, so that no periodic job is needed
             self.prune()
         return True
 
     def prune(self) -> int:
-        """Forgets those whose nonce is refused by now."""
+        """Delete signatures whose nonce has expired and return how many."""
         return self.filter(expires_at__lt=timezone.now()).delete()[0]
 
 
 class SpentSignature(models.Model):
-    """A signature that was used, kept for as long as its nonce would be taken."""
+    """A used signature, kept until its nonce expires."""
 
     signature = models.BinaryField(primary_key=True, max_length=hotkeys.SIGNATURE_BYTES)
     expires_at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Users: who owns images, with a name that stays and a hotkey that signs."""
+"""Users: owners of images, with a permanent name and an optional hotkey that signs requests."""
 
 from typing import Any, ClassVar, NoReturn
 from uuid import uuid4
@@ -14,12 +14,12 @@ from django.utils import timezone
 from accounts import hotkeys
 from accounts.models.key_cache import KEYS
 
-# Lower-cased it is a part of a repository's name, as every registry takes it.
+# Lower-cased, it is a valid component of a repository name in every registry.
 USERNAME = r"\A(?=[a-zA-Z0-9_-]{3,32}\Z)[a-zA-Z0-9]+((_|__|-+)[a-zA-Z0-9]+)*\Z"
 
 
 class UsersStay(Exception):
-    """A user was to be deleted: the name would be free for somebody else. Deactivate instead."""
+    """Users cannot be deleted, since their name would become free. Deactivate them instead."""
 
 
 def validate_hotkey(value: str) -> None:
@@ -36,6 +36,7 @@ class UserQuerySet(models.QuerySet["User"]):
         return changed
 
     def delete(self) -> NoReturn:
+        """Not allowed: raises UsersStay."""
         raise UsersStay
 
     delete.alters_data = True  # type: ignore[attr-defined]
@@ -44,7 +45,7 @@ class UserQuerySet(models.QuerySet["User"]):
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
     def create_user(self, username: str, password: str | None = None, **fields: Any) -> "User":
-        """Without a password the user signs requests or has keys, but cannot log in.
+        """Create a user. Without a password they cannot log in, but can sign requests or use keys.
 
         Raises ValidationError.
         """
@@ -59,7 +60,7 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """Somebody who owns images. The name never changes, as pushed repositories bear it."""
+    """An owner of images. The name never changes, because pushed repositories contain it."""
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
     username = models.CharField(

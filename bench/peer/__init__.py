@@ -1,1 +1,1 @@
-"""A small service of another make for the same calls on the same data, to compare with."""
+"""A small service of another design with the same calls on the same data, for comparison."""

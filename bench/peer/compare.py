@@ -1,8 +1,8 @@
-"""Slipway beside the peer: one process each, one PostgreSQL with a million images, in turns.
+"""Compares Slipway with the peer: one process each, one PostgreSQL with a million images, in turns.
 
 `p50` is of one client that waits for each answer, `rate` of eight at once. Rounds alternate between
-the two services, so that whatever else the machine does meets both. A database that bench.million
-has filled before may be named by `SLIPWAY_BENCH_DATABASE`.
+the two services, so that other load on the machine affects both. `SLIPWAY_BENCH_DATABASE` may name
+a database that bench.million has filled before.
 """
 
 import json
@@ -28,7 +28,7 @@ from tests.with_servers import answers, postgres, redis
 IMAGES = 1_000_000
 ROUNDS, ASKED, CLIENTS, SECONDS = 5, 60, 8, 2.0
 SLOW_SECONDS = 0.05
-"""What takes longer is asked less often."""
+"""Slower requests are repeated less often."""
 PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 BOUNDARY = "the-boundary-of-a-form"
 PREPARE = """
@@ -58,7 +58,7 @@ print(json.dumps({{
     "id": str(one.pk), "name": str(one)}}))
 """
 TARGETS = {
-    # At most so many times the peer's p50, at least so many times its rate.
+    # The highest ratio to the peer's p50, and the lowest ratio to its rate.
     "own list of 1,000": (0.8, 1.4),
     "own list of 1,900": (0.71, 1.4),
     "one by id": (0.93, 1.2),

@@ -1,4 +1,4 @@
-"""A client that costs little: raw keep-alive connections, one thread, requests made beforehand."""
+"""A client with little cost: raw keep-alive connections, one thread, prepared requests."""
 
 import select
 import socket
@@ -12,7 +12,7 @@ WAIT_SECONDS = 60.0
 
 @dataclass(eq=False)
 class Connection:
-    """One keep-alive connection, with at most one request under way."""
+    """One keep-alive connection, with at most one request at a time."""
 
     socket: socket.socket
     began: float = 0.0
@@ -24,7 +24,7 @@ class Connection:
         self.socket.sendall(request)
 
     def receive(self) -> bool:
-        """Reads what is there; whether the answer is complete."""
+        """Reads the available bytes; returns whether the answer is complete."""
         data = self.socket.recv(1 << 18)
         if not data:
             raise ConnectionError(bytes(self.came[:500]))
@@ -39,7 +39,7 @@ class Connection:
         return len(self.came) >= end + len(HEAD_END) + int(size.partition(b"\r\n")[0])
 
     def ask(self, request: bytes, expected: int) -> float:
-        """Sends, waits for the whole answer; returns the seconds that it took."""
+        """Sends a request and waits for the whole answer; returns the seconds that it took."""
         self.send(request)
         while not self.receive():
             pass
@@ -63,7 +63,7 @@ def connected(port: int) -> Connection:
 
 
 def rate(port: int, requests: Sequence[bytes], clients: int, seconds: float) -> float:
-    """Answers a second, while each of some clients asks as soon as it was answered."""
+    """Answers a second, while each of several clients sends the next request after each answer."""
     connections = {made.socket.fileno(): made for made in (connected(port) for _ in range(clients))}
     turns = _endless(requests)
     done = 0

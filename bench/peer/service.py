@@ -1,10 +1,10 @@
 """The peer: FastAPI, SQLAlchemy (async) and asyncpg on Slipway's own tables.
 
-It runs in an environment of its own (requirements/bench.txt), under uvicorn with uvloop. It does
-what such services usually do: ORM objects with their relations joined, a COUNT for each total,
-OFFSET for pages, pydantic models for answers, an API key looked up for each request, a message in a
-queue of Redis for each build. It reads `DATABASE_URL` (postgresql+asyncpg://…) and `REDIS_URL`, and
-stores contexts under `PEER_FOLDER`.
+It has its own environment (requirements/bench.txt) and runs under uvicorn with uvloop. It does what
+such services usually do: ORM objects with their relations joined, a COUNT for each total, OFFSET
+for pages, pydantic models for answers, a lookup of the API key for each request, and a Redis
+message for each build. It reads `DATABASE_URL` (postgresql+asyncpg://…) and `REDIS_URL`, and stores
+contexts under `PEER_FOLDER`.
 """
 
 import hashlib

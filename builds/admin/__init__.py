@@ -1,4 +1,4 @@
-"""Builds in the admin: the queue, the history, and why some failed. Changed only by lifecycle."""
+"""Builds in the admin: queue, history, failures. All changes go through `builds.lifecycle`."""
 
 from builds.admin.builds import BuildAdmin
 from builds.admin.resource_classes import ResourceClassAdmin

@@ -1,4 +1,4 @@
-"""What operators may do to builds, each one call into the lifecycle."""
+"""Admin actions on builds. Each makes one call to `builds.lifecycle`."""
 
 from typing import Any
 from uuid import UUID
@@ -53,7 +53,7 @@ def _retriable(build: Build) -> bool:
 
 
 def _newest(build_id: UUID) -> UUID | None:
-    """The newest attempt at the same image: what was asked for, where it was another one."""
+    """The newest attempt of the same image, to show after an action such as retry has added one."""
     image = Build.objects.filter(pk=build_id).values("image_id")
     attempts = Build.objects.filter(image_id__in=image).order_by("-number")
     return attempts.values_list("pk", flat=True).first()

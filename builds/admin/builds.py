@@ -1,4 +1,4 @@
-"""The list of builds and the page of one."""
+"""Admin list and detail page of builds."""
 
 import re
 from typing import Any
@@ -35,7 +35,7 @@ BREAK = mark_safe(":<wbr>")
 
 
 class BuildList(BoundedChangeList):
-    """Knows how the queue stands for what it shows, where some of it waits."""
+    """Adds the queue status to each waiting build on the page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -104,7 +104,8 @@ class BuildAdmin(OperatedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The log of a lost attempt goes on with the next one, whose lines have links too."""
+        """Redirect to the attempt given as `attempt`: a lost attempt's log continues in the next
+        attempt, whose line links also lead here."""
         build = self.get_object(request, object_id)
         number = request.GET.get("attempt", "")
         if build and self.has_view_permission(request, build) and number != str(build.number):
@@ -155,14 +156,16 @@ class BuildAdmin(OperatedAdmin):
 
     @admin.display(description="worker")
     def worker_name(self, build: Build) -> str:
-        """Its host and process; the rest tells it from those that had the same before."""
+        """Host and process id. The random suffix, which only makes names unique, is in the
+        tooltip."""
         host = build.worker.split(":")[:-1]
         shown = format_html_join(BREAK, "{}", ((each,) for each in host))
         return format_html('<span title="{}">{}</span>', build.worker, shown)
 
 
 def _holding(word: str) -> Q:
-    """In the label; what no index finds as a part, only where owner, name or tag begins."""
+    """Match a word in the label. Words too short for the index match only the start of owner,
+    name or tag."""
     if indexed(word):
         return Q(label__icontains=word)
     begins = Q(label__istartswith=word)

@@ -1,4 +1,4 @@
-"""Everything that an operator sees of one build."""
+"""Context of the admin's detail page of a build."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ ATTEMPTS = 25
 
 
 def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
-    build.refresh_from_db(fields=["dockerfile", "build_args", "labels"])  # left out of lists
+    build.refresh_from_db(fields=["dockerfile", "build_args", "labels"])  # not loaded by lists
     target = targets().filter(pk=build.image_id).first()
     running = build.state in RUNNING
     sees_images = request.user.has_perm("images.view_image")
@@ -42,7 +42,7 @@ def detail(request: HttpRequest, build: Build) -> dict[str, Any]:
         if running
         else None,
         "hint": HINTS.get(build.failure_code, "") if build.state is Status.FAILED else "",
-        # Pairs, as templates would take a label named "items" for the method.
+        # Lists of pairs: in a template, `labels.items` would look up a label named "items" first.
         "build_args": sorted(build.build_args.items()),
         "labels": sorted(build.labels.items()),
         "timeline": timeline(build),

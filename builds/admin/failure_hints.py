@@ -1,4 +1,4 @@
-"""What a failure code means to an operator, and what to do about it."""
+"""Explanation of each failure code for operators."""
 
 HINTS = {
     "base": "A base image was not found or could not be fetched.",

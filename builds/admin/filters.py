@@ -1,4 +1,4 @@
-"""What the list of builds is narrowed by."""
+"""Admin list filters of builds."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The named sizes of builds."""
+"""Admin pages of resource classes."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class GrantInline(admin.TabularInline[ResourceClassGrant, ResourceClass]):
     extra = 0
     verbose_name_plural = "users who may use it where it is not for everybody"
 
-    # Who may change a class may say for whom it is.
+    # The permission to change a class includes its grants.
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("builds.view_resourceclass")
 
@@ -48,5 +48,6 @@ class ResourceClassAdmin(admin.ModelAdmin[ResourceClass]):
         return allowed and (obj is None or not waiting.filter(resource_class=obj.pk).exists())
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """One at a time: a class that builds wait for stays."""
+        """No bulk delete: classes must be deleted one at a time, as those with waiting builds
+        must stay."""
         return {}

@@ -1,4 +1,4 @@
-"""The queue as it stands, and failures by what went wrong."""
+"""Admin pages of the queue and of failures by code."""
 
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ FAILURES = [Status.FAILED, Status.LOST]
 
 
 def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
-    """What runs and where, what waits and why."""
+    """Running builds with their workers, and waiting builds with the reasons why they wait."""
     if not BUILDS.shown_to(request.user):
         raise PermissionDenied
     view = QueueView.now()
@@ -47,7 +47,7 @@ def queue(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
 
 
 def failures(request: HttpRequest, admin: "ModelAdmin[Any]") -> HttpResponse:
-    """By code, with whose fault it was, the commonest first."""
+    """Failures grouped by code and fault, most frequent first."""
     if not BUILDS.shown_to(request.user):
         raise PermissionDenied
     span = request.GET.get("ended", "")

@@ -1,4 +1,4 @@
-"""Unpacks an uploaded build context (zip, tar, tar.gz, tar.zst) or refuses it in one sentence."""
+"""Unpacks an uploaded build context (zip, tar, tar.gz, tar.zst) or refuses it with one sentence."""
 
 from builds.context.dockerignore import (
     OF_DOCKERFILE,

@@ -1,4 +1,7 @@
-"""Decompresses gzip and zstd in pieces of bounded size, and says where a stream is cut short."""
+"""Decompresses gzip and zstd in pieces of bounded size, and detects truncated streams.
+
+Readers call `tick` for each chunk, and raise ContextRefused or DamagedArchive.
+"""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -9,15 +12,15 @@ import zstandard
 from builds.context.limits import CHUNK_BYTES, ContextRefused, DamagedArchive
 
 MOST_FRAMES = 100_000
-"""gzip members or zstd frames. `bgzip` writes one for each 64 KiB."""
+"""Limit for gzip members or zstd frames. `bgzip` writes one for each 64 KiB."""
 ZSTD_WINDOW_BYTES = 128 * 1024**2
-"""What a decoder keeps in memory: as much as `zstd --ultra -22` and `--long` ask for."""
+"""The decoder's memory limit: enough for `zstd --ultra -22` and `--long`."""
 
 _ZSTD_FEED_BYTES = 256
-# A block of 128 KiB takes 4 bytes at least, and the decoder returns all that its input gives: so
-# this bounds a piece to 8 MiB.
+# A block of 128 KiB needs at least 4 bytes, and the decoder returns the whole output of its input:
+# so a piece has at most 8 MiB.
 _GZIP = 31
-"""zlib's number for a gzip header and trailer, with their check."""
+"""zlib's window bits for a gzip stream with header, trailer and checksum."""
 
 Tick = Callable[[], None]
 
@@ -29,7 +32,7 @@ def read_plain(file: IO[bytes], tick: Tick) -> Iterator[bytes]:
 
 
 def read_gzip(file: IO[bytes], tick: Tick) -> Iterator[bytes]:
-    """All members one after another; zeros after the last are padding."""
+    """Decompress all members in order. Zero bytes after the last one are padding."""
     data = file.read(CHUNK_BYTES)
     frames = 0
     while data:
@@ -51,7 +54,7 @@ def read_gzip(file: IO[bytes], tick: Tick) -> Iterator[bytes]:
 
 
 def read_zstd(file: IO[bytes], tick: Tick) -> Iterator[bytes]:
-    """All frames one after another, skippable ones too."""
+    """Decompress all frames in order. Skippable frames are allowed."""
     decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES)
     frames = 0
     frame = None

@@ -1,6 +1,6 @@
-"""What `.dockerignore` excludes, by Docker's rules, in time linear in the path.
+"""Evaluates `.dockerignore` by Docker's rules, in time linear in the path.
 
-BuildKit's client applies the file itself; this tells why a COPY found nothing.
+BuildKit's client applies the file itself. This module only explains why a COPY found no file.
 """
 
 import os
@@ -17,14 +17,14 @@ MOST_PATTERNS = 1000
 MOST_PATTERN_CHARACTERS = 1024
 
 OF_DOCKERFILE = "Dockerfile.dockerignore"
-"""Read instead of `.dockerignore` where there is one."""
+"""Used instead of `.dockerignore` if it exists."""
 _NAMES = (OF_DOCKERFILE, ".dockerignore")
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DockerignoreError(ValueError):
-    """The file cannot be applied: by Docker neither, or it is beyond the limits here."""
+    """The file is invalid for Docker too, or exceeds the limits here. The message is a clause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +34,26 @@ class Rule:
     line: int
     text: str
     exception: bool
-    """Whether it starts with `!`: what matches is sent after all."""
+    """Whether it starts with `!`: matching paths are included again."""
     pattern: PathPattern
 
 
 class Dockerignore:
-    """The rules of one file. Later ones outrank earlier ones."""
+    """The rules of one file. Later rules override earlier ones."""
 
     def __init__(self, text: str) -> None:
         """Raises DockerignoreError."""
         self.rules = tuple(_rules(text))
 
     def excluding(self, path: str) -> Rule | None:
-        """The rule that keeps a path below the context from the build; None where it is sent.
+        """The rule that excludes a path of the context. None if the path is included.
 
-        A rule that matches a folder above the path counts like one that matches the path.
+        A rule that matches a parent folder also matches the path.
         """
         found: Rule | None = None
         path = normpath(path).lstrip("/")
         for rule in self.rules:
-            # A rule that cannot change the outcome is not looked at.
+            # Rules that cannot change the result are skipped.
             if rule.exception == (found is not None) and rule.pattern.matches(path):
                 found = None if rule.exception else rule
         return found
@@ -63,7 +63,7 @@ class Dockerignore:
 
 
 def load_dockerignore(context: Path) -> Dockerignore | None:
-    """Of an unpacked context: `Dockerfile.dockerignore`, else `.dockerignore`; None for neither.
+    """Read a context's `Dockerfile.dockerignore`, else its `.dockerignore`, else return None.
 
     Links are not followed. Raises DockerignoreError.
     """
@@ -75,9 +75,9 @@ def load_dockerignore(context: Path) -> Dockerignore | None:
 
 
 def leaves_out(context: Path, path: str) -> bool:
-    """Whether the context holds a path that its ignore file keeps from the build.
+    """Whether the context contains a path that its ignore file excludes.
 
-    Links are not followed, so that nobody learns what the host holds.
+    Links are not followed, so that nobody can find out which files the host has.
     """
     try:
         rules = load_dockerignore(context)
@@ -104,9 +104,9 @@ def _holds(context: Path, path: str) -> bool:
 
 
 def read_ignore_file(context: Path, name: str) -> bytes | None:
-    """A file at the root of an unpacked context; None where there is no plain file of that name.
+    """Read a file in the root of an unpacked context. None if there is no regular file `name`.
 
-    Raises DockerignoreError where it is larger than MOST_BYTES.
+    Raises DockerignoreError if it is larger than MOST_BYTES.
     """
     folder = os.open(context, _FOLDER_FLAGS)
     try:
@@ -148,7 +148,7 @@ def _rules(text: str) -> Iterator[Rule]:
 
 
 def _clean(pattern: str) -> str:
-    """Without `.`, `..`, doubled and trailing slashes and the first slash, as Go cleans paths."""
+    """Normalise as Go's path.Clean does, and remove the first slash."""
     cleaned = normpath(pattern)
     if cleaned.startswith("//"):
         cleaned = cleaned[1:]

@@ -1,4 +1,4 @@
-"""Tells the format of an archive by its first bytes, never by its name."""
+"""Detects the format of an archive from its content, never from its name."""
 
 from typing import IO, Literal
 
@@ -22,7 +22,7 @@ _ZIP_END_BYTES = 22 + 65535
 
 
 def detect(file: IO[bytes]) -> Format:
-    """Reads the start of the file, and its end where that says nothing. Raises ContextRefused."""
+    """Detect the format from the start of the file, else from its end. Raises ContextRefused."""
     file.seek(0)
     head = file.read(BLOCK_BYTES)
     file.seek(0)
@@ -37,7 +37,7 @@ def detect(file: IO[bytes]) -> Format:
     for start, name in _OTHERS.items():
         if head.startswith(start):
             raise _refused(f"is compressed with {name}")
-    # A zip may start with anything, such as a program that unpacks it.
+    # A zip may start with other data, such as a program that unpacks it.
     size = file.seek(0, 2)
     file.seek(max(0, size - _ZIP_END_BYTES))
     if _ZIP_END in file.read(_ZIP_END_BYTES):

@@ -1,4 +1,4 @@
-"""Limits of a build context, and the sentences that refuse one."""
+"""Limits of a build context, and the errors for contexts that exceed them."""
 
 import re
 import struct
@@ -13,13 +13,13 @@ import zstandard
 CHUNK_BYTES = 64 * 1024
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADER_BYTES_A_MEMBER = 1024
-"""What the list of a zip may spend on a member, on average."""
+"""Average size limit of a member's record in a zip's central directory."""
 
 _SHOWN_CHARACTERS = 120
 
 
 class ContextRefused(Exception):
-    """Slipway does not unpack this archive. The text tells its sender what to do."""
+    """Slipway does not unpack this archive. `text` tells the sender what to do."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -27,28 +27,28 @@ class ContextRefused(Exception):
 
 
 class DamagedArchive(Exception):
-    """The bytes are no archive of their format. `archive_errors` turns it into a refusal."""
+    """The archive is damaged. `archive_errors` turns this into a ContextRefused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextLimits:
-    """How much a context may become on disk."""
+    """Size limits of an unpacked context."""
 
     members: int = 100_000
-    """Files, links and folders, with the folders that no member of their own describes."""
+    """Files, links and folders, including folders without a member of their own."""
     total_bytes: int = 4 * 1024**3
     member_bytes: int = 4 * 1024**3
     ratio: int = 200
-    """Unpacked over archived bytes. Checked only past the floor: small archives of zeros pass."""
+    """Unpacked bytes per archived byte. Checked only above `ratio_floor_bytes`."""
     ratio_floor_bytes: int = 64 * 1024**2
 
     def most_bytes(self, archived_bytes: int) -> int:
-        """How many bytes of content an archive of this size may unpack to."""
+        """The most bytes of content that an archive of this size may unpack to."""
         return max(self.ratio_floor_bytes, archived_bytes * self.ratio)
 
 
 def shown(name: str) -> str:
-    """A hostile name, fit for one line of a message."""
+    """Quote an untrusted name for a message: shortened, on one line, without control characters."""
     if len(name) > _SHOWN_CHARACTERS:
         name = name[:_SHOWN_CHARACTERS] + "…"
     return ascii(name) if CONTROL.search(name) or "\ufffd" in name else f"'{name}'"
@@ -56,7 +56,7 @@ def shown(name: str) -> str:
 
 @contextmanager
 def archive_errors(what: str) -> Iterator[None]:
-    """Turns what readers raise over damaged input into a ContextRefused about `what`."""
+    """Turn the exceptions for damaged input into a ContextRefused about `what`."""
     try:
         yield
     except (

@@ -1,4 +1,4 @@
-"""Members of an archive: names that are safe to create, and the tree that they form."""
+"""Members of an archive: validates their names and links, and the tree that they form."""
 
 import re
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import Literal
 from builds.context.limits import CONTROL, ContextLimits, ContextRefused, shown, too_many
 
 COMPONENT_BYTES = 255
-"""What Linux file systems take for one name."""
+"""The limit of Linux file systems for one name."""
 PATH_BYTES = 1024
-"""Well under PATH_MAX, so that every tool can still name the file below the work folder."""
+"""Well below PATH_MAX, so that the path below the work folder is also short enough."""
 DEPTH = 64
-"""Folders are opened one by one, so this bounds the system calls per member."""
+"""Folders are opened one by one, so this limits the system calls per member."""
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LATEST_SECOND = 2**33 - 1
-"""What a layer's tar header holds without an extension; file systems end later."""
+"""The latest time in a tar header without an extension. File systems support later ones."""
 
 Kind = Literal["file", "folder", "link", "hard link"]
 Parts = tuple[str, ...]
@@ -27,18 +27,18 @@ class Member:
     """One entry that may be written below the context."""
 
     name: str
-    """As the archive spells it, for messages."""
+    """As written in the archive, for messages."""
     parts: Parts
     kind: Kind
     mode: int
-    """Permission bits with set-user-id, set-group-id and sticky."""
+    """Permission bits, including set-user-id, set-group-id and sticky."""
     mtime_ns: int
     size: int = 0
     """Bytes of content that the archive declares."""
     target: str = ""
     """Text of a symbolic link."""
     source: Parts = ()
-    """The earlier file that a hard link is another name of."""
+    """For a hard link, the path of the earlier file."""
 
     @property
     def shown(self) -> str:
@@ -46,13 +46,13 @@ class Member:
 
 
 Entry = tuple[Member, Iterator[bytes]]
-"""A member and its content, which must be read before the next entry is asked for."""
+"""A member and its content, which must be read before the next entry."""
 
 
 def read_name(name: str, *, windows: bool) -> Parts:
-    """The components of a member's name; empty for the context itself. Raises ContextRefused.
+    """The components of a member's name. Empty for the context's root. Raises ContextRefused.
 
-    `windows` refuses names with backslashes and drive letters, which zips from Windows have.
+    With `windows`, names with backslashes or drive letters are refused: zips may have them.
     """
     complaint = None
     if CONTROL.search(name):
@@ -88,7 +88,10 @@ def _bad_name(name: str, complaint: str) -> ContextRefused:
 
 
 def read_target(name: str, content: bytes) -> str:
-    """The text of a symbolic link. It may point anywhere: nothing of ours follows it."""
+    """The target of a symbolic link. It may point anywhere, because Slipway follows no links.
+
+    Raises ContextRefused.
+    """
     try:
         target = content.decode()
     except UnicodeDecodeError:
@@ -112,7 +115,7 @@ def is_device(name: str) -> ContextRefused:
 
 
 def clamp_time(nanoseconds: int) -> int:
-    """A modification time that every file system and image takes."""
+    """Limit a modification time to the range that all file systems and images support."""
     return min(max(nanoseconds, 0), _LATEST_SECOND * 10**9)
 
 
@@ -126,7 +129,7 @@ class _Node:
 
 
 class Tree:
-    """All members so far, with the folders that lie above them. Costs O(depth) per member."""
+    """All members so far and their parent folders. O(depth) per member."""
 
     def __init__(self, limits: ContextLimits) -> None:
         self._limits = limits
@@ -134,7 +137,7 @@ class Tree:
         self._size = 0
 
     def add(self, member: Member) -> None:
-        """Raises ContextRefused where the member cannot stand beside the others."""
+        """Add a member. Raises ContextRefused if it conflicts with an earlier one."""
         node = self._root
         for depth, part in enumerate(member.parts[:-1], start=1):
             below = node.children.get(part)
@@ -160,7 +163,7 @@ class Tree:
             known.described = True
 
     def kind(self, parts: Parts) -> Kind | None:
-        """What stands there; None for nothing."""
+        """The kind of the member or folder at a path. None if there is none."""
         node = self._root
         for part in parts:
             below = node.children.get(part)

@@ -1,19 +1,19 @@
-"""Patterns of `.dockerignore` files, matched as Docker matches them, in time linear in the path.
+"""Matches patterns of `.dockerignore` files as Docker does, in time linear in the path.
 
-What differs: a class such as `[[:alpha:]]`, or `*` and `?` inside of one, is read by Go's
-filepath.Match, while Docker makes a regular expression of it.
+One difference: a class such as `[[:alpha:]]`, or one with `*` or `?` in it, has the meaning of
+Go's filepath.Match, while Docker converts it to a regular expression.
 """
 
 from dataclasses import dataclass
 
 
 class BadPattern(ValueError):
-    """Docker would refuse the pattern too. The text continues a sentence about its line."""
+    """Docker refuses the pattern too. The message continues a sentence about its line."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Characters:
-    """`[a-z]` or `[^a-z]`. As in Docker, the latter takes a slash too."""
+    """`[a-z]` or `[^a-z]`. As in Docker, the latter also matches a slash."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool
@@ -29,8 +29,8 @@ _BLANKS = (("\t", "\r"), (" ", " "))
 
 
 def _escaped(character: str) -> str | _Characters:
-    """What stands behind a backslash. Docker hands it to Go's regular expressions: `bin\\Debug`
-    is not the path that its author meant."""
+    """The meaning of a character after a backslash. Docker passes both to Go's regular
+    expressions, so `bin\\Debug` does not match the path that its author meant."""
     if not (character.isascii() and character.isalnum()):
         return character
     ranges = {"d": _DIGITS, "w": _WORDS, "s": _BLANKS}.get(character.lower())
@@ -42,23 +42,23 @@ def _is_literal(text: str) -> bool:
 
 
 class PathPattern:
-    """A pattern as a nondeterministic automaton whose set of states is one integer.
+    """A pattern as a nondeterministic automaton. Its set of states is one integer (a bit set).
 
-    State n is the place before the n-th token. `**/` takes two places: before it, where it may be
+    State n is the position before the n-th token. `**/` has two states: before it, where it may be
     skipped, and inside it, which only a slash leaves.
     """
 
     def __init__(self, pattern: str) -> None:
-        """Raises BadPattern where Docker would not take it either."""
+        """Raises BadPattern if Docker refuses the pattern too."""
         self._tokens: list[str | _Characters | None] = []
-        """What one character must be to come to the next place; None where that is said below."""
+        """What a character must match to reach the next state. None: see the bit sets below."""
         self._stars = self._tails = self._deep_starts = self._deep_insides = self._singles = 0
         self._steps: dict[str, int] = {}
         self._parse(pattern)
         self._end = 1 << len(self._tokens)
 
     def matches(self, path: str) -> bool:
-        """Whether it matches the path or a folder above it."""
+        """Whether it matches the path or one of its parent folders."""
         states = self._skip(1)
         for character in path:
             if character == "/" and states & self._end:
@@ -76,7 +76,7 @@ class PathPattern:
         return bool(states & self._end)
 
     def _skip(self, states: int) -> int:
-        """With the places that are reached without a character."""
+        """Add the states that are reachable without a character."""
         while True:
             more = states | (states & (self._stars | self._tails)) << 1
             more |= (states & self._deep_starts) << 2
@@ -85,7 +85,7 @@ class PathPattern:
             states = more
 
     def _step(self, character: str) -> int:
-        """The places that this character leads on from."""
+        """The states whose token matches this character."""
         if character not in self._steps:
             self._steps[character] = sum(
                 1 << place
@@ -121,9 +121,9 @@ class PathPattern:
                 self._tokens.append(character)
 
     def _parse_deep(self, pattern: str, at: int) -> int:
-        """What follows `**`."""
+        """Parse a `**`. `at` is the index after it; returns the index to continue at."""
         here = 1 << len(self._tokens)
-        # `**b` takes any path that ends in b, while `**b?` takes whole names only.
+        # `**b` matches any path that ends in b, while `**b?` matches whole names only.
         if at == len("**") and _is_literal(pattern[at:]):
             self._tails |= here
             self._tokens.append(None)
@@ -132,7 +132,7 @@ class PathPattern:
         if at >= len(pattern):
             self._tails |= here
             self._tokens.append(None)
-        elif not self._deep_insides & here >> 1:  # twice is as good as once
+        elif not self._deep_insides & here >> 1:  # `**/**/` equals `**/`
             self._deep_starts |= here
             self._deep_insides |= here << 1
             self._tokens += [None, None]

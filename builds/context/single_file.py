@@ -13,7 +13,7 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def path_parts(path: str) -> Parts:
-    """The components of a path within a context. Raises ContextRefused."""
+    """Split a path within a context into its components. Raises ContextRefused."""
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     bad = path.startswith("/") or CONTROL.search(path) or ".." in parts or len(parts) > DEPTH
     if not parts or bad or len(path.encode(errors="replace")) > PATH_BYTES:
@@ -24,7 +24,7 @@ def path_parts(path: str) -> Parts:
 
 
 def read_text(context: Path, path: str, *, most_bytes: int) -> str:
-    """The text of a plain file. Raises ContextRefused."""
+    """Read a regular file of at most `most_bytes` as UTF-8. Raises ContextRefused."""
     *folders, name = path_parts(path)
     with ExitStack() as stack:
         try:

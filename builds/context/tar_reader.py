@@ -1,7 +1,7 @@
 """Reads tar archives as a stream: v7, ustar, GNU and pax headers, each checked before its content.
 
-The standard library's tarfile reads extended headers as large as they say they are and recurses
-over chains of them (docs/decisions/0019). Here no header costs more than MOST_EXTENSION_BYTES.
+The standard library's tarfile reads extended headers of any size and recurses over chains of them
+(docs/decisions/0019). Here an extended header has at most MOST_EXTENSION_BYTES.
 """
 
 import re
@@ -35,11 +35,11 @@ from builds.context.members import (
 
 BLOCK_BYTES = 512
 MOST_EXTENSION_BYTES = 1024**2
-"""Of one extended header: names, and extended attributes that are skipped."""
+"""Size limit of one extended header: names, and extended attributes, which are skipped."""
 EXTENSION_BYTES_A_MEMBER = 256
-"""Of all extended headers, on average: a record of 5 bytes costs as much work as a long one."""
+"""Average size limit of extended headers: a record of 5 bytes costs as much work as a long one."""
 MOST_EXTENSIONS = 8
-"""Extended headers before one member. Tools write four at most."""
+"""Limit of extended headers before one member. Tools write at most four."""
 
 _ZEROS = bytes(BLOCK_BYTES)
 _CHECKSUM = slice(148, 156)
@@ -54,7 +54,7 @@ _SPARSE = b"S"
 
 
 class ByteStream:
-    """Decompressed bytes in the sizes that a reader wants, at most `most` of them."""
+    """Returns decompressed bytes in the requested sizes. Raises `refusal` after `most` bytes."""
 
     def __init__(self, pieces: Iterator[bytes], *, most: int, refusal: ContextRefused) -> None:
         self._pieces = pieces
@@ -63,7 +63,7 @@ class ByteStream:
         self._piece = memoryview(b"")
 
     def some(self, size: int) -> bytes:
-        """Between 1 and `size` bytes; none at the end."""
+        """Read between 1 and `size` bytes. Empty at the end."""
         while not self._piece:
             piece = next(self._pieces, b"")
             if not piece:
@@ -77,11 +77,11 @@ class ByteStream:
         return found
 
     def exactly(self, size: int) -> bytes:
-        """Raises DamagedArchive where fewer are left."""
+        """Read `size` bytes. Raises DamagedArchive if fewer are left."""
         return b"".join(self.through(size))
 
     def through(self, size: int) -> Iterator[bytes]:
-        """The next `size` bytes, piece by piece."""
+        """Read `size` bytes piece by piece. Raises DamagedArchive if fewer are left."""
         while size:
             piece = self.some(min(size, CHUNK_BYTES))
             if not piece:
@@ -92,7 +92,7 @@ class ByteStream:
 
 @dataclass(slots=True)
 class _Extensions:
-    """What extended headers say of the member that follows them."""
+    """The values of the extended headers before a member. None: not given."""
 
     headers: int = 0
     described: bool = False
@@ -122,16 +122,16 @@ def read_tar(
     limits: ContextLimits,
     tick: Callable[[], None],
 ) -> Iterator[Entry]:
-    """Every member with its content, in archive order. Raises ContextRefused.
+    """Yield every member with its content, in archive order. Raises ContextRefused.
 
-    What came before a refusal has been given out already.
+    The members before the refused one have been yielded already.
     """
     most = limits.most_bytes(archived_bytes)
     if most < limits.total_bytes:
         refusal = expands_too_much("something in it", limits)
     else:
         most, refusal = limits.total_bytes, too_large(limits)
-    # Beside content: headers, extended headers and padding.
+    # In addition to the content: headers, extended headers and padding.
     most += limits.members * (EXTENSION_BYTES_A_MEMBER + 8 * BLOCK_BYTES) + MOST_EXTENSION_BYTES
     stream = ByteStream(pieces, most=most, refusal=refusal)
     with archive_errors("the build context"):
@@ -172,7 +172,7 @@ class _Reader:
             raise DamagedArchive("it ends after an extended header")
 
     def _header(self) -> bytes | None:
-        """The next header; None at the end, after which only zeros may come."""
+        """The next header. None at the end, after which only zero bytes are allowed."""
         block = self._stream.exactly(BLOCK_BYTES)
         if block == _ZEROS:
             while piece := self._stream.some(CHUNK_BYTES):
@@ -210,7 +210,7 @@ class _Reader:
         data = self._stream.exactly(size)
         self._pad(size)
         if kind == _PAX_GLOBAL:
-            return  # says nothing of single members: `git archive` puts its commit there
+            return  # does not describe a single member: `git archive` stores the commit in it
         extensions.described = True
         if kind in _PAX:
             self._pax(extensions, data)
@@ -271,14 +271,14 @@ class _Reader:
             mtime_ns=clamp_time(
                 read_number(header[136:148]) * 10**9 if mtime_ns is None else mtime_ns
             ),
-            # Other kinds have no content, whatever they declare.
+            # Other kinds have no content, even if they declare a size.
             size=size if kind == "file" else 0,
             target=target,
             source=source,
         )
 
     def _hard_link(self, name: str, raw: bytes) -> tuple[Kind, str, Parts]:
-        """What it is another name of must have come before: a file, or a symbolic link."""
+        """Resolve a hard link to an earlier file or symbolic link: (kind, target, source)."""
         source = read_name(raw.decode(errors="replace"), windows=False)
         found = self._tree.kind(source)
         if found == "link":
@@ -312,7 +312,7 @@ def _kind(form: bytes, name: str) -> Kind:
             f"{shown(name)} is of the tar type {form!r}: "
             "a build context holds files, folders and links only"
         )
-    # Before ustar, the slash alone told folders.
+    # Before ustar, folders were only marked by a trailing slash.
     return "folder" if name.endswith("/") else "file"
 
 
@@ -324,7 +324,7 @@ def plain_name(header: bytes) -> bytes:
     name = _text(header[:100])
     if header[257:263] != b"ustar\0":
         return name
-    # star keeps two times in the last 24 bytes of the prefix.
+    # The tool star stores two timestamps in the last 24 bytes of the prefix.
     prefix = _text(header[345:476] if header[508:512] == b"tar\0" else header[345:500])
     return prefix + b"/" + name if prefix else name
 
@@ -334,7 +334,7 @@ def _text(field: bytes) -> bytes:
 
 
 def read_number(field: bytes) -> int:
-    """Octal digits, or GNU's base 256 where the first bit is set."""
+    """Parse octal digits, or GNU's base 256 if the first bit is set. Raises DamagedArchive."""
     if field[0] & 0x80:
         if field.startswith(b"\xff"):
             return int.from_bytes(field, "big", signed=True)
@@ -348,7 +348,10 @@ def read_number(field: bytes) -> int:
 
 
 def has_right_checksum(block: bytes) -> bool:
-    """The sum of the header's bytes with the checksum as blanks; old tools took them as signed."""
+    """Whether the checksum matches: the sum of all bytes, with spaces in the checksum's field.
+
+    Old tools summed signed bytes, so that is accepted too. Raises DamagedArchive.
+    """
     told = read_number(block[_CHECKSUM])
     blank = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
     total = sum(blank)
@@ -356,7 +359,7 @@ def has_right_checksum(block: bytes) -> bool:
 
 
 def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each `<length> <key>=<value>\\n`."""
+    """Parse records `<length> <key>=<value>\\n` into keys and values. Raises DamagedArchive."""
     at = 0
     while at < len(data):
         blank = data.find(b" ", at, at + 10)

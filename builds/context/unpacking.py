@@ -1,7 +1,8 @@
-"""Writes a checked archive below one folder, and nowhere else whatever happens around it.
+"""Unpacks a validated archive into one folder, and never writes outside of it.
 
-Folders are entered one component at a time through descriptors that refuse links, files are made
-and never opened, and links come last. A name swapped for a link meanwhile ends the unpacking.
+Folders are opened one component at a time, without following links. Files are always created, never
+opened for writing, and links are created last. If another process replaces a folder by a link, the
+unpacking fails.
 """
 
 import os
@@ -23,26 +24,26 @@ _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 _SOURCE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
 _PERMISSIONS = 0o777
-"""What stays of a file's mode. BuildKit without root loses set-user-id and set-group-id of files
-when it writes their content, and here nobody should find programs with the service user's rights.
-Of folders, which it keeps as they are, all of the mode stays."""
-# Without these the service user could neither read the context nor remove it.
+"""The bits of a file's mode that are kept. Set-user-id and set-group-id are not: there must be no
+programs with the service user's rights, and BuildKit without root drops these bits of files anyway.
+The modes of folders are kept completely, as in BuildKit."""
+# Always set, so that the service user can read and remove the context.
 _FILE_MINIMUM, _FOLDER_MINIMUM = 0o400, 0o700
 LIMITS = ContextLimits()
 _EARLIEST_NS = 315_532_800 * 10**9
-"""1980, where zip's times begin: of folders that no member describes."""
+"""1980, the first year of zip's timestamps: for folders without a member of their own."""
 _READERS = {"tar": read_plain, "tar.gz": read_gzip, "tar.zst": read_zstd}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextSummary:
-    """What was unpacked."""
+    """Counts of what was unpacked."""
 
     files: int
     folders: int
     links: int
     bytes: int
-    """Of the files' content."""
+    """Total size of the files."""
 
 
 def unpack(
@@ -52,18 +53,18 @@ def unpack(
     tick: Callable[[], None],
     limits: ContextLimits = LIMITS,
 ) -> ContextSummary:
-    """Unpacks a zip, tar, tar.gz or tar.zst into an existing empty folder.
+    """Unpack a zip, tar, tar.gz or tar.zst into an existing empty folder.
 
-    Raises ContextRefused with one sentence for the sender; what was written so far stays for the
-    caller to remove with the folder. `tick` is called for each member and each 64 KiB, so it must
-    be cheap; what it raises (a cancel, a deadline) passes through. Memory grows with the number of
-    members, which is limited, and not with sizes; a zstd window adds at most 128 MiB.
+    Raises ContextRefused with one sentence for the sender; the caller then removes the folder with
+    its partial content. Raises ValueError if the folder is not empty. `tick` is called for each
+    member and each 64 KiB, so it must be fast; its exceptions (a cancel, a deadline) are passed on.
+    Memory grows with the number of members, which is limited, and not with their sizes; a zstd
+    window adds at most 128 MiB.
 
-    Modes and times are the archive's own, so that the same archive gives the same context and
-    layers stay cached. Files are readable and folders writable for their owner in any case.
-    Symbolic links are kept wherever they point, as `docker build` does: they are for readers who
-    do not follow them, or do so in a sandbox. Hard links become files of their own. A member named
-    `Dockerfile` is an ordinary file.
+    Modes and times are those of the archive, so that the same archive gives the same context and
+    layers stay cached. Files are always readable and folders always writable for their owner.
+    Symbolic links are kept wherever they point, as in `docker build`: code that reads the context
+    must not follow them, except in a sandbox. Hard links become separate files.
     """
     with ExitStack() as stack:
         file = stack.enter_context(archive.open("rb")) if isinstance(archive, Path) else archive
@@ -100,7 +101,7 @@ def _descriptor(path: Path | str, *, within: int | None = None) -> Iterator[int]
 
 @dataclass(slots=True)
 class _Folder:
-    """A folder that was made, with the mode and time that it is given at the end."""
+    """A folder that was created, and the mode and time that are set at the end."""
 
     mode: int = _FOLDER_MODE
     mtime_ns: int = _EARLIEST_NS
@@ -120,7 +121,7 @@ class _Writer:
         self._top = _Folder()
         self._folders = 0
         self._links: list[Member] = []
-        # Members come folder by folder, so the last folder is nearly always the next one too.
+        # Archives list members folder by folder, so the next member is mostly in the same folder.
         self._open_parts: Parts = ()
         self._open_folder = os.dup(root)
 
@@ -139,7 +140,7 @@ class _Writer:
                     self._copy(member)
                 case "link":
                     self._links.append(member)
-        # Links come last: nothing is ever written through one.
+        # Links are created last, so that nothing is written through one.
         for link in self._links:
             self._tick()
             folder = self._folder(link.parts[:-1])
@@ -165,20 +166,20 @@ class _Writer:
                     raise expands_too_much(member.shown, self._limits)
                 file.write(piece)
                 self._tick()
-            file.flush()  # or closing would set the time again
+            file.flush()  # otherwise closing the file would change its time again
             os.fchmod(descriptor, member.mode & _PERMISSIONS | _FILE_MINIMUM)
             os.utime(descriptor, ns=(member.mtime_ns,) * 2)
         self._files += 1
 
     def _copy(self, member: Member) -> None:
-        """Another name of a file becomes a file of its own, and counts in full."""
+        """Write a hard link as a separate copy, whose bytes count against the limits."""
         folder = self._folder(member.source[:-1])
         descriptor = os.open(member.source[-1], _SOURCE_FLAGS, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             self._file(member, iter(lambda: file.read(CHUNK_BYTES), b""))
 
     def _folder(self, parts: Parts) -> int:
-        """A descriptor of the folder, made where missing. Valid until the next call."""
+        """A descriptor of the folder, which is created if missing. Valid until the next call."""
         if parts != self._open_parts:
             descriptor = os.dup(self._root)
             made = self._top
@@ -207,9 +208,10 @@ class _Writer:
         folder.mode, folder.mtime_ns = member.mode, member.mtime_ns
 
     def _settle(self, folder: _Folder, descriptor: int) -> None:
-        """Last of all, as each new entry touches its folder; whatever the umask is.
+        """Set the modes and times of folders, regardless of the umask.
 
-        Holds one descriptor for each level, of which there are at most DEPTH.
+        Called last, because each new entry changes its folder's time. Opens one descriptor for
+        each level, of which there are at most DEPTH.
         """
         for name, below in folder.below.items():
             self._tick()

@@ -1,6 +1,6 @@
-"""Reads zips: the list of members is checked as a whole before any content is read.
+"""Reads zip archives: checks the complete list of members before reading any content.
 
-Every name and number in an archive is a claim by a stranger. None is believed that could do harm.
+All names and numbers in an archive are untrusted input.
 """
 
 import os
@@ -39,9 +39,9 @@ from builds.context.members import (
 _RECORD = b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _UNICODE_HEAD = struct.Struct("<BL")
-"""Version and checksum."""
+"""Version and checksum of the name."""
 _TIMES = struct.Struct("<Bl")
-"""Which times follow, and the first of them."""
+"""Flags for the times that follow, and the first time."""
 _EXTRA = struct.Struct("<HH")
 _UNICODE_PATH = 0x7075
 _EXTENDED_TIMESTAMP = 0x5455
@@ -52,17 +52,17 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _UNIX_SYSTEMS = {3, 19}
 """Unix and macOS: their zips have Unix modes."""
 _UNSAID_MODES = {0, stat.S_IFREG, stat.S_IFDIR, 0o600}
-"""Without permissions; and what Python's zipfile writes for content that it was given no mode for.
-Modes of real files have a file type beside the permissions."""
+"""Modes that count as missing: those without permissions, and the default of Python's zipfile for
+content without a file. Modes of real files also have a file type."""
 _NO_MODE = 0o755
-"""Docker gives it to every file and folder of a context from Windows, which has no modes."""
+"""Used for missing modes. Docker uses it for contexts from Windows, which has no modes."""
 
 
 class GuardedFile:
-    """The archive as zipfile reads it, except that a list of files beyond the limits is not loaded.
+    """File object for zipfile that refuses a central directory beyond the limits.
 
-    zipfile reads the whole central directory at once, as large as the archive says it is. It is the
-    only read above CHUNK_BYTES; each of its records starts with the signature counted here.
+    zipfile reads the whole central directory at once, with the size that the archive declares. This
+    is its only read above CHUNK_BYTES. Each record starts with the signature that is counted here.
     """
 
     def __init__(self, file: IO[bytes], limits: ContextLimits) -> None:
@@ -93,7 +93,7 @@ class GuardedFile:
 def read_zip(
     file: IO[bytes], *, limits: ContextLimits, tick: Callable[[], None]
 ) -> Iterator[Entry]:
-    """Every member with its content, links first. Raises ContextRefused."""
+    """Yield every member with its content, links first. Raises ContextRefused."""
     guarded = GuardedFile(file, limits)
     with archive_errors("the build context"):
         archive = zipfile.ZipFile(guarded)
@@ -112,7 +112,7 @@ def read_zip(
 def read_members(
     archive: zipfile.ZipFile, file: GuardedFile, *, limits: ContextLimits, tick: Callable[[], None]
 ) -> list[tuple[zipfile.ZipInfo, Member]]:
-    """Every member, in archive order, or ContextRefused naming the first one that is wrong."""
+    """All members in archive order. Raises ContextRefused for the first invalid one."""
     infos = archive.infolist()
     if len(infos) > limits.members:
         raise too_many(limits)
@@ -163,7 +163,7 @@ def _link(member: Member, content: bytes) -> Member:
 
 
 def _extra_fields(info: zipfile.ZipInfo) -> dict[int, bytes]:
-    """The extra fields of the central directory, the first of each kind."""
+    """A member's extra fields in the central directory, the first of each kind."""
     fields: dict[int, bytes] = {}
     data, at = info.extra, 0
     while at + _EXTRA.size <= len(data):
@@ -179,14 +179,14 @@ def _name(info: zipfile.ZipInfo, extra: dict[int, bytes]) -> str:
     flagged = bool(info.flag_bits & _UTF8_NAME)
     raw = name.encode() if flagged else name.encode("cp437")
     field = extra.get(_UNICODE_PATH, b"")
-    # A tool that renames a member may leave the field, so it has the checksum of the plain name.
+    # A tool may rename a member and keep this field, so it is only used if its checksum matches.
     head = _UNICODE_HEAD.pack(1, zlib.crc32(raw))
     if field.startswith(head):
         return field[len(head) :].decode(errors="replace")
     if flagged:
         return name
     try:
-        # Many tools write UTF-8 without the flag that says so; zipfile then assumes cp437.
+        # Many tools write UTF-8 without setting its flag. zipfile then assumes cp437.
         return raw.decode()
     except UnicodeDecodeError:
         return name
@@ -213,7 +213,10 @@ def _kind(info: zipfile.ZipInfo, name: str, unix_mode: int) -> Kind:
 
 
 def _modified(info: zipfile.ZipInfo, extra: dict[int, bytes]) -> int:
-    """Seconds since 1970. DOS times have no zone and may be no date; as UTC they are stable."""
+    """The modification time in seconds since 1970.
+
+    DOS times have no time zone, so they are read as UTC, which is stable. An invalid one is 1980.
+    """
     field = extra.get(_EXTENDED_TIMESTAMP, b"")
     if len(field) >= _TIMES.size:
         which, seconds = _TIMES.unpack_from(field)
@@ -243,7 +246,7 @@ def _check_overlaps(
     directory_offset: int,
     tick: Callable[[], None],
 ) -> None:
-    """Members that share bytes are how a small archive unpacks to petabytes."""
+    """Refuse members that share bytes: with them, a small archive can unpack to petabytes."""
     ordered = sorted(infos, key=lambda info: info.header_offset)
     ends = [*(info.header_offset for info in ordered[1:]), directory_offset]
     for info, end in zip(ordered, ends, strict=False):  # one end too many when it is empty
@@ -262,7 +265,7 @@ def _check_overlaps(
 def _content(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: Member, limits: ContextLimits
 ) -> Iterator[bytes]:
-    """The member's bytes as they really are; the size that the archive declares is a claim."""
+    """The member's bytes. Checks their real number, because the declared size is untrusted."""
     size = 0
     with archive_errors(member.shown), archive.open(info) as source:
         while piece := source.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Reads Dockerfiles for the worker; BuildKit builds them. `docs/dockerfile.md` says what works."""
+"""Parses Dockerfiles for the worker; BuildKit builds them. See `docs/dockerfile.md`."""
 
 from builds.dockerfile.errors import DockerfileRefused
 from builds.dockerfile.reader import read

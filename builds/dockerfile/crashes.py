@@ -1,4 +1,4 @@
-"""Texts on which BuildKit 0.13 crashes, and dockerd with it."""
+"""Refuses instructions that crash BuildKit 0.13, and with it dockerd."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +13,10 @@ _ALWAYS_SET = "PATH"
 
 
 def refuse_crashes(instructions: Iterable[Instruction], escape: str, budget: Budget) -> None:
-    """An expansion with an empty pattern (`${X#}`, `${X%}`) takes the daemon down."""
+    """Refuse expansions with an empty pattern (`${X#}`, `${X%}`): they crash the daemon.
+
+    Raises DockerfileRefused.
+    """
     instructions = list(instructions)
     suspects = [each for each in instructions if _has_mark(each.text) or _has_mark(each.body)]
     if not suspects:
@@ -46,7 +49,7 @@ def _lexers(
         if "'" not in each.text and '"' not in each.text:  # the heredoc may not be expanded
             yield Lexer(each.body, {}, budget, quotes=False)
     elif each.word == "run":
-        # Only for its title, where names without a value stay as they are.
+        # BuildKit expands RUN only for its title, and keeps unset variables as they are written.
         first = each.body.lstrip().partition("\n")[0]
         text = f"{each.text} ({first})" if first else each.text
         yield Lexer(text, declared, budget, escape=escape, raw_quotes=True, keep_unset=True)

@@ -1,4 +1,4 @@
-"""Parser directives above the first instruction: `# escape=` works, `# syntax=` is taken out.
+"""Parser directives above the first instruction: `# escape=` is applied, `# syntax=` is disabled.
 
 A syntax directive makes BuildKit fetch and run another front end. Builds here use the built-in one.
 """
@@ -10,7 +10,7 @@ from builds.dockerfile.errors import DockerfileRefused
 from builds.dockerfile.expansion import SPACES
 
 Edit = tuple[int, int, str]
-"""Put a text in place of `text[start:end]`."""
+"""(start, end, new): replace `text[start:end]` by `new`."""
 _DIRECTIVES = {"escape", "syntax"}
 _SPACE = "\t\n\f\r "
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9]*")
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What the directives say, and the edits that take the syntax out."""
+    """The escape character, and the edits that turn syntax directives into comments."""
 
     escape: str
     edits: tuple[Edit, ...]
@@ -36,7 +36,7 @@ class _Line:
 
 
 def read_directives(text: str) -> Directives:
-    """Raises DockerfileRefused for the forms that no Dockerfile can have."""
+    """Parse the directives. Raises DockerfileRefused for `// syntax=` and for JSON."""
     _refuse_other_formats(text)
     shebang = text.startswith("#!")
     block = _block(text, "#", at=_after_first_line(text) if shebang else 0)
@@ -48,7 +48,7 @@ def read_directives(text: str) -> Directives:
     if not syntaxes:
         return Directives(escape, ())
     others = [line for line in block if line.name != "syntax"]
-    # A comment ends the directives, so those that work move up before it. Each line stays one.
+    # A comment ends the directives, so the others move up before it. The number of lines stays.
     texts = [line.text for line in others] + [_as_comment(line.text) for line in syntaxes]
     edits = tuple(line.replaced(new) for line, new in zip(block, texts, strict=True))
     return Directives(escape, edits)
@@ -60,7 +60,7 @@ def _as_comment(directive: str) -> str:
 
 
 def _block(text: str, mark: str, at: int) -> list[_Line]:
-    """The directives that stand together from `at` on; other directives than ours end them."""
+    """The consecutive directives from `at` on. An unknown directive ends them."""
     lines: list[_Line] = []
     if at == 0 and text.startswith("\ufeff"):
         at = 1
@@ -94,7 +94,7 @@ def _after_first_line(text: str) -> int:
 
 
 def _refuse_other_formats(text: str) -> None:
-    """`// syntax=` and JSON choose a front end for texts that are no Dockerfiles."""
+    """Refuse `// syntax=` and JSON, which select a front end for texts that are not Dockerfiles."""
     at = _after_first_line(text) if text.startswith("#!") else 0
     line = 2 if at else 1
     for number, directive in enumerate(_block(text, "//", at), start=line):

@@ -1,8 +1,8 @@
-"""What reading a Dockerfile can end in."""
+"""Exceptions of the Dockerfile parser."""
 
 
 class DockerfileRefused(Exception):
-    """A Dockerfile that Slipway does not build. The text names the line and says what to do."""
+    """Slipway does not build this Dockerfile. `text` names the line and says what to do."""
 
     def __init__(self, text: str, *, line: int | None = None) -> None:
         self.line = line
@@ -11,4 +11,4 @@ class DockerfileRefused(Exception):
 
 
 class LeftToBuildKit(Exception):
-    """BuildKit's own parser refuses this Dockerfile, and names the line better than we could."""
+    """BuildKit's own parser refuses this Dockerfile, and its message names the line correctly."""

@@ -1,7 +1,7 @@
-"""Variables and quotes, expanded by the rules of BuildKit 0.13 (`frontend/dockerfile/shell`).
+"""Expands variables and quotes by the rules of BuildKit 0.13 (`frontend/dockerfile/shell`).
 
-Everything that is read or written is counted against a budget, so a few bytes of text cannot cost
-gigabytes of memory or minutes of work.
+All input and output counts against a budget, so that a few bytes of text cannot use gigabytes of
+memory or minutes of CPU time.
 """
 
 import re
@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 
 MAX_VALUE_CHARACTERS = 64 * 1024
 MAX_DEPTH = 50
-"""Nested `${A:-${B:-…}}`; each level costs a few frames of Python's stack."""
+"""Levels of nested `${A:-${B:-…}}`. Each level uses a few frames of Python's stack."""
 BUDGET = 8 * 1024 * 1024
-"""Units of work for one Dockerfile: a Dockerfile of the largest size costs about two for a byte."""
+"""Units of work for one Dockerfile. One of the largest size needs about two per byte."""
 _STATE_UNITS = 16
-"""What one step of a pattern costs, in characters that are only copied."""
+"""Units for one step of a pattern. Copying a character is one unit."""
 SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""What Go's unicode.IsSpace accepts, as the inside of a character class."""
+"""The characters of Go's unicode.IsSpace, as the content of a regular expression's class."""
 SPACES = SPACE.replace("\u2000-\u200a", "".join(map(chr, range(0x2000, 0x200B))))
 """The same as single characters, for `str.strip`."""
 _SPACE_RUN = re.compile(f"[{SPACE}]+")
@@ -24,7 +24,7 @@ _SPECIAL_NAMES = frozenset("@*#?-$!")
 
 
 class Unreadable(ValueError):
-    """BuildKit cannot expand the text either. Half a sentence that says why."""
+    """BuildKit cannot expand the text either. The message is a clause that says why."""
 
 
 class EmptyPattern(Unreadable):
@@ -32,11 +32,11 @@ class EmptyPattern(Unreadable):
 
 
 class TooMuchWork(ValueError):
-    """A value, the nesting or the whole work is above its limit. Half a sentence."""
+    """A value, the nesting or the total work exceeds its limit. The message is a clause."""
 
 
 class Budget:
-    """Work that is left for one Dockerfile."""
+    """The remaining units of work for one Dockerfile. `spend` raises TooMuchWork."""
 
     def __init__(self, units: int = BUDGET) -> None:
         self.left = units
@@ -48,10 +48,11 @@ class Budget:
 
 
 class Lexer:
-    """One text, read once from its start to its end.
+    """Expands one text in a single pass. Use each instance once.
 
-    With `keep_unset`, names without a value are left as they stand, as for RUN; without it they
-    become nothing, as for FROM and ENV.
+    `values` are the variables. `raw_quotes` and `raw_escapes` keep quotes and escapes in the
+    result. With `keep_unset`, unset variables stay as written, as in RUN; without it they become
+    empty, as in FROM and ENV. Without `quotes`, quotes have no meaning, as in heredocs.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Lexer:
         quotes: bool = True,
     ) -> None:
         self.without_value: dict[str, None] = {}
-        """Names that were needed and had no value or an empty one, in order."""
+        """Variables that were used and are unset or empty, in order."""
         self._text = text.removeprefix("\ufeff")
         self._values = values
         self._budget = budget
@@ -81,11 +82,14 @@ class Lexer:
         self._depth = 0
 
     def word(self) -> str:
-        """The whole text as one value."""
+        """The expanded text as one value. Raises Unreadable or TooMuchWork."""
         return "".join(text for text, _ in self._read(""))
 
     def words(self) -> list[str]:
-        """The text cut at blanks that are neither quoted nor escaped, after expansion."""
+        """The expanded text, split at spaces that are neither quoted nor escaped.
+
+        Raises Unreadable or TooMuchWork.
+        """
         words: list[str] = []
         word: list[str] = []
         for text, cut in self._read(""):
@@ -98,7 +102,7 @@ class Lexer:
         return [word for word in words if word]
 
     def _read(self, stop: str) -> Iterator[tuple[str, bool]]:
-        """Pieces up to `stop` or the end, each with whether blanks in it end a word."""
+        """Pieces up to `stop` or the end. The flag says whether spaces in a piece end a word."""
         length = 0
         while (char := self._peek()) and char != stop:
             cut = True
@@ -279,7 +283,7 @@ class Lexer:
 
 
 class _Glob:
-    """`*` and `?` of shell patterns; neither matches a line's end."""
+    """A shell pattern with `*` and `?`, neither of which matches a newline."""
 
     def __init__(self, pattern: str, budget: Budget) -> None:
         self._parts: list[tuple[str, bool]] = []
@@ -295,7 +299,7 @@ class _Glob:
             char = pattern[at : at + 1]
             if not char or char not in "}/*?\\":
                 raise Unreadable(f"\\{char} is not known in a pattern")
-            # "\}" and "\/" only kept the pattern from ending there.
+            # In "\}" and "\/" the backslash only prevents the end of the pattern.
             at += 1
             self._parts.append((char, False))
 
@@ -305,7 +309,7 @@ class _Glob:
         return glob
 
     def match(self, value: str, start: int, *, longest: bool) -> int | None:
-        """Where a match that starts at `start` ends."""
+        """The end of a match that begins at `start`. None without a match."""
         found: int | None = None
         states = self._follow({0})
         at = start
@@ -334,7 +338,7 @@ class _Glob:
         return self._follow(after)
 
     def _follow(self, states: set[int]) -> set[int]:
-        """With the states after stars, which may match nothing."""
+        """Add the states after stars, because a star may match nothing. Changes `states`."""
         todo = list(states)
         while todo:
             state = todo.pop()

@@ -1,4 +1,4 @@
-"""The value of `RUN --mount=…`: comma-separated fields by the rules of Go's CSV reader."""
+"""Parses the value of `RUN --mount=…`: comma-separated fields by the rules of Go's CSV reader."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ class Field:
     key: str
     value: str | None
     places: Sequence[int]
-    """Where each character of the value stands in the flag's value."""
+    """Index of each character of `value` in the flag's value."""
 
 
 def read_fields(mount: str) -> list[Field]:
-    """Raises LeftToBuildKit for quotes that are not CSV."""
+    """Parse the fields. Raises LeftToBuildKit for an empty value and for invalid quotes."""
     if not mount:
         raise LeftToBuildKit
     return [_field(*each) for each in _split(mount)]
@@ -36,7 +36,7 @@ def _field(text: str, places: Sequence[int]) -> Field:
 
 
 def _split(mount: str) -> Iterator[tuple[str, Sequence[int]]]:
-    """Each field and where its characters stand."""
+    """Each field and the index of each of its characters."""
     at = 0
     while True:
         if mount.startswith('"', at):
@@ -57,7 +57,7 @@ def _split(mount: str) -> Iterator[tuple[str, Sequence[int]]]:
 
 
 def _quoted(mount: str, at: int) -> tuple[Sequence[int], int]:
-    """Where the characters of a quoted field stand, a doubled quote as one, and where it ends."""
+    """The indexes of a quoted field's characters, and its end. A doubled quote is one character."""
     places = array("l")
     while at < len(mount):
         places.append(at)
@@ -70,13 +70,13 @@ def _quoted(mount: str, at: int) -> tuple[Sequence[int], int]:
 
 
 def source_of(fields: list[Field]) -> Field | None:
-    """The field that says where the mount comes from; the last one counts."""
+    """The last `from` field, which names the source of the mount. None without one."""
     found = [field for field in fields if field.key == "from" and field.value is not None]
     return found[-1] if found and found[-1].value else None
 
 
 def required_kind(fields: list[Field], budget: Budget) -> str:
-    """`secret` or `ssh` where the build cannot do without; empty otherwise.
+    """`secret` or `ssh` if the mount is required; empty otherwise.
 
     A type with variables is left to BuildKit, which fails at the step.
     """

@@ -1,4 +1,4 @@
-"""Platforms such as `linux/arm64/v8`, read and normalised as containerd does."""
+"""Parses and normalises platforms such as `linux/arm64/v8` by the rules of containerd."""
 
 import platform
 import re
@@ -21,16 +21,16 @@ _PARTS = 3
 
 
 class NotAPlatform(ValueError):
-    """The text is no platform."""
+    """The text is not a platform."""
 
 
 def this_platform() -> str:
-    """Of the machine that this runs on."""
+    """The platform of this machine."""
     return "/".join(filter(None, ["linux", *_machine(platform.machine(), "")]))
 
 
 def normalise(text: str) -> str:
-    """`os/arch[/variant]` of a platform in any form that BuildKit reads."""
+    """Convert any form that BuildKit accepts to `os/arch[/variant]`. Raises NotAPlatform."""
     parts = text.split("/", _PARTS)
     if len(parts) > _PARTS or not all(map(_PART.fullmatch, parts)):
         raise NotAPlatform(text)

@@ -1,7 +1,7 @@
-"""Reads a Dockerfile for the worker: bases and steps, and what must be refused before the build.
+"""Finds the bases and steps of a Dockerfile, and refuses it if it cannot be built here.
 
-BuildKit parses the text itself. What this misses cannot reach the internet: a source policy denies
-images that no named context stands for, and the build fails with their names.
+BuildKit parses the text again itself. An image that this module missed is never fetched: a source
+policy denies all images without a named context, and the build fails with the image's name.
 """
 
 import re
@@ -40,13 +40,13 @@ PREFIX = "slipway-base"
 MAX_STEP_CHARACTERS = 300
 MAX_BASES = 200
 MAX_WORK_BYTES = 640 * 1024
-"""Of all instructions that BuildKit runs. It sends them in one message of at most 4 MiB, with each
-instruction five times; above that it works for a minute and fails without a line."""
+"""Limit for the text of all instructions that BuildKit runs. It sends them in one message of at
+most 4 MiB, each instruction five times; above that it fails after a minute without a line."""
 WORK = {"add", "copy", "run", "workdir"}
-"""What BuildKit numbers within a stage."""
+"""The instructions that BuildKit numbers within a stage."""
 _TITLES = {"cmd", "entrypoint", "expose", "healthcheck", "label", "maintainer", "onbuild",
            "stopsignal", "volume"}  # fmt: skip
-"""What changes the image's config and nothing that a later step could see."""
+"""Instructions that change only the image's configuration, with no effect on later steps."""
 _OCTAL = re.compile(r"0*[0-7]{1,10}")
 _TAKEN = re.compile(rf"{PREFIX}-(\d{{1,9}})", re.ASCII)
 
@@ -54,9 +54,10 @@ _TAKEN = re.compile(rf"{PREFIX}-(\d{{1,9}})", re.ASCII)
 def read(
     text: str, *, build_args: Mapping[str, str], target: str = "", platform: str = ""
 ) -> Dockerfile:
-    """Raises DockerfileRefused with the line and what to do.
+    """Parse a Dockerfile. Raises DockerfileRefused with the line and what to do.
 
-    What BuildKit's parser refuses itself comes back without steps and bases: it names the line.
+    If BuildKit's own parser refuses the text, the result has no steps and no bases: BuildKit then
+    reports the error with its line. `platform` is `os/arch[/variant]`; default: this machine's.
     """
     check_size(text)
     directives = read_directives(text)
@@ -88,16 +89,16 @@ def read(
 
 
 class _Reading:
-    """Goes through the needed stages: what to refuse, which images there are, where they stand."""
+    """Visits the needed stages: refuses what cannot be built, and collects images and edits."""
 
     def __init__(
         self, text: str, source: Source, stages: Stages, build_args: Mapping[str, str],
         platform: str, budget: Budget,
     ) -> None:  # fmt: skip
         self.bases: dict[tuple[str, str], Base] = {}
-        """By reference and platform."""
+        """The bases by reference and platform."""
         self.contexts: dict[Stage, Base] = {}
-        """The images that stages start from."""
+        """The base of each stage that starts from an image."""
         self.written: dict[str, str] = {}
         self.edits: list[Edit] = []
         self._source = source
@@ -147,7 +148,7 @@ class _Reading:
                     self._image(image)
 
     def _images_of_other_stages(self) -> None:
-        """A number in COPY --from can mean an image that a stage names that is not needed."""
+        """Add images of stages that are not needed: a number in COPY --from can refer to them."""
         done = set(self._stages.needed)
         for stage in self._stages.all:
             for each in stage.sources:
@@ -204,14 +205,17 @@ class _Reading:
         return {stage.name for stage in self._stages.all}
 
     def _replace(self, instruction: Instruction, start: int, end: int, name: str) -> None:
-        """In the last line that the words stand on, so that this line does not become empty."""
+        """Replace a range by a name, in the range's last line, so that it does not become empty."""
         *before, last = instruction.places.find(start, end)
         self.edits.extend((*place, "") for place in before)
         self.edits.append((*last, name))
 
 
 class _Steps:
-    """Numbers the instructions of needed stages, and finds those that BuildKit runs once."""
+    """Numbers the instructions of needed stages, and finds those that BuildKit runs as one.
+
+    A chain is a hash of all that leads to an instruction. Equal chains are one vertex in BuildKit.
+    """
 
     def __init__(
         self, stages: Stages, escape: str, contexts: Mapping[Stage, Base], budget: Budget
@@ -223,11 +227,11 @@ class _Steps:
         self._steps: list[Step] = []
         self._shared: dict[int, int] = {}
         self._first: dict[str, int] = {}
-        """The first step by what leads to it."""
+        """The first step of each chain."""
         self._ends: dict[Stage, str] = {}
-        """What leads to the end of a stage."""
+        """The chain at the end of each stage."""
         self._folders: dict[Stage, str | None] = {}
-        """The working directory at the end of a stage, where it is known."""
+        """The working directory at the end of each stage. None if unknown."""
 
     def number(self) -> tuple[tuple[Step, ...], dict[int, int]]:
         for stage in self._stages.needed:
@@ -282,7 +286,7 @@ class _Steps:
         )  # fmt: skip
 
     def _folder(self, folder: str | None, command: Instruction) -> str | None:
-        """The working directory after WORKDIR; BuildKit does no work where it is "/"."""
+        """The working directory after WORKDIR, or None if unknown. "/" is no work for BuildKit."""
         if "$" in command.arguments:
             return None
         try:
@@ -352,7 +356,7 @@ def _unset(text: Expanded, start: Instruction) -> DockerfileRefused:
 
 
 def _refuse_mode(command: Instruction) -> None:
-    """BuildKit 0.13 takes no other modes, and builds as if they were not there."""
+    """Refuse modes that are not octal: BuildKit 0.13 ignores them without an error."""
     for flag in command.flags.values("chmod"):
         if flag.value and not _OCTAL.fullmatch(flag.value):
             raise DockerfileRefused(
@@ -397,7 +401,7 @@ def _refuse_required(flag: Flag, command: Instruction, budget: Budget) -> None:
 
 
 def _prefix(text: str, source: Source, build_args: Mapping[str, str]) -> str:
-    """A prefix for names of contexts that occurs nowhere in what the user wrote."""
+    """A prefix for names of contexts that does not occur in the user's texts."""
     texts = [text, *(each.text for each in source.instructions), *build_args.values()]
     texts = [each.lower() for each in texts]
     if not any(f"{PREFIX}-" in each for each in texts):

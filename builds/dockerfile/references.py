@@ -1,4 +1,4 @@
-"""Names of images, made whole the way docker does it, and nothing but names of images."""
+"""Parses and completes references to images in registries, as docker does."""
 
 import re
 
@@ -10,11 +10,11 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{1
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 _MOST_CHARACTERS = 255
 _MOST_NAME_CHARACTERS = 1024
-"""With tag and digest: 255 and 1 and 128 and 1 and 135 at most."""
+"""Limit with tag and digest. The longest valid one has 255 + 1 + 128 + 1 + 135 characters."""
 _HUB = "docker.io"
 _HUB_ALIASES = {"index.docker.io", "registry-1.docker.io"}
-# What builders read as places on the machine, or as other ways to fetch. `docker` is not among
-# them: docker:27 is an image, and docker://… is no reference.
+# Prefixes that build tools take as local paths or other transports. `docker` is not among them:
+# docker:27 is an image, and docker://… is not a valid reference.
 _TRANSPORTS = {
     "atomic", "containers-storage", "dir", "docker-archive", "docker-daemon", "http", "https",
     "oci", "oci-archive", "ostree", "sif", "tarball",
@@ -22,11 +22,14 @@ _TRANSPORTS = {
 
 
 class NotAReference(ValueError):
-    """The text is not the name of an image in a registry. It says why, as half a sentence."""
+    """The text is not a reference to an image in a registry. The message is a clause."""
 
 
 def qualify(name: str) -> str:
-    """`python` → `docker.io/library/python:latest`; a digest stands in place of the tag."""
+    """Complete a reference: `python` → `docker.io/library/python:latest`.
+
+    A digest replaces the tag. Raises NotAReference.
+    """
     rest, at, digest = name.partition("@")
     _check_whole(name, rest)
     if at and not _DIGEST.fullmatch(digest):

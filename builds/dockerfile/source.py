@@ -1,7 +1,7 @@
-"""Cuts a Dockerfile into instructions by the rules of BuildKit 0.13's parser.
+"""Splits a Dockerfile into instructions by the rules of BuildKit 0.13's parser.
 
-Every instruction knows where its characters lie in the Dockerfile, so that single words can be
-replaced while all else keeps its bytes and its line.
+Every instruction records the positions of its characters in the Dockerfile, so that single words
+can be replaced while everything else keeps its bytes and its line.
 """
 
 import re
@@ -24,7 +24,7 @@ WORDS = {
     "maintainer", "onbuild", "run", "shell", "stopsignal", "user", "volume", "workdir",
 }  # fmt: skip
 BLANK = "\t\v\f\r "
-"""What BuildKit cuts words at."""
+"""The characters at which BuildKit splits words."""
 _BLANKS = re.compile(f"[{BLANK}]+")
 _FLAG_SPACE = "\t\n\v\f\r "
 _FLAG_SPACE_BYTES = {0x85, 0xA0}
@@ -35,7 +35,7 @@ _JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}
 
 
 class Places:
-    """Where the characters of an instruction lie in the Dockerfile: runs that continue."""
+    """Positions of an instruction's characters in the Dockerfile, stored as contiguous runs."""
 
     def __init__(self) -> None:
         self._starts = array("l")
@@ -43,14 +43,14 @@ class Places:
         self._length = 0
 
     def add(self, source: int, length: int) -> None:
-        """The next `length` characters lie at `source`."""
+        """Append a run: the next `length` characters are at `source` in the Dockerfile."""
         if length:
             self._starts.append(self._length)
             self._sources.append(source)
             self._length += length
 
     def find(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Runs of (start, end) in the Dockerfile for those of the instruction."""
+        """Runs (start, end) in the Dockerfile for a range of the instruction."""
         index = max(bisect_right(self._starts, start) - 1, 0)
         while index < len(self._starts) and self._starts[index] < end:
             first = self._starts[index]
@@ -62,10 +62,10 @@ class Places:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, continued lines joined."""
+    """One instruction with its continued lines joined."""
 
     line: int
-    """Where it starts, from 1."""
+    """The line where it starts, counted from 1."""
     text: str
     places: Places
     body: str = ""
@@ -87,7 +87,7 @@ class Instruction:
 
     @property
     def rest_at(self) -> int:
-        """Where its flags and arguments start in `text`."""
+        """Index in `text` where its flags and arguments start."""
         return self._parts[1]
 
     @cached_property
@@ -103,34 +103,34 @@ class Instruction:
 
     @cached_property
     def arguments(self) -> str:
-        """What follows the flags."""
+        """The text after the flags, without surrounding spaces."""
         return self.text[self.flags.end :].strip(SPACES)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Flag:
-    """`--name=value`; quotes and escapes are gone from the value."""
+    """`--name=value`. Quotes and escapes are removed from the value."""
 
     name: str
     value: str
     starts: Sequence[int]
     ends: Sequence[int]
-    """Where each character of the value lies in the instruction, with the escape before it."""
+    """Range of each character of the value in the instruction, including its escape character."""
     quotes: str
-    """The quote that is open around each character, or a blank."""
+    """For each character the quote that is open around it, or a space."""
 
 
 class _TooManyFlags(ValueError):
-    """Too many, or too long a one."""
+    """There are too many flags, or one is too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The flags that stand before an instruction's arguments."""
+    """The flags before an instruction's arguments."""
 
     all: tuple[Flag, ...]
     end: int
-    """Where the arguments start in the instruction."""
+    """Index in the instruction where the arguments start."""
 
     def values(self, name: str) -> list[Flag]:
         return [flag for flag in self.all if flag.name == name]
@@ -155,8 +155,8 @@ class Flags:
 
 
 class _FlagReader:
-    """Reads one flag as BuildKit does: byte by byte, so that 0x85 and 0xA0 within a character are
-    blanks.
+    """Reads one flag as BuildKit does: byte by byte, so that the bytes 0x85 and 0xA0 are spaces
+    even inside a character.
     """
 
     def __init__(self, text: str, at: int) -> None:
@@ -222,12 +222,15 @@ class Source:
 
 
 def lower(text: str) -> str:
-    """Lower case as Go has it, character by character."""
+    """Convert to lower case as Go does, character by character."""
     return text.replace("\u0130", "i").lower()
 
 
 def check_size(text: str) -> None:
-    """Refuse what BuildKit reads wrongly, late, or with a wrong line."""
+    """Refuse texts that BuildKit parses wrongly, or reports late or with a wrong line.
+
+    Raises DockerfileRefused.
+    """
     if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
         raise DockerfileRefused(
             "the Dockerfile is larger than 1 MiB: put data into the build context and COPY it"
@@ -236,7 +239,7 @@ def check_size(text: str) -> None:
 
 
 def check_lines(text: str) -> None:
-    """The part of `check_size` that concerns single lines."""
+    """The checks of `check_size` for single lines. Raises DockerfileRefused."""
     at = number = 0
     while at < len(text):
         end = text.find("\n", at)
@@ -261,7 +264,7 @@ def check_lines(text: str) -> None:
 
 
 def parse(text: str, escape: str, budget: Budget) -> Source:
-    """Every instruction in order. Raises LeftToBuildKit where BuildKit's parser fails."""
+    """Split into instructions. Raises DockerfileRefused, or LeftToBuildKit for syntax errors."""
     instructions: list[Instruction] = []
     for instruction in _Parser(text, escape, budget).read():
         if len(instructions) == MAX_INSTRUCTIONS:
@@ -287,7 +290,7 @@ class _Parser:
                 yield instruction
 
     def _next_line(self) -> tuple[int, str] | None:
-        """Where it starts in the Dockerfile, and the line with its newline."""
+        """The next line with its newline, and its position in the Dockerfile."""
         start = self._at
         if start >= len(self._text):
             return None
@@ -331,7 +334,7 @@ class _Parser:
         return bare[:-1], True
 
     def _heredocs(self, instruction: Instruction) -> list[tuple[str, bool]]:
-        """The names that end its heredocs, each with whether leading tabs are dropped."""
+        """The delimiters of its heredocs, each with whether leading tabs are removed (`<<-`)."""
         if "<<" not in instruction.text or not _may_have_heredocs(instruction):
             return []
         try:
@@ -344,7 +347,7 @@ class _Parser:
         try:
             words = lexer.words()
         except Unreadable:
-            return  # BuildKit takes such a line for one without heredocs
+            return  # BuildKit treats such a line as one without heredocs
         for word in words:
             found = _HEREDOC.fullmatch(word)
             if found is None:
@@ -375,7 +378,7 @@ def _may_have_heredocs(instruction: Instruction) -> bool:
 
 
 def is_json(arguments: str) -> bool:
-    """Whether BuildKit takes them for a JSON array of strings, whatever follows it."""
+    """Whether BuildKit treats them as a JSON array of strings. Text after it is ignored."""
     at = 0
 
     def skip() -> str:

@@ -1,4 +1,4 @@
-"""The stages of a Dockerfile, what each is made from, and which of them a target needs."""
+"""Finds the stages of a Dockerfile, their dependencies, and the stages that a target needs."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from builds.dockerfile.source import BLANK, Flag, Instruction, Source, lower
 
 MAX_STAGES = 1_000
 MAX_PATHS = 10_000_000
-"""Ways to walk from the target through the stages: BuildKit walks each of them, several times."""
+"""Limit for the paths from the target through the stages. BuildKit walks each several times."""
 SCRATCH = "scratch"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _NUMBER = re.compile(r"[+-]?0*([0-9]{1,18})")
@@ -28,24 +28,24 @@ _AS_NAME = 3
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """A text of FROM with its variables put in."""
+    """A text of FROM with its variables expanded."""
 
     text: str
     without_value: tuple[str, ...] = ()
-    """Variables that it names and that have no value."""
+    """Variables in it that are unset or empty."""
     problem: str = ""
-    """Why BuildKit cannot expand it; half a sentence."""
+    """A clause that says why BuildKit cannot expand it. Empty if it can."""
 
 
 @dataclass(eq=False, slots=True)
 class Image:
-    """What COPY --from or RUN --mount names, where that is no stage."""
+    """An image, not a stage, that COPY --from or RUN --mount names."""
 
     name: str
     instruction: Instruction
     flag: Flag
     places: Sequence[int]
-    """Which characters of the flag's value are the name."""
+    """Indexes of the name's characters in the flag's value."""
 
 
 @dataclass(eq=False, slots=True)
@@ -54,7 +54,7 @@ class Stage:
 
     index: int
     name: str
-    """In lower case; empty for a stage without one."""
+    """In lower case. Empty for a stage without a name."""
     start: Instruction
     image: Expanded
     platform: Expanded | None
@@ -62,29 +62,32 @@ class Stage:
     """The earlier stage that it starts from."""
     commands: list[Instruction] = field(default_factory=list)
     sources: "list[Stage | Image]" = field(default_factory=list)
-    """What its COPY and RUN take files from, in order, with images of every mount."""
+    """The sources of its COPY and RUN instructions in order. A mount without one has scratch."""
     too_early: Instruction | None = None
-    """The first of them that names a stage which is not above."""
+    """The first instruction that takes files from a stage that is not above this one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """All of them, and the ones that the build needs."""
+    """All stages, and those that the build needs."""
 
     all: tuple[Stage, ...]
     needed: tuple[Stage, ...]
     """In the order of the Dockerfile."""
     images: frozenset[Image]
-    """Those of `sources` that are needed."""
+    """The images in `Stage.sources` that are needed."""
     alone: bool
-    """Whether BuildKit sees one stage only and leaves its name out of its messages."""
+    """Whether there is only one stage and no image: BuildKit then omits the stage's name."""
 
 
 def read_stages(
     source: Source, values: Mapping[str, str], build_args: Mapping[str, str], target: str,
     budget: Budget,
 ) -> Stages:  # fmt: skip
-    """`values` are the platform arguments. Raises LeftToBuildKit where BuildKit's parser fails."""
+    """Find the stages that `target` needs (empty: the last stage). `values`: platform arguments.
+
+    Raises DockerfileRefused, or LeftToBuildKit if BuildKit's parser fails too.
+    """
     builder = _Builder(source, dict(values), build_args, budget)
     for instruction in source.instructions:
         with Line(instruction.line):
@@ -93,7 +96,7 @@ def read_stages(
 
 
 class Line:
-    """Refuses with its line what takes too much work, and what BuildKit crashes on."""
+    """Context manager: turns TooMuchWork and EmptyPattern into DockerfileRefused with the line."""
 
     def __init__(self, line: int) -> None:
         self._line = line
@@ -122,7 +125,7 @@ class _Builder:
         self._stages: list[Stage] = []
         self._names: dict[str, Stage] = {}
         self._states: list[Stage | Image] = []
-        """What numbers in COPY --from count: the stages, then every image named so far."""
+        """What numbers in COPY --from refer to: the stages, then every image named so far."""
 
     def add(self, instruction: Instruction) -> None:
         if instruction.word == "from":
@@ -178,7 +181,7 @@ class _Builder:
             elif equals:
                 self._values[name] = self._expand(default).text
             else:
-                # Also where the name is one of a platform: BuildKit forgets its value.
+                # BuildKit also drops the value of a platform argument then.
                 self._values[name] = ""
 
     def _expand(self, text: str) -> Expanded:
@@ -245,7 +248,7 @@ class _Builder:
 
 
 def first_argument(instruction: Instruction) -> str:
-    """The image of FROM, as it is written."""
+    """The image of FROM as written."""
     return _BLANKS.split(instruction.arguments, maxsplit=1)[0]
 
 
@@ -253,7 +256,7 @@ def _stage_name(instruction: Instruction) -> str:
     words = _BLANKS.split(instruction.arguments, maxsplit=_AS_NAME)
     if len(words) == 1 and words[0]:
         return ""
-    # Go's EqualFold takes the long s for an s.
+    # Go's EqualFold treats the long s (U+017F) as an s.
     if len(words) != _AS_NAME or words[1].replace("\u017f", "s").lower() != "as":
         raise LeftToBuildKit
     name = lower(words[2])
@@ -263,7 +266,7 @@ def _stage_name(instruction: Instruction) -> str:
 
 
 def split_words(text: str, escape: str) -> Iterator[str]:
-    """Words at blanks outside of quotes; quotes and escapes stay, as in ARG and ENV."""
+    """Split at spaces outside of quotes, and keep quotes and escapes, as for ARG and ENV."""
     word: list[str] = []
     quote = ""
     at = 0
@@ -306,7 +309,7 @@ def _needs(node: "Stage | Image") -> "Iterable[Stage | Image]":
 
 
 def _refuse_too_early(needed: Iterable[Stage]) -> None:
-    """BuildKit crashes where stages need each other, and always fails on stages below."""
+    """Refuse sources below: BuildKit fails on them, and crashes if stages need each other."""
     for stage in needed:
         if stage.too_early is not None:
             raise DockerfileRefused(

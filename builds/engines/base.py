@@ -1,4 +1,4 @@
-"""The Protocol that every engine implements, the scripted one too, and how builds fail."""
+"""The Protocol that every engine implements, including the scripted one, and its exceptions."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 from builds.build_spec import BuildEvent, BuildOutcome, BuildSpec
 
 TICK_SECONDS = 0.1
-"""Also how often the log of a slow build is stored."""
+"""Longest time without an event. Also how often the log of a slow build is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +20,11 @@ class Problem:
     text: str
     hint: str
     fatal: bool
-    """Without it nothing builds. False where builds run with less: no network, no memory limit."""
+    """True if no build can run. False if builds run without something: network, memory limit."""
 
 
 class EngineError(Exception):
-    """A build that ended without an image. The text is one line for its owner."""
+    """A build ended without an image. `text` is one line for the build's owner."""
 
     def __init__(self, text: str, *, code: str, exit_code: int | None = None) -> None:
         super().__init__(text)
@@ -36,38 +36,39 @@ class EngineError(Exception):
 class BuildFailed(EngineError):
     """The user's fault: a step failed, the Dockerfile is wrong, a base image does not exist.
 
-    Codes: `step`, `syntax`, `base`, `memory`, `disk`. `exit_code` is RUN's own where a RUN failed.
+    Codes: `step`, `syntax`, `base`, `context`, `memory`, `disk`. `exit_code` is the exit code of
+    the RUN step, if one failed.
     """
 
 
 class EngineBroken(EngineError):
-    """Slipway's fault: the engine did not start or did not work. Operators should look at it."""
+    """Slipway's fault: the engine did not start or did not work. Operators should investigate."""
 
 
 class BuildInterrupted(EngineBroken):
-    """Something that the build needs was killed, and not by the build: it may start again."""
+    """A process that the build needs was killed from outside. The build may be retried."""
 
 
 class BuildEngine(Protocol):
     """Builds images in sandboxes.
 
-    1. `problems()` at start: what the machine lacks.
-    2. `sweep(alive)` at start and now and then: removes what attempts that no longer run left
-       (processes, mounts, folders, control groups).
-    3. `build(spec)` is a generator of events, within milliseconds of what they tell, and at least
-       every TICK_SECONDS a StepOutput with empty bytes. It returns a BuildOutcome or raises
+    1. `problems()`, called at start: what the machine lacks.
+    2. `sweep(alive)`, called at start and periodically: removes the leftovers of attempts that no
+       longer run (processes, mounts, folders, control groups).
+    3. `build(spec)` is a generator of events. It yields each event within milliseconds, and at
+       least every TICK_SECONDS a StepOutput with empty bytes. It returns a BuildOutcome or raises
        BuildFailed or EngineBroken. Closing the generator at any time kills every process of the
-       build at once and leaves nothing running or mounted. One thread drives one generator;
-       several threads may build at once, also for one owner.
-       * Each of a step's two streams is exact and in order. Between its stdout and stderr only
-         the order of arrival is known. The output of steps that run side by side comes mixed.
+       build at once and leaves nothing running or mounted. One thread drives one generator.
+       Several threads may build at the same time, also for the same owner.
+       * Each of a step's two streams is complete and in order. Between its stdout and stderr only
+         the order of arrival is known. The output of parallel steps is interleaved.
        * A step starts once (or is "cached") before its output, and ends once after it. Steps
-         without a position have no events where the engine knows nothing of them. Steps that run
-         when the build fails end as "failed" or "cancelled" where the engine can tell.
-       * No output makes an event: what looks like progress is output.
-    4. `discard(spec)` afterwards, whatever happened: removes `spec.work`. Safe to call twice.
-    5. `make_room(free_bytes)` now and then: where less of the disk is free it drops what is only
-       cache, the least recently used first, and nothing that a build uses.
+         without a position have no events if the engine does not report them. Steps that are
+         running when the build fails end as "failed" or "cancelled" if the engine can tell.
+       * The output of a step is never parsed as progress, whatever it looks like.
+    4. `discard(spec)`, called after every build: removes `spec.work`. Safe to call twice.
+    5. `make_room(free_bytes)`, called periodically: if less than this is free on the disk, it
+       drops caches, the least recently used first, but nothing that a build is using.
     """
 
     name: Literal["buildkit", "scripted"]

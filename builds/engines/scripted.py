@@ -1,20 +1,20 @@
 """Scripted engine: plays a build from directives in the Dockerfile, for fast tests.
 
-A step `RUN scripted: <verb> <rest>` plays its directive, or several with ` ;; ` between them, and
-any step plays those of the comments `#scripted: <verb> <rest>` below it:
+A step `RUN scripted: <verb> <rest>` plays its directive, or several separated by ` ;; `. Every
+step also plays the directives in comments `#scripted: <verb> <rest>` below it:
 
-    echo TEXT       a line on stdout          sleep SECONDS    silence, with ticks
-    stderr TEXT     a line on stderr          until PATH       silence until a file exists
+    echo TEXT       a line on stdout          sleep SECONDS    no output, only ticks
+    stderr TEXT     a line on stderr          until PATH       no output until a file exists
     raw TEXT        bytes on stdout, with     exit CODE        a RUN step fails with CODE
                     Python's escapes          fail CODE TEXT   BuildFailed with that code
     repeat N TEXT   N numbered lines          broken TEXT      EngineBroken
     long N TEXT     one line, N times TEXT
-    cached          the step is not run: it comes out of the cache
+    cached          the step does not run: it ends as "cached"
     killed TEXT     BuildInterrupted
 
-Stages run side by side. A step that names another stage (FROM name, --from=name) waits for its end.
+Stages run in parallel. A step that names another stage (FROM name, --from=name) waits for its end.
 
-The image at the end is real: one small layer, and a digest of its own for each attempt.
+The resulting image is real: one small layer, and a different digest for each attempt.
 """
 
 import gzip
@@ -47,7 +47,7 @@ from builds.engines.base import TICK_SECONDS, BuildFailed, BuildInterrupted, Eng
 from builds.engines.sandbox.layout import write_layout
 
 PIPE_BYTES = 4096
-"""How much a program writes to a pipe at once."""
+"""How much `repeat` writes at once, as programs do that write to a pipe."""
 STAGE_NAMED = re.compile(r"(?:^FROM\s+|--from=)(\S+)", re.IGNORECASE)
 SCRIPTED = re.compile(r"(?:#|RUN )scripted:\s*(.*)")
 DIRECTIVE = re.compile(r"(\w+)\s?(.*)")
@@ -55,7 +55,7 @@ BETWEEN = " ;; "
 
 
 Played = Generator[BuildEvent | None, None, None]
-"""None while there is nothing to do but wait."""
+"""Yields None while it waits."""
 WAIT_SECONDS = 0.01
 
 
@@ -68,7 +68,7 @@ class ScriptedEngine:
         return []
 
     def sweep(self, alive: frozenset[UUID]) -> None:
-        """Nothing outlives this process."""
+        """Nothing to do: no process or file outlives this process."""
 
     def build(self, spec: BuildSpec) -> Generator[BuildEvent, None, BuildOutcome]:
         if not spec.dockerfile.steps:
@@ -81,7 +81,7 @@ class ScriptedEngine:
         shutil.rmtree(spec.work, ignore_errors=True)
 
     def make_room(self, free_bytes: int) -> None:
-        """There is no cache to drop."""
+        """Nothing to do: there is no cache."""
 
 
 class _Play:
@@ -141,7 +141,7 @@ def _update(step: Step, state: StepState) -> StepUpdate:
 
 
 def _side_by_side(plays: Sequence[Played]) -> Generator[BuildEvent, None, None]:
-    """Some of each in turn, until all have ended or one has failed."""
+    """Run the stages in turns, until all have ended or one has failed."""
     running: set[int] = set()
     ticked = time.monotonic()
     left = list(plays)

@@ -1,8 +1,8 @@
-r"""What a line of text leaves switched on, said again at the beginning of the next one.
+r"""Carries terminal styles that a line leaves switched on over to the next line.
 
-A terminal carries colours from line to line until something ends them. A stored line is read alone,
-by its number, from anywhere, so it must say itself how it looks. Sequences are those of ECMA-48's
-SGR, `\x1b[1;31m`; what is none stays as it is.
+On a terminal, a style lasts over line ends until it is switched off. Stored lines are read one by
+one, from any number, so each must contain the styles that apply at its start. Only SGR sequences of
+ECMA-48 are handled, such as `\x1b[1;31m`; other sequences are left unchanged.
 """
 
 import re
@@ -14,7 +14,7 @@ from builds.logs.lines import LogLine
 _SGR = re.compile(r"\x1b\[([0-9:;]*)m")
 _FRONT, _BACK = "38", "48"
 _LENGTHS = {"5": 3, "2": 5}
-"""Of `38;5;n` and `38;2;r;g;b`, in parts."""
+"""Number of parameters in `38;5;n` and `38;2;r;g;b`."""
 _STYLES = {str(code): str(code) for code in range(1, 10)}
 _COLOURS = {
     **{str(code): _FRONT for code in (*range(30, 38), *range(90, 98))},
@@ -29,13 +29,13 @@ _ENDS = {
 
 
 class Colours:
-    """Both streams of one step, each with what is on in it."""
+    """The active styles of one step, for each of its streams."""
 
     def __init__(self) -> None:
         self._on: dict[Stream, dict[str, str]] = {"stdout": {}, "stderr": {}}
 
     def carry(self, lines: Sequence[LogLine]) -> Sequence[LogLine]:
-        """The lines, each with what those before it in its stream left on."""
+        """Prefix each line with the styles that earlier lines of its stream left active."""
         if not any(self._on.values()) and not any("\x1b[" in line.text for line in lines):
             return lines
         return [self._carried(line) for line in lines]

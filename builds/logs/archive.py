@@ -1,7 +1,8 @@
-"""Moves ended logs from chunks into files: written, read back, pointed to; the chunks go later.
+"""Moves logs of ended builds from chunks to archive files. Chunks are deleted later.
 
-Every function is safe to run twice and in several processes at once: what is done double is thrown
-away, and the pointer on the build decides.
+An archive is written, read back and verified, then set on the build. Every function is safe to run
+twice and in several processes at once: the update of the build decides, and a duplicate archive is
+deleted.
 """
 
 import tempfile
@@ -28,19 +29,21 @@ from common.outages import StorageAway
 
 FOLDER = "logs"
 TURN_SECONDS = 3.0
-"""So long one turn may take, as others of the housekeeping wait for it."""
+"""Time limit of one call, as other housekeeping tasks wait for it."""
 OTHERS_AFTER_LEASES = 3
-"""So many times a lease a log is left to the process that wrote it, which may be dead."""
+"""For this many lease periods, a log is left to the worker that wrote it. Then any worker may
+archive it."""
 CHUNKS_STAY = timedelta(hours=1)
-"""For readers that began before the archive was there."""
+"""Keep chunks for readers that started before the archive existed."""
 logger = getLogger(__name__)
 
 
 def archive_ended(*, worker: str) -> None:
-    """Archives what has ended, the oldest first, for about one turn of that worker."""
+    """Archive logs of ended builds, oldest first, for about `TURN_SECONDS`. `worker` is the
+    caller's name."""
     until = monotonic() + TURN_SECONDS
     ended = Build.objects.light().to_archive()
-    if build_settings().redis_url:  # else all others are dead
+    if build_settings().redis_url:  # without Redis there are no other live workers
         patience = timedelta(seconds=OTHERS_AFTER_LEASES * build_settings().lease_seconds)
         ended = ended.filter(Q(worker=worker) | Q(ended_at__lt=timezone.now() - patience))
     for build in ended.order_by("ended_at")[:50]:
@@ -56,7 +59,8 @@ def archive_ended(*, worker: str) -> None:
 
 
 def archive(build: Build) -> bool:
-    """Of an ended build; False where it was no longer needed. Raises BadArchive or OSError."""
+    """Archive an ended build's log. False if it was no longer needed. Raises BadArchive or
+    OSError."""
     key = f"{FOLDER}/{build.pk.hex}-{uuid4().hex[:8]}.zst"
     with tempfile.TemporaryFile() as file:
         crc = _write(build, file)
@@ -76,7 +80,7 @@ def archive(build: Build) -> bool:
 
 
 def drop_due_chunks() -> None:
-    """Removes chunks whose lines have been in an archive for long enough."""
+    """Delete chunks whose lines have been archived for longer than `CHUNKS_STAY`."""
     due = Build.objects.filter(chunks_due_at__lt=timezone.now()).order_by("chunks_due_at")
     for build_id in due.values_list("pk", flat=True)[:100]:
         LogChunk.objects.filter(build_id=build_id).delete()
@@ -84,7 +88,7 @@ def drop_due_chunks() -> None:
 
 
 def _write(build: Build, file: IO[bytes]) -> int:
-    """Returns the crc of the text."""
+    """Write the archive to `file`. Returns the CRC-32 of the text."""
     writer = FrameWriter(file)
     crc = 0
     for line, span in _lines(build):
@@ -95,7 +99,7 @@ def _write(build: Build, file: IO[bytes]) -> int:
 
 
 def _lines(build: Build) -> Iterator[tuple[LogLine, int]]:
-    """All that is stored, and for each how many it stands for. Raises BadArchive."""
+    """All stored lines, each with the number of lines that it stands for. Raises BadArchive."""
     at = 0
     for chunk in chunks_from(build, 0).iterator(chunk_size=64):
         if at == build.gap_start < build.gap_stop == chunk.first_line:
@@ -111,7 +115,7 @@ def _lines(build: Build) -> Iterator[tuple[LogLine, int]]:
 
 
 def _verify(build: Build, key: str, crc: int) -> None:
-    """Reads what the storage has. Raises BadArchive."""
+    """Read the archive back from the storage and compare. Raises BadArchive."""
     found = at = 0
     with default_storage.open(key) as file:
         index = Index.read(file)

@@ -1,9 +1,9 @@
-"""The file of a finished log: zstd frames of plain text, and an index that finds any line.
+"""File format of archived logs: zstd frames of plain text, and an index to find any line.
 
-Decompressed by any zstd tool it is the log as text: what else is needed stands in skippable frames
-behind it. In order: a frame of whole lines each FRAME_BYTES or FRAME_LINES; one skippable frame
-with the times, kinds (as in `lines.kind`) and steps of each; one with the index, which ends in its
-own length and MAGIC.
+Any zstd tool decompresses it to the text of the log, because all other data is in skippable frames
+at the end. Order: frames of whole lines, each about FRAME_BYTES or FRAME_LINES long; one skippable
+frame with times, kinds (see `lines.kind`) and steps of the lines; one skippable frame with the
+index, which ends in its own length and MAGIC.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from builds.logs.lines import LogLine, kind, moment, since_1970
 
 FRAME_BYTES = 128 * 1024
 FRAME_LINES = 4_096
-"""In one frame, which is read whole for any of its lines, however short they are."""
+"""Maximum number of lines per frame. To read any line, its whole frame is read."""
 MAGIC = b"SLIPWAY1"
 SKIPPABLE = 0x184D2A50
 HEADER = Struct("<II")
@@ -29,17 +29,18 @@ TAIL = Struct("<I8s")
 
 
 class BadArchive(Exception):
-    """What is stored is not what was written."""
+    """The archive is damaged or not in this format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Some consecutive lines. Offsets and sizes in bytes, `text_*` before compression."""
+    """A frame of consecutive lines. Offsets and sizes are in bytes; `text_*` before compression."""
 
     first: int
     lines: int
     stop: int
-    """The number after its last line's; with `lines` 1 it may stand for many that went."""
+    """Number of the last line plus 1. If `lines` is 1, that line may stand for many truncated
+    lines."""
     text_at: int
     text_size: int
     at: int
@@ -50,7 +51,7 @@ class Frame:
 
 
 class FrameWriter:
-    """Writes one archive from front to end."""
+    """Writes an archive sequentially."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -63,7 +64,7 @@ class FrameWriter:
         self._first = self._at = self._text_at = 0
 
     def add(self, line: LogLine, *, span: int = 1) -> None:
-        """The next line; with `span`, in place of so many."""
+        """Add the next line. With `span` > 1 it stands for that many truncated lines."""
         if span > 1:
             self._close()
         self._waiting.append(line)
@@ -73,6 +74,7 @@ class FrameWriter:
             self._close(span if span > 1 else 0)
 
     def finish(self) -> None:
+        """Write the last frame and the index."""
         self._close()
         self._skippable(b"".join(self._abouts))
         index = zstandard.compress(orjson.dumps([astuple(each) for each in self._frames]))
@@ -112,17 +114,17 @@ class FrameWriter:
 
 
 class Index:
-    """What an archive holds, and where."""
+    """Index of an archive: its frames and their positions."""
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
         self.text_size = frames[-1].text_at + frames[-1].text_size if frames else 0
         self.size = frames[-1].at + frames[-1].size if frames else 0
-        """Of the frames of text together, compressed."""
+        """Compressed size in bytes of all text frames."""
 
     @classmethod
     def read(cls, file: IO[bytes]) -> "Index":
-        """Raises BadArchive."""
+        """Read the index at the end of an archive. Raises BadArchive."""
         end = file.seek(0, SEEK_END)
         if end < TAIL.size:
             raise BadArchive("too short")
@@ -135,11 +137,11 @@ class Index:
         return cls([Frame(*row) for row in rows])
 
     def holding(self, line: int) -> Iterator[Frame]:
-        """The frame of that line, and all that follow."""
+        """The frame that contains this line, and all later frames."""
         return (frame for frame in self.frames if frame.stop > line)
 
     def text(self, file: IO[bytes], frame: Frame) -> bytes:
-        """Raises BadArchive."""
+        """The decompressed text of a frame. Raises BadArchive."""
         file.seek(frame.at)
         text = _decompressed(file.read(frame.size))
         if crc32(text) != frame.crc:
@@ -149,7 +151,7 @@ class Index:
     def lines(
         self, file: IO[bytes], frame: Frame, start: int = 0, stop: int | None = None
     ) -> list[LogLine]:
-        """Those of a frame, or some, numbered within it. Raises BadArchive."""
+        """Lines of a frame, or the slice `start:stop` of them. Raises BadArchive."""
         texts = self.text(file, frame).decode().split("\n")
         file.seek(self.size + HEADER.size + frame.about_at)
         times, kinds, steps = orjson.loads(_decompressed(file.read(frame.about_size)))

@@ -1,4 +1,4 @@
-"""Where a reader of a log stands, and what it is given: lines from a cursor on."""
+"""Positions in a log, and batches of lines that readers get."""
 
 import re
 from collections.abc import Callable
@@ -12,12 +12,12 @@ Made = TypeVar("Made")
 
 
 class BadCursor(ValueError):
-    """Not a cursor that was ever given out."""
+    """The text is not a valid cursor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The next line to read: `attempt:line`; with `done`, what follows the last one."""
+    """The next line to read, as `attempt:line`. With `done`, the end of the log."""
 
     attempt: int
     line: int
@@ -28,6 +28,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
+        """Parse a cursor. Raises BadCursor."""
         found = CURSOR.fullmatch(text)
         if found is None:
             raise BadCursor(f"{text!r} is not a cursor: take it from an earlier answer")
@@ -36,27 +37,27 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lines:
-    """Consecutive lines; `start` is the cursor of the first. Shared by readers: never changed."""
+    """Consecutive lines from `start` on. Shared by readers, so never modified."""
 
     start: Cursor
     lines: list[LogLine]
     gap: int = 0
-    """How many lines its only one stands for, where some were left out."""
+    """If lines were truncated, the number of lines that the single line stands for."""
     _made: dict[object, Any] = field(default_factory=dict, repr=False)
 
     @property
     def stop(self) -> int:
-        """The number of the line after them."""
+        """Number of the last line plus 1."""
         return self.start.line + (self.gap or len(self.lines))
 
     def after(self, line: int) -> "Lines":
-        """What of it begins at `line`."""
+        """The part from `line` on."""
         if line <= self.start.line:
             return self
         return Lines(Cursor(self.start.attempt, line), self.lines[line - self.start.line :])
 
     def once(self, make: Callable[["Lines"], Made]) -> Made:
-        """What `make` makes of it, which is made for the first reader and kept for the others."""
+        """The result of `make(self)`, cached so that it is computed only once for all readers."""
         if make not in self._made:
             self._made[make] = make(self)
         found: Made = self._made[make]

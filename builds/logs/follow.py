@@ -1,4 +1,4 @@
-"""One reader's way through an image's log, live or finished, from a cursor on."""
+"""Follows an image's log from a cursor on, live or finished."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -18,35 +18,36 @@ from common.outages import OUTAGES
 
 KEEPALIVE_SECONDS = 15.0
 AWAY_SECONDS = 60.0
-"""So long a reader waits for a database that is away before its stream breaks."""
+"""How long a reader waits for an unavailable database before its stream ends with an error."""
 MOVED_SECONDS = 0.05
-"""Until one looks again for lines that were just left out or put into the archive."""
+"""Delay before a retry when lines were just truncated or archived."""
 GONE = "error: the attempt is gone"
 logger = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the attempt stands: at first, and when it changed."""
+    """Progress of the attempt. Sent first, and on every change."""
 
     attempt: int
     head: Head
     steps: list[list[Any]]
-    """`[number, state, began, ended]` of those that changed since the one before."""
+    """`[number, state, began, ended]` of steps that changed since the last one; times in
+    microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing came for the time that was asked for."""
+    """No output for the requested time, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The attempt is over and every line was delivered. Nothing follows."""
+    """The attempt has ended and all lines were delivered. This is the last item."""
 
     cursor: Cursor
     status: Status | None
-    """None where the attempt is gone."""
+    """None if the attempt no longer exists."""
     api_status: str
 
 
@@ -56,10 +57,10 @@ Told = Lines | Standing | Silence | Done
 async def follow(
     image_id: UUID, cursor: Cursor, *, silence: float = KEEPALIVE_SECONDS
 ) -> AsyncGenerator[Told, None]:
-    """Each line from `cursor` on, once and in order, until the attempt has ended.
+    """Yield every line from `cursor` on, once and in order, until the attempt has ended.
 
-    An attempt that was lost has a successor, and the reader goes on into it. The attempt that the
-    cursor names must exist: the caller has looked.
+    After a lost attempt it continues with the next attempt. The caller must have checked that the
+    attempt of the cursor exists.
     """
     while True:
         done: Done | None = None
@@ -97,7 +98,7 @@ async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGener
                 yield each
                 line = each.stop
                 heard = monotonic()
-                # A reader that is never slow would keep all others waiting.
+                # Yield to the event loop, so that a fast reader does not starve the others.
                 await asyncio.sleep(0)
             if batches:
                 continue
@@ -110,7 +111,7 @@ async def _attempt(image_id: UUID, cursor: Cursor, silence: float) -> AsyncGener
 
 
 async def _next(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
-    """Lines from `line` on if there are any, how the attempt stands, whether that was all."""
+    """Lines from `line` on, the attempt's head, and whether the log is complete."""
     found = feed.since(line)
     if found is not None:
         return found, feed.head, feed.ended and not found
@@ -120,13 +121,14 @@ async def _next(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
             reading = feed.reading[line] = asyncio.create_task(_read(feed, line))
             is_own = True
         lines, head, ended = await asyncio.shield(reading)
-        # What somebody else had asked for before does not tell that there is nothing by now.
+        # A read that another reader started earlier may have missed lines, so an empty result is
+        # not final.
         if is_own or lines or ended:
             return lines, head, ended
 
 
 async def _read(feed: Feed, line: int) -> tuple[list[Lines], Head | None, bool]:
-    """As `_next`, from the store; for all who stand at that line, as many come at once."""
+    """Same as `_next`, from the store. One read serves all readers at that line."""
     try:
         own = await _page(feed, line)
     finally:

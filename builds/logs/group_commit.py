@@ -1,4 +1,4 @@
-"""What many threads write at the same time, written by one of them for all."""
+"""Group commit: concurrent writes of many threads are written together by one of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ class _Waiting(Generic[Given, Answer]):
 
 
 class Together(Generic[Given, Answer]):
-    """Whoever comes while nobody writes does so, for all who came meanwhile.
+    """Groups concurrent writes. A thread that finds no write in progress writes all waiting items.
 
-    `write_all` gives an answer for each. What it raises is raised to each, where it is one of
-    `shared`; after anything else they are written one by one, as it may be the fault of one.
+    `write_all` returns one answer per item. If it raises one of `shared`, all waiting threads get
+    that exception. After any other exception the items are written one by one, as a single item may
+    be the cause.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Together(Generic[Given, Answer]):
         self._busy = False
 
     def write(self, given: Given) -> Answer:
-        """Returns when it is written, with the answer for it."""
+        """Write an item and return its answer. Blocks until it is written."""
         own = _Waiting[Given, Answer](given, [])
         with self._changed:
             self._waiting.append(own)
@@ -53,7 +54,7 @@ class Together(Generic[Given, Answer]):
             finally:
                 with self._changed:
                     self._busy = False
-                    # Where this thread was interrupted, the others go on without it.
+                    # If this thread was interrupted, the others write the remaining items.
                     left = [each for each in due if not each.done and each is not own]
                     self._waiting = left + self._waiting
                     self._changed.notify_all()
@@ -64,7 +65,7 @@ class Together(Generic[Given, Answer]):
     def _write(self, due: Sequence[_Waiting[Given, Answer]]) -> None:
         try:
             answers = self._write_all([each.given for each in due])
-        except Exception as problem:  # noqa: BLE001 - it is raised to those who wait
+        except Exception as problem:  # noqa: BLE001 - re-raised in the waiting threads
             if len(due) > 1 and not isinstance(problem, self._shared):
                 for each in due:
                     self._write([each])

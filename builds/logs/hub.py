@@ -1,7 +1,8 @@
-"""One look at the store for everybody: what this process's readers watch, kept while they do.
+"""Shares reads of the log store among all readers in this process.
 
-A feed holds the last lines of one attempt. The hub looks at all attempts for which the bell rang
-in one go, and at every one each SAFETY_SECONDS. A reader further back reads the store itself.
+A feed keeps the last lines of one attempt while it has readers. The hub reads all attempts that
+pub/sub has announced in one query, and every attempt each SAFETY_SECONDS. Readers that are further
+back read the store themselves.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ from common.outages import OUTAGES
 from common.per_loop import PerLoop
 
 GAP_SECONDS = 0.05
-"""Between two looks at many attempts, however often the bell rings."""
+"""Pause between two reads of many attempts, however often changes are announced."""
 ATTEMPT_SECONDS = 0.01
-"""Likewise for each attempt where there are few: a build's last look follows the one before at
+"""Pause per attempt. With few attempts it applies instead, so that a build's end is seen at
 once."""
 WINDOW_BYTES = 128 * 1024
 WINDOW_LINES = 8_192
@@ -31,30 +32,31 @@ logger = getLogger(__name__)
 
 
 class Feed:
-    """One attempt as it was last seen, shared by its readers."""
+    """The last known state and lines of one attempt, shared by its readers."""
 
     def __init__(self, image_id: UUID, attempt: int) -> None:
         self.image_id = image_id
         self.attempt = attempt
         self.head: Head | None = None
-        """None before the first look, and for an attempt that is not there (any more)."""
+        """None before the first read, and if the attempt does not exist (any more)."""
         self.line = 0
-        """The first line that was not seen yet. Lines before the first look count as seen."""
+        """The next line to read. Lines that existed before the first read count as read."""
         self.ended = False
-        """All lines were seen, and none will follow."""
+        """All lines were read, and no more will follow."""
         self.reading: dict[int, asyncio.Task[Any]] = {}
-        """What readers who are further back are reading from the store, by line."""
+        """Reads of readers that are further back, by line."""
         self._seq = 0
         self._window: deque[tuple[Lines, int]] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
 
     def since(self, line: int) -> list[Lines] | None:
-        """Lines from `line` on; None where they are too far back, or nothing was seen yet."""
+        """Lines from `line` on. None if they are no longer in the window, or nothing was read
+        yet."""
         if self.head is None or line < self._first:
             return None
         found: list[Lines] = []
-        for each, _ in reversed(self._window):  # most readers have all but the last
+        for each, _ in reversed(self._window):  # most readers lack only the last batch
             if each.stop <= line:
                 break
             found.append(each.after(line))
@@ -62,7 +64,7 @@ class Feed:
 
     @property
     def changed(self) -> asyncio.Event:
-        """Set when something of the feed changes after this was asked for."""
+        """An event that is set at the next change after this call."""
         return self._changed
 
     @property
@@ -70,22 +72,23 @@ class Feed:
         return self._window[0][0].start.line if self._window else self.line
 
     def asks(self) -> Asked:
+        """What to read from the store for this feed."""
         return Asked(self.image_id, self.attempt, None if self.head is None else self._seq)
 
     def take(self, seen: Seen | None) -> bool:
-        """Notes what a look found; True when there may be more at once."""
+        """Apply the result of a read. True if there may be more lines right now."""
         if seen is None:
             self.head, self.ended = None, True
             self._notify()
             return False
         before, self.head = self.head, seen.head
         if before is None or (not seen.chunks and seen.head.lines > self.line):
-            # Nothing before the first look, and no chunk that is archived by now, is caught up on.
+            # Skip to the end on the first read, and if the missing chunks are already archived.
             self._window.clear()
             self._bytes = 0
             self.line, self._seq = seen.head.lines, seen.head.chunks
         for first, size, lines in seen.chunks:
-            if first != self.line:  # what was between was left out meanwhile
+            if first != self.line:  # the lines in between were truncated
                 self._window.clear()
                 self._bytes = 0
                 self.line = first
@@ -111,7 +114,7 @@ class Feed:
 
 
 class Hub:
-    """One for each event loop, of which a serving process has one."""
+    """One per event loop; a server process has one loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -124,7 +127,7 @@ class Hub:
 
     @contextmanager
     def join(self, image_id: UUID, attempt: int) -> Iterator[Feed]:
-        """The attempt's feed, which lasts as long as somebody is in the block."""
+        """The attempt's feed, which exists as long as a reader is in the block."""
         feed = self._feeds.setdefault((image_id, attempt), Feed(image_id, attempt))
         self._readers[feed] += 1
         if feed.head is None:
@@ -143,7 +146,7 @@ class Hub:
                 self._task.cancel()
 
     def _heard(self, image_id: UUID) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # the loop has been closed
             self._loop.call_soon_threadsafe(self._note, image_id)
 
     def _note(self, image_id: UUID) -> None:
@@ -171,8 +174,8 @@ class Hub:
                 await asyncio.sleep(await self._look(due) if due else ATTEMPT_SECONDS)
 
     async def _look(self, due: list[Feed]) -> float:
-        """Returns how long to rest: as a look at very many builds takes longer, there are fewer
-        then, with more in each."""
+        """Read the due feeds. Returns the pause until the next read in seconds: longer reads are
+        less frequent and cover more attempts."""
         try:
             found, seconds = await in_reader(_timed, [feed.asks() for feed in due])
         except OUTAGES:
@@ -189,10 +192,10 @@ class Hub:
 
 
 def _timed(asked: list[Asked]) -> tuple[dict[tuple[UUID, int], Seen], float]:
-    """What the look takes itself: a busy loop may only hear of its end much later."""
+    """Measured in the thread: a busy event loop may get the result much later."""
     began = monotonic()
     return look(asked), monotonic() - began
 
 
 hub = PerLoop(Hub)
-"""Returns the running event loop's."""
+"""Returns the hub of the running event loop."""

@@ -1,4 +1,4 @@
-"""Lines that wait for the database: some in memory, then more on disk, the oldest first."""
+"""Buffer of log lines that wait for the database: in memory first, then on disk."""
 
 import tempfile
 from collections import deque
@@ -22,12 +22,13 @@ class _Spilled:
 
 
 class Spool:
-    """Batches in the order in which they came. What is on disk goes with the process."""
+    """A FIFO queue of batches. The disk part is a temporary file that disappears with the
+    process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._queue: deque[tuple[Batch, int] | _Spilled] = deque()
-        """Batches with their sizes, as long as they are in memory."""
+        """In-memory batches with their sizes in bytes, and spilled ones."""
         self._memory_bytes = 0
         self._file: IO[bytes] | None = None
         self._spilled = self._end = 0
@@ -37,28 +38,29 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
-        """Whatever comes now should wait. It is taken all the same."""
+        """Whether writers should wait. `put` still accepts batches."""
         return self._memory_bytes >= MEMORY_BYTES and self._end >= DISK_BYTES
 
     def put(self, batch: Batch) -> None:
+        """Append a batch: to disk when memory is full, to memory when the disk is full too."""
         if self._memory_bytes >= MEMORY_BYTES and self._end < DISK_BYTES:
             try:
                 self._queue.append(self._spill(encode(batch)))
-            except OSError:  # no room: as if all of it were taken
+            except OSError:  # no disk space: treat the disk part as full
                 self._end = DISK_BYTES
             else:
                 return
         self._queue.append(self._in_memory(batch))
 
     def first(self) -> Batch:
-        """The oldest; there must be one."""
+        """The oldest batch. The buffer must not be empty."""
         found = self._queue[0]
         if isinstance(found, _Spilled):
             found = self._queue[0] = self._in_memory(self._fetch(found))
         return found[0]
 
     def drop(self) -> None:
-        """The oldest, which `first` gave, is stored."""
+        """Remove the oldest batch, which `first` returned, after it was stored."""
         dropped = self._queue.popleft()
         assert not isinstance(dropped, _Spilled)  # noqa: S101 - `first` fetched it
         self._memory_bytes -= dropped[1]

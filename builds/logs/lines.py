@@ -1,19 +1,18 @@
-r"""Turns the bytes of a step's two streams into lines that can be stored once and never changed.
+r"""Splits the bytes of a step's two streams into lines that never change once stored.
 
-What a line is:
+Rules:
 
-* A newline ends a line; `\r\n` is a newline; nothing else is one (Unicode's other line ends are
-  text). Bytes that are no UTF-8 become U+FFFD, NUL is removed, indentation and colours stay.
-* Text that returns to its line's start (`\r`) is drawn over: of a progress bar the last state that
-  is not empty stays.
-* A line of more than LINE_CHARACTERS is cut, and each piece but the last ends in CUT.
-* The lines of the two streams come in the order in which they ended.
+* A newline ends a line, and so does `\r\n`. Unicode's other line separators are text. Bytes that
+  are not UTF-8 become U+FFFD, NUL is removed, indentation and colours are kept.
+* After `\r` the line is drawn over. Of a progress bar only the last non-empty state is kept.
+* A line of more than LINE_CHARACTERS is cut; each piece but the last ends in CUT.
+* Lines of the two streams are in the order in which they ended.
 
-All this holds for any chunking of the same bytes. Time is the one exception: a stored line cannot
-change, yet a prompt like `Downloading... ` without a newline must become visible. So text that
-waits for its end longer than PARTIAL_SECONDS, counted from its first byte (not from its last, or a
-row of dots would never show), becomes a line, and what follows it starts the next one. A line that
-is being redrawn waits REDRAWN_SECONDS instead: it is seen to live, and does not flood the log.
+The result does not depend on how the bytes are chunked, with one exception. A stored line cannot
+change, yet a prompt like `Downloading... ` without a newline must become visible. So text without a
+line end becomes a line PARTIAL_SECONDS after its first byte (not its last, or a row of dots would
+never show), and what follows starts a new line. A line that is being redrawn waits REDRAWN_SECONDS,
+which shows progress without flooding the log.
 """
 
 import codecs
@@ -30,50 +29,52 @@ REDRAWN_SECONDS = timedelta(seconds=10)
 
 
 class LogLine(NamedTuple):
-    """One line, without its newline. Its number is its place in the attempt's log."""
+    """One line, without its newline. Its number is its position in the attempt's log."""
 
     stream: Stream
     text: str
     at: datetime
     """When its end was read."""
     step: int | None = None
-    """The number of the step that it belongs to; None where it belongs to none."""
+    """The number of its step; None if it belongs to no step."""
     heading: bool = False
-    """Slipway wrote it to say that the lines which follow are of `step`."""
+    """Slipway wrote it as the heading of the lines of `step` that follow."""
 
 
 @lru_cache(maxsize=64)
 def since_1970(at: datetime) -> int:
-    """In microseconds. Lines that were read together have one time: few are ever computed."""
+    """Microseconds since 1970. Cached, as lines that were read together share one time."""
     return round(at.timestamp() * 1_000_000)
 
 
 @lru_cache(maxsize=64)
 def moment(microseconds: int) -> datetime:
-    """So many after 1970 began."""
+    """The time in UTC of this many microseconds since 1970."""
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
 
 
 def kind(line: LogLine) -> str:
-    """In one letter, as it is stored: "h" for a heading, else "o" or "e" for the stream."""
+    """The stored kind: "h" for a heading, "o" for stdout, "e" for stderr."""
     return "h" if line.heading else line.stream[3]
 
 
 class LineSplitter:
-    """The lines of one step. One thread drives it; time only ever comes from `feed`."""
+    """Splits the output of one step. Use it from one thread. Its only clock is the `at` of
+    `feed`."""
 
     def __init__(self, step: int | None = None) -> None:
         self.step = step
-        """As in LogLine."""
+        """See `LogLine.step`."""
         self._partials: dict[Stream, _Partial] = {
             "stdout": _Partial("stdout"),
             "stderr": _Partial("stderr"),
         }
 
     def feed(self, stream: Stream, data: bytes, at: datetime) -> list[LogLine]:
-        """Lines that ended with `data`, and partial lines that waited long enough.
+        """Add `data`. Returns the lines that it ended, and partial lines that are due.
 
-        Call it with empty data from time to time, for whichever stream, or the latter wait on.
+        Call it regularly with empty data, for either stream; otherwise partial lines stay
+        invisible.
         """
         lines = self._split(self._partials[stream], data, at) if data else []
         for partial in self._partials.values():
@@ -82,7 +83,7 @@ class LineSplitter:
         return lines
 
     def flush(self) -> list[LogLine]:
-        """What has no newline yet, each stream on a line of its own."""
+        """Return unfinished lines, one per stream."""
         lines: list[LogLine] = []
         for partial in self._partials.values():
             lines += self._pieces(partial, partial.decode(b"", final=True), partial.at)
@@ -96,7 +97,7 @@ class LineSplitter:
         *ended, rest = text.split("\n")
         lines: list[LogLine] = []
         if ended and partial.waits:
-            # Only a chunk's first line can have begun before.
+            # Only the first line of a chunk can have an earlier part.
             lines += self._end(partial, ended.pop(0), at)
         if "\r" in text or len(max(ended, key=len, default="")) > LINE_CHARACTERS:
             for each in ended:
@@ -123,13 +124,14 @@ class LineSplitter:
 
 
 class _Partial:
-    """A line of one stream that has not ended yet."""
+    """An unfinished line of one stream."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.at = datetime.min  # noqa: DTZ901 - nothing is shown before the first feed sets it
+        self.at = datetime.min  # noqa: DTZ901 - set by the first feed, before any line is shown
         self.shown = False
-        """Whether its beginning became a line already, so that its newline alone is none."""
+        """Whether its beginning was already emitted as a line, so that a newline alone adds
+        none."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""
         self._drawn_over = ""
@@ -148,7 +150,7 @@ class _Partial:
         return self._decoder.decode(data, final).replace("\0", "")
 
     def draw(self, text: str) -> list[str]:
-        """Adds text without newlines; returns pieces of full length that must be cut off."""
+        """Add text without newlines. Returns pieces of full length to cut off."""
         if not text:
             return []
         pieces: list[str] = []
@@ -166,7 +168,7 @@ class _Partial:
         return pieces
 
     def take(self, *, shown: bool = False) -> str:
-        """The line as it stands; what comes next begins again."""
+        """Return the current text and reset the line."""
         text = self._text or self._drawn_over
         self._text = self._drawn_over = ""
         self._redrawn = False

@@ -1,4 +1,4 @@
-"""Takes secrets out of a stream of bytes before anything leaves the worker."""
+"""Masks secrets in a byte stream before it leaves the worker."""
 
 import base64
 import json
@@ -9,18 +9,18 @@ from urllib.parse import quote, quote_plus
 
 MASK = b"***"
 LEAST_BYTES = 4
-"""Shorter secrets are not masked: they would turn up in any text, and masking would name them."""
+"""Shorter secrets are not masked: they occur in any text, and masking would reveal them."""
 
 
 class Masker:
-    """Masks one stream, whatever the pieces it comes in: any chunking gives the same output.
+    """Masks one stream. The output does not depend on how the input is chunked.
 
-    A secret is known as it is, percent-escaped, as JSON writes it, and in base64 at each of the
-    three offsets it can have inside a longer text; the lines of a secret of several lines count as
-    secrets too. Every run of bytes that belongs to some occurrence becomes one `***`.
+    A secret is recognised as plain text, percent-encoded, JSON-escaped, and in base64 at each of
+    the three possible offsets. Each line of a multi-line secret counts as a secret. Every run of
+    bytes covered by occurrences becomes one `***`.
 
-    The end of what came stays back only where it may be the beginning of a secret, until more
-    comes or `flush` is called. Base64 broken into lines inside the secret is not recognised.
+    Only a tail that may be the beginning of a secret is held back, until more data comes or `flush`
+    is called. Base64 with line breaks inside the secret is not recognised.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -36,31 +36,31 @@ class Masker:
         self._on_one_line = not any(b"\n" in each for each in self._spellings)
         self._kept = b""
         self._masked = 0
-        """How much of the beginning of `_kept` belongs to a mask that was already put out."""
+        """How many bytes at the start of `_kept` belong to a mask that was already emitted."""
 
     def fresh(self) -> "Masker":
-        """One for another stream, with the same secrets."""
+        """A masker with the same secrets for another stream."""
         made = copy(self)
         made.flush()
         return made
 
     def whole(self, text: str) -> str:
-        """A complete text, masked."""
+        """Mask a complete text."""
         masker = self.fresh()
         return (masker.feed(text.encode()) + masker.flush()).decode(errors="replace")
 
     def feed(self, data: bytes) -> bytes:
-        """The next bytes of the stream in, those that are safe to show out."""
+        """Add bytes. Returns those that are safe to emit."""
         data = self._kept + data
         return self._emit(data, self._may_go_on(data))
 
     def flush(self) -> bytes:
-        """At the end of the stream: what was held back turned out to be no secret."""
+        """End the stream. Returns the bytes that were held back, masked."""
         return self._emit(self._kept, len(self._kept))
 
     def _emit(self, data: bytes, end: int) -> bytes:
-        """What to show of `data[:end]`; the rest is kept. No spelling begins before `end` and is
-        incomplete, so each one that begins there is found."""
+        """Return `data[:end]` masked, and keep the rest. Every spelling that begins before `end`
+        must be complete in `data`."""
         runs = self._runs(data, end)
         shown: list[bytes] = []
         at = self._masked
@@ -74,7 +74,7 @@ class Masker:
         return b"".join(shown)
 
     def _runs(self, data: bytes, end: int) -> list[tuple[int, int]]:
-        """Occurrences that begin before `end`, ordered; those that overlap the one before too."""
+        """Start and stop of occurrences that begin before `end`, sorted; they may overlap."""
         found = []
         for spelling in self._spellings:
             at = data.find(spelling)
@@ -84,7 +84,7 @@ class Masker:
         return sorted(found)
 
     def _may_go_on(self, data: bytes) -> int:
-        """Where the longest end of `data` starts that is the beginning of some spelling."""
+        """Start of the longest tail of `data` that is a proper prefix of some spelling."""
         begin = max(0, len(data) - self._longest + 1)
         if self._on_one_line:
             begin = max(begin, data.rfind(b"\n") + 1)
@@ -112,7 +112,7 @@ def _spellings(secret: str) -> Iterator[bytes]:
 
 
 def _html_safe_json(text: str) -> str:
-    """As Go writes it by default."""
+    """JSON escaping as Go does it by default."""
     escaped = json.dumps(text, ensure_ascii=False)[1:-1]
     for character in "<>&":
         escaped = escaped.replace(character, f"\\u{ord(character):04x}")
@@ -120,7 +120,7 @@ def _html_safe_json(text: str) -> str:
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
-    """The characters that depend on the secret alone, after 0, 1 or 2 other bytes."""
+    """The base64 characters determined by the secret alone, when 0, 1 or 2 bytes precede it."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw)
         whole = encoded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]

@@ -1,4 +1,4 @@
-"""A finished log as one text: how long it is, and any bytes of it without decoding the rest."""
+"""A finished log as one text: its size, and any byte range without decoding the rest."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ class _Piece:
 
 
 class LogText:
-    """The lines of some ended attempts from a line of the first on. Offsets are in bytes of UTF-8.
+    """The text of consecutive ended attempts, from a line of the first one. Offsets are in UTF-8
+    bytes.
 
-    What was measured stays so: an ended attempt's log never changes.
+    Sizes stay valid, as the log of an ended attempt never changes.
     """
 
     def __init__(self, builds: Sequence[Build], line: int) -> None:
@@ -37,15 +38,16 @@ class LogText:
         self._skipped = _bytes_before(builds[0], line)
         self.size = sum(piece.size for piece in self._pieces) - self._skipped
         self.tag = f"{builds[0].pk.hex}.{builds[-1].pk.hex}.{line}"
-        """Of any two texts that differ, these differ."""
+        """Unique for each text, for use in an ETag."""
         self._key = builds[0].archive_key
         alone = len(builds) == 1 and not line and builds[0].archive_key
         self.stored_size = index_of(alone).size if alone else 0
-        """Of the same as zstd; 0 where it is not kept like that. That of several attempts is not:
-        where the one ends and the next begins, clients made with httpx fall over."""
+        """Size in bytes of the same text as zstd; 0 if it is not stored like that. Not offered
+        for several attempts: clients based on httpx fail where one zstd stream ends and the next
+        begins."""
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Those bytes of it, some at a time. Raises LogGone."""
+        """The bytes from `start` to `stop` (exclusive) in pieces. Raises LogGone."""
         start, stop = start + self._skipped, stop + self._skipped
         at = 0
         for piece in self._pieces:
@@ -55,7 +57,7 @@ class LogText:
             at += piece.size
 
     async def read_stored(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The same of the zstd. Raises LogGone."""
+        """The same for the zstd file. Raises LogGone."""
         for at in range(start, stop, READ_BYTES):
             yield await in_reader(_stored, self._key, at, min(READ_BYTES, stop - at))
 
@@ -99,7 +101,8 @@ def _chunk(chunk_id: int) -> bytes:
 
 
 def _bytes_before(build: Build, line: int) -> int:
-    """Of an attempt's lines up to this one; only what holds it is decoded."""
+    """Size of the attempt's text before this line. Decodes only the frame or chunk that contains
+    it."""
     line = build.gap_stop if build.gap_start < line < build.gap_stop else line
     if not line:
         return 0

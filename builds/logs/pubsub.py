@@ -1,6 +1,6 @@
-"""The bell: says that something of an image's builds changed. It carries no line.
+"""Pub/sub for changes of an image's builds. Messages contain no log lines.
 
-A lost ring costs a reader SAFETY_SECONDS, never a line: readers trust only the store.
+A lost message only delays readers by SAFETY_SECONDS: they always read the store.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from common.per_loop import PerLoop
 
 SAFETY_SECONDS = 1.0
 REST_SECONDS = 0.1
-"""Between two messages of one process: what is rung meanwhile goes into the next."""
+"""Pause between two messages of one process. Changes in between go into the next message."""
 GROUP = "slipway.bell"
 JOIN_SECONDS = 3600.0
-"""Between two joinings of the group, which forgets its members after a day."""
+"""Interval at which the group is joined again, as memberships expire after a day."""
 Heard = Callable[[UUID], None]
 logger = getLogger(__name__)
 
 
 class Ringer:
-    """Sends rings to the other processes from a thread of its own, so that no build waits for it.
+    """Publishes changes to other processes from its own thread, so that builds do not wait.
 
-    The first goes at once, and many together as one message.
+    The first change is sent at once. Changes in quick succession are combined in one message.
     """
 
     def __init__(self) -> None:
@@ -56,13 +56,13 @@ class Ringer:
                 message = {"type": "bell", "images": [each.hex for each in due]}
                 try:
                     runner.run(get_channel_layer().group_send(GROUP, message))
-                except Exception:  # noqa: BLE001  (a bell that is away costs time, never a build)
+                except Exception:  # noqa: BLE001  (without pub/sub, readers only get slower)
                     logger.warning("the bell could not be rung; readers poll")
                 sleep(REST_SECONDS)
 
 
 class Bell:
-    """One per process: who hears it."""
+    """Publisher and subscribers of this process; one per process."""
 
     def __init__(self) -> None:
         self._hearers: set[Heard] = set()
@@ -72,7 +72,7 @@ class Bell:
         self._ringer = Ringer()
 
     def ring(self, image_id: UUID) -> None:
-        """Called after the commit, from any thread."""
+        """Publish a change. Call it after the commit, from any thread."""
         if build_settings().redis_url:
             self._ringer.ring(image_id)
         else:
@@ -80,7 +80,7 @@ class Bell:
 
     @contextmanager
     def heard_by(self, heard: Heard) -> Iterator[None]:
-        """`heard` is called with the ids of images, in any thread, until the block ends."""
+        """Call `heard` with an image's id on every change, from any thread, inside the block."""
         if build_settings().redis_url:
             self._listen()
         self._hearers = self._hearers | {heard}
@@ -99,10 +99,10 @@ class Bell:
             await asyncio.wait([hearing], timeout=seconds)
         finally:
             while not hearing.done():
-                # More than once: the client of Redis may swallow a cancellation.
+                # Repeat, as the Redis client may swallow a cancellation.
                 hearing.cancel()
                 await asyncio.wait([hearing], timeout=REST_SECONDS)
-            # Asked for what broke it, also where this is cancelled: asyncio logs what nobody asks.
+            # Retrieve the exception even if this is cancelled; otherwise asyncio logs it.
             problem = None if hearing.cancelled() else hearing.exception()
         if problem is not None:
             raise problem
@@ -121,9 +121,9 @@ class Bell:
                 while True:
                     await layer.group_add(GROUP, channel)
                     await self._hear_for(JOIN_SECONDS, layer, channel)
-            except Exception:  # noqa: BLE001  (a bell that is away costs time, never a reader)
+            except Exception:  # noqa: BLE001  (without pub/sub, readers only get slower)
                 if listening is not None and listening.cancelling():
-                    return  # the client of Redis may break off with an error of its own
+                    return  # the Redis client may raise its own error on cancellation
                 logger.warning("the bell is away; readers poll each %s s", SAFETY_SECONDS)
                 await asyncio.sleep(SAFETY_SECONDS)
 
@@ -132,5 +132,5 @@ BELL = Bell()
 
 
 def ring(image_id: UUID) -> None:
-    """Says that something of this image's builds changed. Called after the commit."""
+    """Publish that an image's builds have changed. Call it after the commit."""
     BELL.ring(image_id)

@@ -1,4 +1,4 @@
-"""Lines of a log from any of its lines on, from chunks or archive alike, and how the log stands."""
+"""Reads log lines from any position, from chunks or the archive, with the state of the attempt."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from builds.status import FINAL, Status
 PAGE_CHUNKS = 32
 PAGE_BYTES = 128 * 1024
 PAGE_LINES = 4_096
-"""Each costs as much as some tens of bytes, however short it is."""
+"""A limit on lines as well, since each has an overhead of some tens of bytes."""
 LOOK_CHUNKS = 8
 LOOK_AT_ONCE = 400
-"""Chunks in one statement, which databases do not take at any length."""
+"""Chunks per SQL statement, as databases limit its length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """How an attempt and its log stand."""
+    """State of an attempt and its log."""
 
     build_id: UUID
     status: Status
@@ -36,7 +36,7 @@ class Head:
     step: int
     steps: int
     step_times: list[list[Any]]
-    """As Build.step_times."""
+    """See `Build.step_times`."""
     chunks: int
     lines: int
 
@@ -45,7 +45,7 @@ class Head:
         return self.status in FINAL
 
     def stands_as(self, other: "Head") -> bool:
-        """Whether people would see no difference, the number of lines aside."""
+        """Whether both look the same to users, apart from the number of lines."""
         return (self.api_status, self.step, self.steps, self.step_times) == (
             other.api_status,
             other.step,
@@ -54,7 +54,8 @@ class Head:
         )
 
     def steps_since(self, other: "Head | None") -> list[list[Any]]:
-        """`[number, state, began, ended]` of steps that changed; before the first, all waited."""
+        """`[number, state, began, ended]` of steps that differ from `other`, or from all waiting
+        if None."""
         before = (
             other.step_times if other and other.step_times else [WAITING] * len(self.step_times)
         )
@@ -81,45 +82,45 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Consecutive lines of one attempt from a given line on, and how the attempt stood before."""
+    """Consecutive lines of one attempt, and the attempt's state before they were read."""
 
     head: Head
     first: int
     lines: list[LogLine]
     gap: int = 0
-    """How many lines its only one stands for, where some were left out."""
+    """If lines were truncated, the number of lines that the single line stands for."""
 
     @property
     def ended(self) -> bool:
-        """Nothing follows: the attempt was over before these lines were read, and none was left."""
+        """Nothing follows: the attempt had ended before the read, and no line is left."""
         return self.head.final and self.first >= self.head.lines
 
     @property
     def stop(self) -> int:
-        """The number of the line to go on from."""
+        """The number of the next line to read."""
         return self.first + (self.gap or len(self.lines))
 
 
 def left_out(build: Build, line: int) -> LogLine:
-    """What stands in place of the lines from `line` to the end of the gap."""
+    """The placeholder for the truncated lines from `line` to the end of the gap."""
     count = build.gap_stop - line
     text = f"… {count} lines left out: the log was too long …"
     return LogLine(stream="stderr", text=text, at=build.started_at or build.queued_at)
 
 
 def chunks_from(build: Build, line: int) -> QuerySet[LogChunk]:
-    """The chunk with that line, and all that follow."""
+    """The chunk that contains this line, and all later chunks."""
     chunks = LogChunk.objects.filter(build=build)
     holding = chunks.filter(first_line__lte=line).order_by("-first_line").values("first_line")[:1]
     return chunks.filter(first_line__gte=Subquery(holding)).order_by("first_line")
 
 
 def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) -> Page | None:
-    """Lines of that attempt from `line` on, about PAGE_BYTES, PAGE_LINES or `most` of them; None
-    without the attempt.
+    """Lines of an attempt from `line` on, up to about PAGE_BYTES, PAGE_LINES or `most` lines. None
+    if the attempt does not exist.
 
-    There are none where nothing more is there yet, or where what is there was just moved: then ask
-    again. The status is read before the lines: a final one means that all lines were there.
+    The page is empty if there are no more lines yet, or if they are just being moved; then try
+    again. The status is read before the lines, so with a final status all lines were there.
     """
     build = Build.objects.with_step_times().filter(image_id=image_id, number=attempt).first()
     if build is None:
@@ -130,7 +131,7 @@ def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) ->
     if build.archive_key:
         try:
             return _archived(build, head, line, most)
-        except FileNotFoundError:  # the image was deleted meanwhile
+        except FileNotFoundError:  # the image was deleted in the meantime
             return None
     if build.gap_start <= line < build.gap_stop:
         gap = build.gap_stop - line
@@ -153,7 +154,7 @@ def page(image_id: UUID, *, attempt: int, line: int, most: int | None = None) ->
 
 @lru_cache(maxsize=64)
 def index_of(key: str) -> Index:
-    """An archive never changes."""
+    """Cached, as archives never change."""
     with default_storage.open(key) as file:
         return Index.read(file)
 
@@ -171,7 +172,7 @@ def _archived(build: Build, head: Head, line: int, most: int | None) -> Page:
 
 
 class Asked(NamedTuple):
-    """An attempt to look at, and how many of its chunks are known; None asks for its head alone."""
+    """An attempt to read, and how many of its chunks are known. None reads only its head."""
 
     image_id: UUID
     attempt: int
@@ -179,7 +180,7 @@ class Asked(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """A chunk that was not known; `size` is that of its text."""
+    """A new chunk. `size` is that of its text in bytes."""
 
     first: int
     size: int
@@ -187,13 +188,15 @@ class Fresh(NamedTuple):
 
 
 class Seen(NamedTuple):
+    """State of an attempt and its new chunks."""
+
     head: Head
     chunks: list[Fresh]
 
 
 def look(asked: Sequence[Asked]) -> dict[tuple[UUID, int], Seen]:
-    """What is new of many attempts, at most LOOK_CHUNKS of each, in two queries. Heads come first:
-    a final status means that all lines were there. What is missing here is not there."""
+    """Read new chunks of many attempts, at most LOOK_CHUNKS each. Missing attempts are left out
+    of the result. Heads are read first, so with a final status all lines were there."""
     builds = Build.objects.with_step_times().filter(
         image_id__in={each.image_id for each in asked}, number__in={each.attempt for each in asked}
     )
@@ -217,8 +220,8 @@ def look(asked: Sequence[Asked]) -> dict[tuple[UUID, int], Seen]:
 
 
 def _chunks(wanted: Sequence[tuple[UUID, int]]) -> Iterable[LogChunk]:
-    """Those with these builds and numbers, in order; in words of SQL, as Django has none for pairs
-    and takes milliseconds to put a hundred conditions together."""
+    """Chunks with these builds and numbers, in order. Raw SQL, because Django has no row values
+    in IN and needs milliseconds to combine a hundred conditions."""
     pairs = ", ".join(["(%s, %s)"] * len(wanted))
     values = [
         each
@@ -228,5 +231,5 @@ def _chunks(wanted: Sequence[tuple[UUID, int]]) -> Iterable[LogChunk]:
     statement = f"""
         SELECT * FROM builds_logchunk WHERE (build_id, seq) IN (VALUES {pairs})
         ORDER BY build_id, seq
-    """  # noqa: S608 - nothing in it was given by anybody
+    """  # noqa: S608 - contains only placeholders
     return LogChunk.objects.raw(statement, values)

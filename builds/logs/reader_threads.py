@@ -1,4 +1,4 @@
-"""Where readers of logs look at the database: in a few threads, which keep no connection."""
+"""Thread pool for database reads of log readers. Its threads keep no connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ READERS = ThreadPoolExecutor(max_workers=8, thread_name_prefix="log-reader")
 async def in_reader(
     look: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
 ) -> Found:
-    """What `look` returns, called in one of a few threads: readers never starve each other."""
+    """Run `look` in the thread pool and return its result. The small pool limits connections."""
 
     def looking() -> Found:
         try:

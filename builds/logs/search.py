@@ -1,4 +1,4 @@
-"""Finds a text in a log, live or finished, and counts every line that has it."""
+"""Searches a log, live or finished, and counts all matching lines."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,29 +11,30 @@ from builds.logs.reader import chunks_from, index_of
 from builds.models import Build
 
 HITS_BYTES = 2 * 1024 * 1024
-"""Of text in one answer, about."""
+"""Approximate maximum size of the text in one result."""
 
 
 @dataclass(slots=True)
 class Found:
-    """Lines that have it: how many in all, and some of them as (number, text)."""
+    """Matching lines: the total count, and some of them as (number, text)."""
 
     total: int = 0
     hits: list[tuple[int, str]] = field(default_factory=list)
     next: int | None = None
-    """The first that was left for the next answer."""
+    """The first matching line left out of `hits`; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
     first: int
     content: bytes
-    """In which what is looked for stands as it is, if it is there."""
+    """The text as stored, in which a match is visible without parsing."""
     texts: Callable[[bytes], list[str]]
 
 
 def search(build: Build, text: str, *, ignore_case: bool, start: int, count: int) -> Found:
-    """Lines with `text`, which is taken literally; at most `count` of them from `start` on."""
+    """Find lines that contain `text` literally: the total, and up to `count` hits from line
+    `start` on."""
     found = Found()
     size = 0
     wanted = text.lower() if ignore_case else text

@@ -1,6 +1,6 @@
-"""Puts the lines of steps that run side by side in order: some of one step, then of another.
+"""Orders the lines of steps that run in parallel into segments of one step each.
 
-Before the lines of each step stands its heading. Within a step the lines keep their order.
+Each segment starts with a heading. Within a step the order of lines is kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from builds.logs.lines import LogLine
 
 SEGMENTS = 1_000
-"""Runs of lines of one step that have a heading."""
+"""Maximum number of segments with a heading."""
 
 
 class Segments:
-    """Lines that wait to be stored, by step.
+    """Lines waiting to be stored, by step.
 
-    `continued` makes the heading for a step whose lines were interrupted by those of others;
-    `reserved` says how many headings must be left for steps that have not begun.
+    `continued` creates the heading of a step that was interrupted by another. `reserved` returns
+    how many headings to keep free for steps that have not begun.
     """
 
     def __init__(self, continued: Callable[[int], LogLine], reserved: Callable[[], int]) -> None:
         self.current: int | None = None
-        """The step of the last heading that was taken."""
+        """The step of the last heading that was returned."""
         self._continued = continued
         self._reserved = reserved
         self._headings = 0
@@ -30,16 +30,16 @@ class Segments:
         return bool(self._waiting)
 
     def put(self, lines: Sequence[LogLine]) -> None:
-        """Lines of one step, after all that it had before."""
+        """Add lines of one step, after its earlier lines."""
         if lines:
             self._waiting.setdefault(lines[0].step, []).extend(lines)
 
     def take_current(self) -> list[LogLine]:
-        """What needs no heading: the lines of the step that the last ones were of."""
+        """Return the lines of the current step, which need no heading."""
         return self._waiting.pop(self.current, [])
 
     def take(self) -> list[LogLine]:
-        """All of them, step by step."""
+        """Return all lines, step by step, with headings."""
         waiting, self._waiting = self._waiting, {}
         taken = [] if self.current is None else waiting.pop(self.current, [])
         for step, lines in waiting.items():

@@ -1,4 +1,4 @@
-"""Some lines of a log: by stream, step, time or number from the end."""
+"""Selects lines of a log by stream, step, time or position from the end."""
 
 import asyncio
 from collections import deque
@@ -15,12 +15,12 @@ from builds.status import Status
 
 RETRIES = 50
 RETRY_SECONDS = 0.1
-"""Lines that are being moved into the archive are away for a moment."""
+"""Lines are unreadable for a moment while they are moved to the archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineFilter:
-    """Which lines are wanted. None takes all."""
+    """Which lines to select. None selects all."""
 
     since: datetime | None = None
     step: int | None = None
@@ -31,7 +31,7 @@ class LineFilter:
         return self == ALL
 
     def numbered(self, lines: Lines) -> Iterator[tuple[int, LogLine]]:
-        """Those of the lines that are wanted, each with its number."""
+        """The selected lines, each with its number."""
         for number, line in enumerate(lines.lines, lines.start.line):
             if self._takes(line):
                 yield number, line
@@ -48,9 +48,9 @@ ALL = LineFilter()
 
 
 async def snapshot(image_id: UUID, cursor: Cursor) -> AsyncGenerator[Lines, None]:
-    """The lines from `cursor` on that are there now, and with a lost attempt its successor's.
+    """The existing lines from `cursor` on, continuing in the next attempt after a lost one.
 
-    Lines written after the first look at an attempt are left out, so that it ends.
+    Lines written after the first read of an attempt are left out, so that the iteration ends.
     """
     lost = True
     attempt, at = cursor.attempt, cursor.line
@@ -71,7 +71,7 @@ async def snapshot(image_id: UUID, cursor: Cursor) -> AsyncGenerator[Lines, None
 
 
 async def tail_start(image_id: UUID, cursor: Cursor, wanted: LineFilter, count: int) -> Cursor:
-    """Where the last `count` of the wanted lines begin; with none wanted, the end."""
+    """The cursor of the last `count` selected lines, or the end if no line is selected."""
     last: deque[Cursor] = deque(maxlen=count)
     end = cursor
     source: AsyncIterator[Lines] = snapshot(image_id, cursor)

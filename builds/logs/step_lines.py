@@ -1,4 +1,4 @@
-"""From the bytes of one step to its lines: secrets masked, lines split, colours carried on."""
+"""Converts the output of one step to lines: mask secrets, split lines, carry styles over."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,7 +10,7 @@ from builds.logs.masking import Masker
 
 
 class StepLines:
-    """Both streams of one step, or of what belongs to no step."""
+    """Both streams of one step, or of output that belongs to no step."""
 
     def __init__(self, step: int | None, masker: Masker) -> None:
         self._maskers: dict[Stream, Masker] = {
@@ -21,16 +21,16 @@ class StepLines:
         self._colours = Colours()
 
     def feed(self, stream: Stream, data: bytes, at: datetime) -> Sequence[LogLine]:
-        """As LineSplitter.feed."""
+        """See `LineSplitter.feed`."""
         masked = self._maskers[stream].feed(data) if data else b""
         return self._colours.carry(self._splitter.feed(stream, masked, at))
 
     def pause(self) -> Sequence[LogLine]:
-        """Lines that have begun, as far as they are known to hold no secret."""
+        """Unfinished lines, except a tail that may be the beginning of a secret."""
         return self._colours.carry(self._splitter.flush())
 
     def end(self, at: datetime) -> Sequence[LogLine]:
-        """All that is left."""
+        """All remaining lines."""
         lines: list[LogLine] = []
         for stream, masker in self._maskers.items():
             lines += self._splitter.feed(stream, masker.flush(), at)

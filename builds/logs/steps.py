@@ -1,6 +1,6 @@
-"""What is known of each step of a build: its instruction, its state, when it began and ended.
+"""State of each step of a build: instruction, status, begin and end.
 
-No Django here.
+Independent of Django.
 """
 
 import re
@@ -12,23 +12,23 @@ from builds.build_spec import Step
 from builds.logs.lines import since_1970
 
 STEPS_KEPT = 1_000
-"""Steps beyond this number are built, but no states and times are kept for them."""
+"""Steps beyond this number are built, but their states and times are not kept."""
 STEP_CHARACTERS = 300
 CONTINUED = "continued"
 CONTINUED_CHARACTERS = 60
-"""Of the instruction in a heading that only reminds of it."""
+"""Maximum length of an instruction in a heading that marks a continuation."""
 State = Literal["waiting", "running", "cached", "succeeded", "failed", "cancelled"]
 StepTimes = tuple[State, int | None, int | None]
-"""State, begin and end in microseconds since 1970."""
+"""State, and begin and end in microseconds since 1970."""
 WAITING: StepTimes = ("waiting", None, None)
 _UNPRINTED = re.compile(r"[\r\n\0]+")
 
 
 class StepStates:
-    """The steps of one attempt as they begin and end.
+    """Tracks the steps of one attempt as they begin and end.
 
-    Instructions that do no work (ENV, CMD, LABEL) have no events of their own: they are done when
-    the next step of their stage begins, or the build ends well.
+    Instructions that do no work (ENV, CMD, LABEL) have no events. They succeed when the next step
+    of their stage begins, or when the build succeeds.
     """
 
     def __init__(self, steps: Iterable[Step] = (), mask: Callable[[str], str] = str) -> None:
@@ -41,7 +41,7 @@ class StepStates:
         self._current = 0
         self._listed = not self._steps
         self.changed = bool(self._steps)
-        """Whether `facts` has something that was not stored yet."""
+        """Whether `facts` contains something that is not stored yet."""
 
     def __contains__(self, number: int | None) -> bool:
         return number in self._steps
@@ -57,11 +57,11 @@ class StepStates:
 
     @property
     def waiting(self) -> int:
-        """How many have not begun."""
+        """How many steps have not begun."""
         return sum(times[0] == "waiting" for times in self._times.values())
 
     def heading(self, number: int, note: str = "") -> str:
-        """`STEP 3/7: [stage] RUN make`, as people read it in the log."""
+        """The heading of a step in the log: `STEP 3/7: [stage] RUN make`."""
         stage = self._steps[number].stage
         where = f"[{stage}] " if stage else ""
         mark = f" ({note})" if note else ""
@@ -71,7 +71,7 @@ class StepStates:
         return f"STEP {number}/{self.total}{mark}: {where}{text}"
 
     def begin(self, number: int, at: datetime, *, cached: bool = False) -> list[int]:
-        """Notes that a step runs, or need not; returns the steps that begin with it, in order."""
+        """Record that a step runs or is cached. Returns the steps that begin with it, in order."""
         step = self._steps.get(number)
         if step is None or self._times[number] != WAITING:
             return []
@@ -94,7 +94,7 @@ class StepStates:
     def end(
         self, number: int, state: Literal["succeeded", "failed", "cancelled"], at: datetime
     ) -> None:
-        """Notes that a running step ended; nothing where it does not run."""
+        """Record that a running step ended. Ignored if it is not running."""
         was, began, _ = self._times.get(number, WAITING)
         if was != "running" or began is None:
             return
@@ -102,7 +102,7 @@ class StepStates:
         self.changed = True
 
     def complete(self, at: datetime) -> list[int]:
-        """Notes that the build ended well; returns the steps that begin with that, in order."""
+        """Record that the build succeeded. Returns the steps that had not begun, in order."""
         now = since_1970(at)
         begun = [number for number, times in self._times.items() if times == WAITING]
         for number, (state, began, _) in self._times.items():
@@ -113,7 +113,8 @@ class StepStates:
         return begun
 
     def facts(self) -> dict[str, Any]:
-        """Fields of a Build that are to be stored: `step_times`, and `step_list` once."""
+        """Build fields to store: `step_times`, and `step_list` the first time. Empty if
+        unchanged."""
         if not self.changed:
             return {}
         numbers = list(self._steps)[:STEPS_KEPT]
@@ -126,7 +127,7 @@ class StepStates:
         return facts
 
     def stored(self) -> None:
-        """What `facts` gave is stored."""
+        """Record that the result of `facts` was stored."""
         self._listed, self.changed = True, False
 
 
@@ -135,9 +136,9 @@ def settled_times(
     outcome: Literal["succeeded", "failed", "cancelled"],
     at: datetime,
 ) -> list[list[Any]]:
-    """`step_times` of a build that has ended: no step runs any more.
+    """`step_times` of an ended build, in which no step is still running.
 
-    Where one failed, its neighbours were stopped because of that.
+    If a step failed, steps that ran in parallel are marked as cancelled.
     """
     failed = any(state == "failed" for state, *_ in times)
     state = "cancelled" if outcome == "failed" and failed else outcome

@@ -1,7 +1,7 @@
-"""The log as the database has it: insert-only chunks of compressed lines behind a fence.
+"""Stores log lines in the database: insert-only, compressed chunks protected by a fencing token.
 
-A chunk is zstd over a JSON array of `[microseconds since the epoch, kind, step, text]`, where the
-kind is "o" for stdout, "e" for stderr and "h" for a heading.
+A chunk is a zstd-compressed JSON array of `[microseconds since 1970, kind, step, text]`. The kind
+is "o" for stdout, "e" for stderr and "h" for a heading.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ from builds.status import RUNNING
 from common.outages import DATABASE_OUTAGES
 
 CHUNK_LINES = 2_000
-"""No chunk holds more, so the one that contains a line is found by a range of the index."""
+"""Maximum lines per chunk, so that the chunk of a line is found by an index range."""
 
 
 class _Own(local):
-    """Each thread's own compressor: two threads at one would spoil what both write."""
+    """One compressor per thread, as compressors are not thread-safe."""
 
     def __init__(self) -> None:
         self.compressor = zstandard.ZstdCompressor(write_checksum=True)
@@ -51,10 +51,11 @@ KEY = UUIDField()
 
 
 class FenceLost(Exception):
-    """This worker no longer has the build: somebody else settled it. Nothing was written."""
+    """This worker has lost its claim: the build was settled elsewhere. Nothing was written."""
 
 
 def encode(lines: Sequence[LogLine]) -> bytes:
+    """Compress lines to the data of a chunk."""
     rows = [
         (microseconds(line), kind(line), line.step, line.text.replace("\n", " ")) for line in lines
     ]
@@ -62,12 +63,12 @@ def encode(lines: Sequence[LogLine]) -> bytes:
 
 
 def microseconds(line: LogLine) -> int:
-    """Since 1970."""
+    """Microseconds since 1970."""
     return since_1970(line.at)
 
 
 def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine]:
-    """The lines of a chunk, or some, numbered within it."""
+    """The lines of a chunk, or the slice `start:stop` of them."""
     rows = orjson.loads(zstandard.decompress(data))
     return [
         LogLine(
@@ -82,18 +83,18 @@ def decode(data: bytes, start: int = 0, stop: int | None = None) -> list[LogLine
 
 
 def size_of(lines: Sequence[LogLine]) -> int:
-    """What they take in the log as text, in bytes, newlines too."""
+    """Size of the lines as text in bytes, with newlines."""
     return len("\n".join([line.text for line in lines]).encode()) + 1 if lines else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Some lines on their way into the database, behind what their build has there."""
+    """A chunk to insert, and the values to set on its build."""
 
     build: Build
     row: LogChunk
     values: dict[str, Any]
-    """What the head of the build is to be."""
+    """New values of the build's fields."""
 
 
 def append(
@@ -105,13 +106,13 @@ def append(
     facts: Mapping[str, Any] | None = None,
     gap: tuple[int, int] = (0, 0),
 ) -> None:
-    """Adds a chunk and moves the head of `build`, both or neither; raises FenceLost.
+    """Insert a chunk and update the build's counters in one transaction. Raises FenceLost.
 
-    `facts` are more fields of the build to set, where they changed.
+    `facts` are further fields of the build to set.
 
-    `build` is its worker's own copy, whose counters say what is already there. Safe to repeat
-    after a failure that left it open whether the commit happened. Chunks that begin within a gap
-    that grew are dropped in the same transaction.
+    `build` is the worker's own copy; its counters say what is already stored. Safe to repeat if it
+    is unknown whether the commit happened. Chunks inside a gap that grew are deleted in the same
+    transaction.
     """
     row = _row(build, lines)
     values: dict[str, Any] = {
@@ -127,8 +128,8 @@ def append(
     if gap != (build.gap_start, build.gap_stop):
         values |= {"gap_start": gap[0], "gap_stop": gap[1]}
     chunk = _Chunk(build, row, values)
-    # SQLite has one writer at a time, and lets the others guess when: some would wait for seconds.
-    # Elsewhere builds that are written together would only hold each other's rows.
+    # SQLite has a single writer and no fair lock, so some threads would wait for seconds: group
+    # their commits. On other databases grouping would only make builds wait for each other's rows.
     together = connection.vendor == "sqlite" and not connection.in_atomic_block
     written = TOGETHER.write(chunk) if together else _insert([chunk])[0]
     if not written:
@@ -140,7 +141,8 @@ def append(
 
 
 def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
-    """Those of different builds in one transaction; for each whether its fence held."""
+    """Insert chunks of different builds in one transaction. Returns for each whether its fence
+    held."""
     with transaction.atomic():
         found = [_move(chunk) for chunk in chunks]
         moved = [chunk for chunk, was in zip(chunks, found, strict=True) if was]
@@ -155,11 +157,11 @@ def _insert(chunks: Sequence[_Chunk]) -> list[bool]:
 
 
 def _move(chunk: _Chunk) -> bool | None:
-    """Moves the head. False where that is done already, None where the fence is lost."""
+    """Update the build's counters. False if that was done before, None if the fence is lost."""
     build, values = chunk.build, chunk.values
     if values.keys() == OFTEN:
-        # In words of SQL: a hundred builds make this a thousand times a second, and to put it
-        # together again would cost ten times the statement.
+        # Raw SQL: with a hundred builds this runs a thousand times a second, and compiling the
+        # query costs ten times as much as the statement.
         ours = [KEY.get_db_prep_value(build.pk, connection), build.fence, build.log_chunks]
         with connection.cursor() as cursor:
             cursor.execute(MOVE, [*values.values(), *ours, *(each.value for each in RUNNING)])
@@ -177,7 +179,7 @@ def _values(row: LogChunk) -> list[Any]:
 
 
 def _head(build: Build, chunks: int) -> BuildQuerySet:
-    """Its row, as long as the claim on it stands and it has so many chunks."""
+    """The build's row, if the claim still holds and it has this many chunks."""
     return Build.objects.held_by(build).filter(status__in=RUNNING, log_chunks=chunks)
 
 
@@ -185,13 +187,13 @@ TOGETHER = Together(_insert, shared=DATABASE_OUTAGES)
 
 
 def store_steps(build: Build, *, step: int, steps: int, facts: Mapping[str, Any]) -> None:
-    """Sets what is known of the steps where no line comes with it; raises FenceLost."""
+    """Store the state of the steps when there is no line to store. Raises FenceLost."""
     if not _head(build, build.log_chunks).update(step=step, steps=steps, **facts):
         raise FenceLost
 
 
 def _steps_begun(build: Build, lines: Sequence[LogLine]) -> list[list[Any]]:
-    """Where the headings among these lines are, as Build.log_steps has it."""
+    """Positions of the headings among these lines, in the format of `Build.log_steps`."""
     begun = [
         [line.step, at, line.text[:STEP_CHARACTERS], microseconds(line)]
         for at, line in enumerate(lines, build.log_lines)
@@ -213,9 +215,9 @@ def _row(build: Build, lines: Sequence[LogLine]) -> LogChunk:
 
 
 def seal(build: Build, line: LogLine) -> dict[str, object]:
-    """Inserts the last line; returns what the settling UPDATE must set beside the status.
+    """Insert the last line. Returns the field values that the settling UPDATE must set.
 
-    Called with the row of `build` locked and freshly read.
+    Call it with the row of `build` locked and freshly read.
     """
     row = _row(build, [line])
     row.save(force_insert=True)

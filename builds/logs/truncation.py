@@ -1,4 +1,4 @@
-"""Which lines of a log that grows too long stay: its beginning and its end."""
+"""Truncation of long logs: the beginning and the end are kept."""
 
 from collections import deque
 
@@ -8,20 +8,22 @@ HEAD_LINES = 250_000
 TAIL_BYTES = 48 * MIB
 TAIL_LINES = 750_000
 SLACK = 48
-"""Dropping begins with a share of the tail, one in so many, above its size: not at each chunk."""
+"""Dropping starts when the tail exceeds its limit by 1/48, so that it does not happen at each
+chunk."""
 
 
 class Kept:
-    """Counts the chunks of one log as they are stored."""
+    """Counts the stored chunks of one log and computes the gap."""
 
     def __init__(self) -> None:
         self.gap = (0, 0)
-        """Lines from the one to before the other are to go; none where both are 0."""
+        """Line range to delete, as (start, stop) with stop exclusive; (0, 0) for none."""
         self._head_bytes = self._head_lines = 0
         self._tail: deque[tuple[int, int, int]] = deque()
         self._tail_bytes = self._tail_lines = 0
 
     def add(self, *, first: int, lines: int, size: int) -> None:
+        """Count a stored chunk, with `size` in bytes, and update `gap`."""
         if not self._tail and self._head_bytes < HEAD_BYTES and self._head_lines < HEAD_LINES:
             self._head_bytes += size
             self._head_lines += lines

@@ -1,4 +1,4 @@
-"""Writes the log of a running build: output and states of its steps in, stored lines out."""
+"""Writes the log of a running build: takes output and step states, stores lines."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,22 +26,22 @@ from common.outages import DATABASE_OUTAGES
 FLUSH_SECONDS = 0.1
 FLUSH_BYTES = 64 * 1024
 SIDE_BY_SIDE_BYTES = 1024 * 1024
-"""Of lines of all steps together that wait for their 100 ms."""
+"""Maximum size in bytes of all lines that wait in segments for the next flush."""
 RETRY_SECONDS = 1.0
 
 logger = getLogger(__name__)
 
 
 class LogWriter:
-    """Writes one attempt's log under the fence of its claim. One thread drives it.
+    """Writes one attempt's log under its fencing token. Use it from one thread.
 
-    Steps begin, end and are counted by `update` alone, whatever the output says. Lines of steps
-    that run side by side are kept apart until they are stored, each step under a heading.
+    Only `update` begins and ends steps; their output has no influence. Lines of parallel steps are
+    separated until they are stored, each step under its heading.
 
-    Stored 100 ms after the time before, or at 64 KiB: the caller ticks it at least that often.
-    The database being away costs no line: they wait in memory and on disk, and once that is full
-    `write` blocks, asking `still_ours` each second (which raises when waiting is of no use). Raises
-    FenceLost as soon as a write shows that somebody else settled the build.
+    Lines are stored at most every 100 ms, or at 64 KiB, so the caller must tick it at least that
+    often. While the database is unavailable, lines wait in memory and on disk. When that is full,
+    `write` blocks and calls `still_ours` each second, which raises if there is no point in waiting.
+    Raises FenceLost as soon as a write shows that the build was settled elsewhere.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LogWriter:
         self._outputs: dict[int | None, StepLines] = {}
         self._segments = Segments(self._continued, lambda: self._states.waiting)
         self._sizes: Counter[int | None] = Counter()
-        """Of the lines in `_segments`, by step."""
+        """Size in bytes of the lines in `_segments`, by step."""
         self._held: list[LogLine] = []
         self._flushed_at = 0.0
         self._retry_at = 0.0
@@ -63,7 +63,7 @@ class LogWriter:
 
     @property
     def steps(self) -> int:
-        """How many there are. Set to the steps of the build before the first of them begins."""
+        """The number of steps. Set it to the build's steps before the first one begins."""
         return self._states.total
 
     @steps.setter
@@ -71,7 +71,7 @@ class LogWriter:
         self._states = StepStates(steps, self._masker.whole)
 
     def write(self, output: StepOutput) -> None:
-        """Takes what a step wrote; empty data is a tick."""
+        """Add output of a step. Empty data is a tick."""
         if output.data:
             step = output.step if output.step in self._states else None
             lines = self._outputs.get(step)
@@ -81,7 +81,7 @@ class LogWriter:
         self._flush_if_due()
 
     def update(self, update: StepUpdate) -> None:
-        """Takes a step's new state. One that was taken before, or makes no sense, is ignored."""
+        """Apply a step's new state. Repeated or inconsistent updates are ignored."""
         if update.state == "started" or update.state == "cached":  # noqa: PLR1714 - mypy narrows
             cached = update.state == "cached"
             for step in self._states.begin(update.step, update.at, cached=cached):
@@ -92,7 +92,7 @@ class LogWriter:
         self._flush_if_due()
 
     def complete(self) -> None:
-        """The engine has made its image: whatever is left of the steps is done."""
+        """The image was built: mark the remaining steps as done."""
         now = timezone.now()
         self._end_outputs()
         for step in self._states.complete(now):
@@ -100,7 +100,7 @@ class LogWriter:
         self._flush_if_due()
 
     def say(self, text: str, stream: Stream = "stdout") -> None:
-        """A line of Slipway's own, after whatever the steps had begun."""
+        """Add a line of Slipway's own, after unfinished lines of the steps."""
         for output in self._outputs.values():
             self._put(output.pause())
         self._take()
@@ -108,20 +108,21 @@ class LogWriter:
         self._flush_if_due()
 
     def line(self, text: str, stream: Stream = "stderr") -> LogLine:
-        """A line of Slipway's own, masked like any other, not stored."""
+        """Create a line of Slipway's own, masked like all others, without storing it."""
         clean = self._masker.whole(text)
         return LogLine(stream=stream, text=clean, at=timezone.now(), step=self._segments.current)
 
     def finish(self) -> None:
-        """Stores everything that was written; only the line that settles the build may follow.
+        """Store everything that was written. Only the line that settles the build may follow.
 
-        Raises OperationalError or InterfaceError when the database is away; then call it again.
+        Raises OperationalError or InterfaceError if the database is unavailable; then call it
+        again.
         """
         self._end_outputs()
         self._flush()
 
     def close(self) -> None:
-        """What was not stored by now never will be."""
+        """Discard what was not stored."""
         self._spool.close()
 
     def _put(self, lines: Sequence[LogLine]) -> None:
@@ -152,7 +153,7 @@ class LogWriter:
         self._sizes.clear()
 
     def _flush_if_due(self) -> None:
-        # The first line after a silence goes at once; in a flood each batch waits its 100 ms.
+        # The first line after a pause is stored at once; in a flood, batches wait for 100 ms.
         now = monotonic()
         if now - self._flushed_at >= FLUSH_SECONDS or self._sizes.total() >= SIDE_BY_SIDE_BYTES:
             self._show_unended()
@@ -161,7 +162,7 @@ class LogWriter:
                 self._flushed_at = now
                 self._store_or_spool(now)
         elif self._sizes[self._segments.current] >= FLUSH_BYTES:
-            # Those of other steps wait on, or two that print much would alternate without end.
+            # Lines of other steps keep waiting; otherwise two busy steps would alternate endlessly.
             self._held += self._segments.take_current()
             del self._sizes[self._segments.current]
             self._store_or_spool(now)
@@ -177,7 +178,7 @@ class LogWriter:
             self._try_to_flush()
 
     def _show_unended(self) -> None:
-        """Lines without an end become visible after a while, also of a step that is silent now."""
+        """Show unfinished lines after a while, including those of steps that are silent now."""
         at = timezone.now()
         for output in self._outputs.values():
             self._put(output.feed("stdout", b"", at))
@@ -189,8 +190,8 @@ class LogWriter:
         except DATABASE_OUTAGES as problem:
             logger.warning("build %s: lines wait for the database: %s", self.build, problem)
             connection.close()
-            # A try may take seconds, in which nobody reads what the child prints: not more than
-            # half of the time goes into tries.
+            # An attempt may take seconds in which the child's output is not read, so at most half
+            # of the time is spent on attempts.
             self._retry_at = monotonic() + max(RETRY_SECONDS, monotonic() - began)
 
     def _flush(self) -> None:
@@ -217,7 +218,7 @@ class LogWriter:
         self._kept.add(first=first, lines=len(batch), size=size)
 
     def _standing(self) -> dict[str, Any]:
-        """How far the steps are, as the head of the build is to have it."""
+        """Progress of the steps, as arguments for the store."""
         states = self._states
         return {"step": states.current, "steps": states.total, "facts": states.facts()}
 

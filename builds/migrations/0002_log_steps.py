@@ -1,4 +1,4 @@
-"""Where the steps of a build begin in its log."""
+"""Add the positions of step headings in the log."""
 
 from django.db import migrations, models
 

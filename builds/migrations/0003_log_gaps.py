@@ -1,4 +1,4 @@
-"""Which lines were left out of a log that was too long."""
+"""Add the range of truncated log lines."""
 
 from django.db import migrations, models
 

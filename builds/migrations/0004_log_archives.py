@@ -1,4 +1,4 @@
-"""Where the whole log of an ended build is kept, and which are to be put there."""
+"""Add the key of a build's archived log, and an index of logs to archive."""
 
 from django.db import migrations, models
 from django.db.models import Q

@@ -1,4 +1,4 @@
-"""The order of the queue, the workers that take from it, and the pause that they obey."""
+"""Add the front of the queue, workers, and the pause switch."""
 
 import django.utils.timezone
 from django.db import migrations, models

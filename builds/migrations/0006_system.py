@@ -1,4 +1,4 @@
-"""What the system page shows: builds by when they ended, machines of workers, logged errors."""
+"""Add data of the system page: index by end, machines of workers, logged errors."""
 
 import django.utils.timezone
 from django.db import migrations, models

@@ -1,4 +1,4 @@
-"""Parts of labels are found by an index where there is PostgreSQL: others read every row."""
+"""Add a trigram index on labels, on PostgreSQL only."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.db import migrations
 
 
 def add_index(apps: Any, schema_editor: Any) -> None:
-    """On the expression that `icontains` asks for."""
+    """Index the expression that `icontains` uses."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute(
             "CREATE INDEX builds_build_label_parts ON builds_build "

@@ -1,4 +1,4 @@
-"""Images are what is built: nothing stands between them and their builds any more."""
+"""Remove the table of targets: images have their columns now."""
 
 from django.db import migrations
 

@@ -1,4 +1,4 @@
-"""What the sender of a build may choose beside its arguments."""
+"""Add build options besides the build arguments."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""What is known of each step of a build."""
+"""Add the list of steps and their states."""
 
 from django.db import migrations, models
 

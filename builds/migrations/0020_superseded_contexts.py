@@ -1,4 +1,4 @@
-"""Builds whose context is to be removed are marked, so that nobody has to search for them."""
+"""Add a mark for builds whose context is to be removed, and an index of it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def mark(apps: Any, schema_editor: Any) -> None:
 
 
 def analyze(apps: Any, schema_editor: Any) -> None:
-    """PostgreSQL takes a column that it knows nothing about for one that is often true."""
+    """Without statistics, PostgreSQL assumes that the new column is often true."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute("ANALYZE builds_build (context_superseded)")
 

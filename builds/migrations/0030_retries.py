@@ -1,4 +1,4 @@
-"""When builds are tried again, and why workers take none."""
+"""Add retries of builds and quarantine of workers."""
 
 from django.db import migrations, models
 

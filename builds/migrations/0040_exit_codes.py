@@ -1,4 +1,4 @@
-"""The exit code of the command that ended a build."""
+"""Add the exit code of the command that failed."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Where a Dockerfile is that came in the context."""
+"""Add the path of a Dockerfile that is in the context."""
 
 from django.db import migrations, models
 

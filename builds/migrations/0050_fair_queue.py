@@ -1,4 +1,4 @@
-"""Owners' turns, lines, and the named sizes of builds. `builds.apps` installs the triggers."""
+"""Add owners' turns, queue lines and resource classes. `builds.apps` installs the triggers."""
 
 from typing import Any
 

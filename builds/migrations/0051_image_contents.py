@@ -1,4 +1,4 @@
-"""Indexes of the queue with conditions that SQLite finds in queries."""
+"""Add the contents of a build's image."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Indexes of the queue with conditions that SQLite finds in queries."""
+"""Change the conditions of the queue's indexes so that SQLite recognises them in queries."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""What building has in the database. Nothing here reaches the images."""
+"""Models of builds. They do not depend on the app `images`."""
 
 from builds.models.builds import LONG, STATUSES, Build, BuildQuerySet, milliseconds, step_facts
 from builds.models.chunks import LogChunk

@@ -1,4 +1,5 @@
-"""Builds: one attempt at an image each. Their rows are the queue, the history and heads of logs."""
+"""Builds: attempts to build an image. Their rows are the queue, the history and the heads of
+logs."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from builds.models.targets import Target, targets
 from builds.models.workers import Pause, Worker
 from builds.status import FINAL, Status, api_word, sources, state_word
 
-# In the order in which the conditions of indexes name them.
+# In the order that the conditions of the indexes use.
 _RUNNING = ("building", "pushing", "cancelling")
 _ENDED = ("succeeded", "failed", "cancelled", "lost")
 STATUSES = [(status.value, status.value) for status in Status]
@@ -25,13 +26,14 @@ LONG = (
     *("dockerfile", "build_args", "labels", "contents"),
     *("log_steps", "step_list", "step_times"),
 )
-"""Fields that only some need, and that may be long."""
+"""Fields that may be long and are rarely needed."""
 
 ELSEWHERE_SECONDS = 10
-"""For which a build is left to other workers than the one at which it failed."""
+"""For how long after it is due a retry is left to other workers than the one that failed."""
 
 
 def milliseconds(start: datetime | None, end: datetime | None) -> int | None:
+    """From start to end in milliseconds; None if either is missing."""
     if start is None or end is None:
         return None
     return max(0, (end - start) // timedelta(milliseconds=1))
@@ -40,7 +42,7 @@ def milliseconds(start: datetime | None, end: datetime | None) -> int | None:
 def step_facts(
     step_list: Sequence[Sequence[Any]], step_times: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    """Each step with its state, as clients are told."""
+    """The steps with their states, as in the API."""
     return [
         {
             "number": number,
@@ -59,10 +61,11 @@ def step_facts(
 
 class BuildQuerySet(models.QuerySet["Build"]):
     def move(self, to: Status, **values: Any) -> int:
-        """One conditional UPDATE; the number of rows that could make the move decides the race.
+        """Move builds to a status with one conditional UPDATE. Returns the number of rows moved;
+        concurrent callers cannot both move a row.
 
-        Where people have another word for it, targets say so from the same moment on. Whoever holds
-        a target and its build has locked the target first.
+        If the public status word changes, the target's `state` is updated in the same transaction.
+        Lock order: everybody who locks both locks the target before the build.
         """
         word, movable = state_word(to), self.filter(status__in=sources(to))
         if all(state_word(source) == word for source in sources(to)):
@@ -75,35 +78,37 @@ class BuildQuerySet(models.QuerySet["Build"]):
         return moved
 
     def held_by(self, build: "Build") -> "BuildQuerySet":
-        """That build, as long as this claim on it stands."""
+        """This build, if its fencing token still holds."""
         return self.filter(pk=build.pk, fence=build.fence)
 
     def light(self) -> "BuildQuerySet":
-        """Without the texts that only some need, which may be long."""
+        """Without the long fields."""
         return self.defer(*LONG)
 
     def with_step_times(self) -> "BuildQuerySet":
-        """As `light`, with how its steps stand."""
+        """Like `light`, but with `step_times`."""
         return self.defer(*(each for each in LONG if each != "step_times"))
 
     def running(self) -> "BuildQuerySet":
         return self.filter(status__one_of=_RUNNING)
 
     def expired(self) -> "BuildQuerySet":
-        """Running, but whoever ran it has not been heard of in time."""
+        """Running builds whose lease has expired."""
         return self.running().filter(lease_until__lt=Now())
 
     def waiting(self) -> "BuildQuerySet":
-        """All that wait, with builds that are not due yet, by age; those at the front come first.
+        """All queued builds, including retries that are not due yet: those at the front first, then
+        by age.
 
-        Turns decide who goes next: `builds.queue`.
+        `builds.queue` decides which of them is next.
         """
         return self.filter(status__one_of=("queued",)).order_by("front", "queued_at", "id")
 
     def open_to(self, worker: str) -> "BuildQuerySet":
-        """Those that this worker may take now; none while the queue is paused or it drains.
+        """Builds that this worker may take now. None while the queue is paused or the worker
+        drains.
 
-        A build that failed at this worker is left to others at first, where there are any.
+        A build that failed on this worker is left to other workers at first, if there are any.
         """
         draining = Worker.objects.draining().filter(pk=worker)
         others = Worker.objects.taking().exclude(pk=worker)
@@ -116,40 +121,42 @@ class BuildQuerySet(models.QuerySet["Build"]):
         )
 
     def to_purge(self) -> "BuildQuerySet":
-        """Ended, its image gone, and something of it may still stand somewhere."""
+        """Ended builds of deleted images that are not purged yet."""
         return self.filter(discarded_at__isnull=False, purged_at=None, status__in=FINAL)
 
     def to_archive(self) -> "BuildQuerySet":
-        """Ended, with a log that only chunks have."""
+        """Ended builds whose log is not archived yet."""
         ended = self.filter(status__one_of=_ENDED)
         return ended.filter(archive_key="", discarded_at=None, log_lines__gt=0)
 
     def charged_since(self, owner_id: UUID | OuterRef, since: datetime) -> "BuildQuerySet":
-        """What counts against an owner's quota: our own restarts do not."""
+        """Builds charged to the owner's quota since then. Free builds, such as automatic
+        retries, are not."""
         return self.filter(owner_id=owner_id, queued_at__gt=since, free=False)
 
     def next_number(self, image_id: UUID) -> int:
+        """The number of the next attempt of an image."""
         found: int | None = self.filter(image_id=image_id).aggregate(last=Max("number"))["last"]
         return (found or 0) + 1
 
 
 class Build(models.Model):
-    """One attempt at an image. Its history outlives the image."""
+    """One attempt to build an image. It remains as history when the image is deleted."""
 
     id = models.UUIDField(primary_key=True, default=uuid4)
     image_id = models.UUIDField()
     owner_id = models.UUIDField()
     label = models.CharField(max_length=400)
-    """`owner/name:tag`, for people."""
+    """`owner/name:tag`, for display."""
     number = models.PositiveIntegerField()
 
     dockerfile = models.TextField()
-    """Blank before it was read where it is in the context."""
+    """Empty until it is read, if the Dockerfile is in the context."""
     dockerfile_path = models.CharField(max_length=1024, blank=True, default="")
-    """In the context; blank where it was sent beside it."""
+    """Path in the context; empty if the Dockerfile was sent separately."""
     build_args = models.JSONField(default=dict)
     target = models.CharField(max_length=128, blank=True, default="")
-    """The stage to build; blank for the last one."""
+    """The stage to build; empty for the last one."""
     no_cache = models.BooleanField(default=False)
     pull = models.BooleanField(default=False)
     labels = models.JSONField(default=dict)
@@ -157,9 +164,9 @@ class Build(models.Model):
         max_length=40, default=DEFAULT_CLASS, db_default=DEFAULT_CLASS
     )
     context_key = models.CharField(max_length=200, blank=True)
-    """In the default storage; blank once it has been removed."""
+    """Key in the default storage; empty after the context was removed."""
     context_superseded = models.BooleanField(default=False)
-    """A later attempt of the same target has another one: it is to be removed."""
+    """A later attempt of the same target uses another context: this one is to be removed."""
     context_sha256 = models.CharField(max_length=64)
     context_bytes = models.PositiveBigIntegerField()
 
@@ -168,7 +175,8 @@ class Build(models.Model):
     steps = models.PositiveIntegerField(default=0)
     queued_at = models.DateTimeField(default=timezone.now)
     front = models.IntegerField(default=0)
-    """Lower goes first, whenever it was queued; below zero where an operator moved it."""
+    """Lower goes first, before the queueing time; negative after an operator moved it to the
+    front."""
     started_at = models.DateTimeField(null=True)
     pushing_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
@@ -177,56 +185,57 @@ class Build(models.Model):
     worker = models.CharField(max_length=200, blank=True)
     lease_until = models.DateTimeField(null=True)
     fence = models.PositiveIntegerField(default=0)
-    """Grows with each change of hands; every write of a worker carries the one it was given."""
+    """Fencing token: incremented when the build changes hands. Workers pass theirs with every
+    write."""
     restarts = models.PositiveSmallIntegerField(default=0)
-    """How often a worker died under this build before this attempt."""
+    """How many workers died while running earlier attempts of this build."""
     interruptions = models.PositiveSmallIntegerField(default=0)
-    """How often Slipway was stopped under this build before this attempt."""
+    """How often earlier attempts were interrupted by a stop of Slipway."""
     retries = models.PositiveSmallIntegerField(default=0)
-    """How often it failed through Slipway's fault before this attempt."""
+    """How often earlier attempts failed through Slipway's fault."""
     retry_until = models.DateTimeField(null=True)
-    """Such failures before then are tried again; null before the first."""
+    """Failures of the service before this time are retried; null before the first failure."""
     not_before = models.DateTimeField(null=True)
-    """When it may be taken; null for at once."""
+    """Earliest start of the attempt; null for at once."""
     avoid_worker = models.CharField(max_length=200, blank=True, default="")
-    """At which the attempt before failed."""
+    """Worker on which the previous attempt failed."""
     waiting_for = models.TextField(blank=True, default="")
-    """What the attempt before lacked, for people, such as `waiting for the registry: …`."""
+    """What the previous attempt lacked, for display, such as `waiting for the registry: …`."""
     free = models.BooleanField(default=False)
-    """Not charged to its owner. An attempt that is tried again hands its charge to the next."""
+    """Not charged to the owner. When an attempt is retried, its charge moves to the next one."""
 
     failure_fault = models.CharField(max_length=10, blank=True)
-    """Whose: `user` or `service`."""
+    """Who has to act: `user` or `service`."""
     failure_code = models.CharField(max_length=40, blank=True)
     failure_text = models.TextField(blank=True)
     exit_code = models.SmallIntegerField(null=True)
-    """Of the command that failed; null where none did."""
+    """Exit code of the command that failed; null if none did."""
 
     digest = models.CharField(max_length=80, blank=True)
     image_bytes = models.PositiveBigIntegerField(null=True)
     contents = models.JSONField(null=True)
-    """What is in the image, as `builds.registry.contents` describes it; null where unknown."""
+    """Contents of the image, see `builds.registry.contents`; null if unknown."""
 
     log_chunks = models.PositiveIntegerField(default=0)
     log_lines = models.PositiveIntegerField(default=0)
     log_bytes = models.PositiveBigIntegerField(default=0)
     log_steps = models.JSONField(default=list)
-    """Headings: `[step, line, text, microseconds since 1970]`. A step whose lines were interrupted
-    by those of another has several."""
+    """Headings: `[step, line, text, microseconds since 1970]`. A step that was interrupted by
+    another has several."""
     step_list = models.JSONField(default=list)
-    """The steps as the Dockerfile has them: `[number, stage, line in the Dockerfile, text]`."""
+    """The steps in the order of the Dockerfile: `[number, stage, line in the Dockerfile, text]`."""
     step_times = models.JSONField(default=list)
-    """How each stands, in the same order: `[state, begin, end]`, in microseconds since 1970."""
+    """State of each step in the same order: `[state, begin, end]`, in microseconds since 1970."""
     gap_start = models.PositiveIntegerField(default=0)
     gap_stop = models.PositiveIntegerField(default=0)
-    """Lines from the one to before the other were left out, as the log was too long."""
+    """Truncated lines: `gap_start` to `gap_stop` (exclusive). Both are 0 if there are none."""
     archive_key = models.CharField(max_length=200, blank=True)
-    """Of the whole log in the default storage; blank while only chunks have it."""
+    """Key of the archived log in the default storage; empty while the log is in chunks only."""
     chunks_due_at = models.DateTimeField(null=True)
-    """When the chunks of an archived log may go; null once they are gone."""
+    """When the chunks of an archived log may be deleted; null after that."""
 
     discarded_at = models.DateTimeField(null=True)
-    """Its image was deleted: nothing of it may stay but this row."""
+    """When its image was deleted: everything but this row must be removed."""
     purged_at = models.DateTimeField(null=True)
 
     objects = BuildQuerySet.as_manager()
@@ -310,26 +319,27 @@ class Build(models.Model):
 
     @property
     def api_status(self) -> str:
+        """Status in the format of the Images API."""
         return api_word(self.state, self.failure_text)
 
     @property
     def duration_ms(self) -> int | None:
-        """From start to end, in milliseconds. Null before the end, or where it never started."""
+        """From start to end, in milliseconds. None before the end, or if it never started."""
         return milliseconds(self.started_at, self.ended_at)
 
     @property
     def repository(self) -> str:
-        """In the registry, without its host: lower case, as registries want it."""
+        """Name in the registry, without the host; lower case, as registries require."""
         return self.label.rpartition(":")[0].lower()
 
     @property
     def tag(self) -> str:
-        """The public one, as it was first spelled."""
+        """The public tag, in its original spelling."""
         return self.label.rpartition(":")[2]
 
     @property
     def attempt_tag(self) -> str:
-        """The tag that this attempt pushes under, and nothing else ever uses."""
+        """The tag that only this attempt pushes to."""
         return f"slipway-{self.pk.hex}"
 
     @property
@@ -337,25 +347,25 @@ class Build(models.Model):
         return step_facts(self.step_list, self.step_times)
 
     def sibling(self, number: str) -> "Build | None":
-        """The attempt of that number at the same image, as an address spells it."""
+        """The attempt with this number (as in a URL) of the same image; None if there is none."""
         if not (number.isascii() and number.isdigit() and len(number) < 10):  # noqa: PLR2004
             return None
         found = Build.objects.light().filter(image_id=self.image_id, owner_id=self.owner_id)
         return found.filter(number=int(number)).first()
 
     def become_current(self, target: Target) -> None:
-        """The target stands at this attempt from now on. Called with its row locked."""
+        """Make this attempt the target's current one. Call it with the target's row locked."""
         if target.current_id is not None:
-            # The housekeeping finds them by an index, when the last that needs them has ended.
+            # The housekeeping removes these contexts when no unfinished attempt needs them.
             before = Build.objects.filter(image_id=self.image_id).exclude(context_key="")
             before.exclude(context_key=self.context_key).update(context_superseded=True)
         target.current, target.state = self, state_word(self.state)
         target.save(update_fields=["current", "state"])
 
     def again(self, *, restarts: int, free: bool, **options: Any) -> "Build":
-        """A fresh attempt at the same thing, numbered next, not saved.
+        """A new attempt with the same inputs and the next number, not saved.
 
-        `options` are fields that are to differ: build_args, target, no_cache, pull.
+        `options` are fields to override: build_args, target, no_cache, pull and so on.
         """
         found = Build(
             image_id=self.image_id,

@@ -1,4 +1,4 @@
-"""Lines of logs, until an archive has them."""
+"""Chunks of log lines, until the log is archived."""
 
 from django.db import models
 
@@ -6,7 +6,7 @@ from builds.models.builds import Build
 
 
 class LogChunk(models.Model):
-    """Some consecutive lines of one build, compressed. Rows are inserted, never changed."""
+    """Consecutive lines of one build, compressed. Rows are inserted, never changed."""
 
     build = models.ForeignKey(Build, on_delete=models.CASCADE, db_index=False)
     seq = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""The database's clock. It alone decides when a lease has run out, whichever process asks."""
+"""The database's clock. Leases are compared with it alone, whichever process asks."""
 
 from datetime import datetime, timedelta
 
@@ -19,7 +19,7 @@ _QUERIES = {
 
 
 def from_now(seconds: float) -> Combinable:
-    """So many seconds after the moment in which the database runs the statement."""
+    """The database's time at the execution of the statement, plus `seconds`."""
     return Now() + timedelta(seconds=seconds)
 
 
@@ -28,7 +28,8 @@ class ClockWrong(Exception):
 
 
 def check_clock() -> None:
-    """Raises ClockWrong."""
+    """Raises ClockWrong if this process's clock and the database's differ by more than a quarter
+    of a lease."""
     offset = clock_offset()
     if abs(offset) > build_settings().lease_seconds / 4:
         way = "ahead of" if offset > 0 else "behind"
@@ -36,9 +37,9 @@ def check_clock() -> None:
 
 
 def clock_offset() -> float:
-    """Seconds that this process's clock is ahead of the database's; below zero when behind.
+    """Seconds by which this process's clock is ahead of the database's; negative if behind.
 
-    0 where the difference is smaller than the time that asking took.
+    0 if the difference is smaller than the duration of the query.
     """
     before = timezone.now()
     with connection.cursor() as cursor:

@@ -1,15 +1,15 @@
-"""Errors that processes logged, kept for operators: the newest few hundred."""
+"""Errors that processes logged: the newest `KEPT`, for operators."""
 
 from django.db import models
 from django.utils import timezone
 
 KEPT = 500
 MESSAGE, TRACEBACK = 2_000, 10_000
-"""Characters; of a traceback the end, which names the error."""
+"""Maximum characters. Of a traceback the end is kept, which names the error."""
 
 
 class Incident(models.Model):
-    """One record of level ERROR or above, of any process."""
+    """One log record of level ERROR or above, from any process."""
 
     at = models.DateTimeField(default=timezone.now)
     process = models.CharField(max_length=300)
@@ -27,7 +27,7 @@ class Incident(models.Model):
         return f"{self.logger}: {self.message[:80]}"
 
     def keep(self) -> None:
-        """Saves it, and lets the oldest go."""
+        """Save it and delete the oldest incidents."""
         self.message = self.message[:MESSAGE].replace("\0", "")
         self.traceback = self.traceback[-TRACEBACK:].replace("\0", "")
         self.save(force_insert=True)

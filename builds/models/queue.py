@@ -1,6 +1,6 @@
-"""Owners in the queue: whose turn it is, what each may run, and the sizes that builds can have.
+"""Queue state of owners, and resource classes.
 
-The database itself keeps `QueueOwner.running` and the lines (`builds.queue_triggers`).
+Database triggers maintain `QueueOwner.running` and `QueueLine` (see `builds.queue_triggers`).
 """
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -13,7 +13,7 @@ MOST_WEIGHT = 100
 
 
 class Priority(models.IntegerChoices):
-    """What is higher goes first, whatever others wait for."""
+    """Builds of a higher priority go first, however long others have waited."""
 
     LOW = -1
     NORMAL = 0
@@ -21,7 +21,7 @@ class Priority(models.IntegerChoices):
 
 
 class QueueOwner(models.Model):
-    """An owner's part in the queue. There from the first build on."""
+    """An owner's share of the queue. Created with the owner's first build."""
 
     owner_id = models.UUIDField(primary_key=True)
     priority = models.SmallIntegerField(choices=Priority, default=Priority.NORMAL, db_default=0)
@@ -32,11 +32,11 @@ class QueueOwner(models.Model):
     )
     """An owner of weight 2 gets twice as many build slots as one of weight 1."""
     most_running = models.PositiveSmallIntegerField(null=True, blank=True)
-    """Builds at once; null for the instance's default."""
+    """Maximum number of concurrent builds; null for the default in the settings."""
 
     running = models.IntegerField(default=0, db_default=0)
     turn = models.FloatField(default=0, db_default=0)
-    """Virtual time, in builds of weight 1. Among owners who run as much, the lowest goes next."""
+    """Virtual time, in builds of weight 1. Among owners with equal load, the lowest goes next."""
     started_turn = models.FloatField(default=0, db_default=0)
     """The virtual time at which this owner's last build was taken."""
 
@@ -52,18 +52,18 @@ class QueueOwner(models.Model):
 
 
 class QueueLine(models.Model):
-    """Builds of one owner and one resource class that wait for their turn; gone when none does.
+    """Waiting builds of one owner and resource class. Deleted when none waits.
 
-    Without those that were moved to the front or are tried again: they had their turn.
+    Builds that were moved to the front and retries are not counted, as they do not wait in line.
     """
 
     owner = models.ForeignKey(QueueOwner, on_delete=models.CASCADE)
     resource_class = models.CharField(max_length=40)
     waiting = models.IntegerField()
     precedence = models.SmallIntegerField()
-    """The owner's priority with its sign changed: lower goes first, as with the other two."""
+    """The owner's priority, negated: lower goes first, as with the next two columns."""
     load = models.FloatField()
-    """The owner's running builds by weight."""
+    """The owner's running builds divided by weight."""
     turn = models.FloatField()
 
     class Meta:
@@ -88,11 +88,12 @@ class QueueLine(models.Model):
 
 class ResourceClassQuerySet(models.QuerySet["ResourceClass"]):
     def allowed_to(self, owner_id: object) -> "ResourceClassQuerySet":
+        """Classes for everybody, and those granted to this user."""
         return self.filter(Q(everybody=True) | Q(grants__user_id=owner_id)).distinct()
 
 
 class ResourceClass(models.Model):
-    """A named size of builds. The settings describe the class `default`, which has no row."""
+    """A named size of builds. The class `default` comes from the settings and has no row."""
 
     name = models.CharField(
         max_length=40,
@@ -150,7 +151,7 @@ class ResourceClass(models.Model):
 
 
 class ResourceClassGrant(models.Model):
-    """That a user may use a class that is not for everybody."""
+    """Permission of a user to use a class that is not open to everybody."""
 
     resource_class = models.ForeignKey(
         ResourceClass, on_delete=models.CASCADE, related_name="grants"

@@ -1,4 +1,4 @@
-"""Targets: what is built. The row of one is the lock under which its public tag moves."""
+"""Targets of builds. A target's row is the lock under which its public tag moves."""
 
 from django.apps import apps
 from django.db import models
@@ -8,10 +8,10 @@ from builds.status import WORDS
 
 
 class Target(models.Model):
-    """The part of an image that builds know: which attempt is current, which one succeeded last.
+    """The part of an image that builds know: the current and the last successful attempt.
 
-    `images.Image` extends it, so this package has its columns without importing `images`. The id of
-    a row is the `image_id` of its builds.
+    `images.Image` inherits it, so that this package has the columns without importing `images`. A
+    row's id is the `image_id` of its builds.
     """
 
     id = models.UUIDField(primary_key=True)
@@ -25,17 +25,17 @@ class Target(models.Model):
     state = models.CharField(
         max_length=9, choices=[(word, word) for word in WORDS], default="queued", editable=False
     )
-    """Where the current attempt stands, in people's words: lists are narrowed by it."""
+    """Public status word of the current attempt, used to filter lists."""
     created_at = models.DateTimeField(default=timezone.now)
     ended_at = models.DateTimeField(default=timezone.now, editable=False)
-    """When an attempt last ended; before the first has, when it was made. Lists are sorted by it,
-    as by the next two."""
+    """When the last attempt ended, or the creation time before that. Used to sort lists, as are
+    the next two columns."""
     good_bytes = models.PositiveBigIntegerField(default=0, editable=False)
-    """Size of the good attempt's image; 0 before there is one."""
+    """Size of the good attempt's image in bytes; 0 before there is one."""
     good_ms = models.PositiveBigIntegerField(default=0, editable=False)
     """How long the good attempt took, in milliseconds."""
     expires_at = models.DateTimeField(null=True, editable=False)
-    """When it is deleted, where its good attempt's labels say so."""
+    """When the image is deleted, if a label of its good attempt says so."""
 
     class Meta:
         abstract = True

@@ -1,4 +1,4 @@
-"""Stored files that no row of the database names, and since when."""
+"""Stored files that no database row references, and since when."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -12,11 +12,11 @@ class UnreferencedFileQuerySet(models.QuerySet["UnreferencedFile"]):
 
 
 class UnreferencedFile(models.Model):
-    """One file of the default storage that a look found without a reference."""
+    """A file in the default storage that was found without a reference."""
 
     key = models.CharField(max_length=200, primary_key=True)
     seen_at = models.DateTimeField(db_default=Now())
-    """The first look that found it so."""
+    """When it was first found unreferenced."""
 
     objects = UnreferencedFileQuerySet.as_manager()
 

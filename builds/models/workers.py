@@ -1,4 +1,4 @@
-"""The worker processes as the database knows them, and the switches that all of them obey."""
+"""Worker processes, and the pause switch that all of them obey."""
 
 from datetime import timedelta
 
@@ -10,12 +10,12 @@ from builds.conf import build_settings
 from builds.models.clock import Now, from_now
 
 FORGET_AFTER = timedelta(minutes=10)
-"""Long enough for somebody to see that a worker fell silent."""
+"""Long enough for operators to notice that a worker has stopped responding."""
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self) -> "WorkerQuerySet":
-        """Heard of within the time of a lease: what they hold is not taken from them."""
+        """Workers seen within the duration of a lease. Their builds are not reassigned."""
         return self.filter(seen_at__gte=from_now(-build_settings().lease_seconds))
 
     def taking(self) -> "WorkerQuerySet":
@@ -23,7 +23,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return self.alive().filter(drain_requested_at=None, quarantined_at=None)
 
     def with_silence(self) -> "WorkerQuerySet":
-        """Each with how long it has not been heard of, by the database's clock."""
+        """Annotate how long each worker has not been seen, by the database's clock."""
         silence = ExpressionWrapper(Now() - F("seen_at"), models.DurationField())
         return self.annotate(silence=silence)  # type: ignore[no-redef]
 
@@ -31,39 +31,40 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         return self.filter(drain_requested_at__isnull=False)
 
     def long_silent(self) -> "WorkerQuerySet":
+        """Workers not seen for `FORGET_AFTER`; their rows are deleted."""
         return self.filter(seen_at__lt=from_now(-FORGET_AFTER.total_seconds()))
 
 
 class Worker(models.Model):
-    """One worker process. Its housekeeping says at each turn that it lives.
+    """One worker process. Its housekeeping updates `seen_at`.
 
-    What it does are the builds that name it.
+    Its builds are those whose `worker` is its name.
     """
 
     name = models.CharField(max_length=200, primary_key=True)
-    """As in `Build.worker`."""
+    """Same as `Build.worker`."""
     host = models.CharField(max_length=255)
     pid = models.PositiveIntegerField()
     threads = models.PositiveIntegerField()
-    """Builds that it can run at once."""
+    """Builds that it can run concurrently."""
     resource_classes = models.JSONField(default=list, db_default=Value([], models.JSONField()))
-    """Names of those that it takes; empty for all."""
+    """Resource classes whose builds it takes; empty for all."""
     version = models.CharField(max_length=40)
     started_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     machine = models.JSONField(default=dict)
-    """What it last measured of the machine it runs on: `builds.host_stats` says what."""
+    """Last measurement of its machine, see `builds.host_stats`."""
     drain_requested_at = models.DateTimeField(null=True)
-    """Since when it is to take nothing more; null while it works as usual."""
+    """Since when it takes no more builds; null if it is not draining."""
 
     quarantined_at = models.DateTimeField(null=True)
-    """Since when it takes nothing because something is wrong with it."""
+    """Since when it is in quarantine; null if it is not."""
     quarantine_until = models.DateTimeField(null=True)
-    """When it checks itself again."""
+    """When it runs its checks again."""
     quarantine_reason = models.TextField(blank=True, default="")
 
     silence: timedelta
-    """Of rows from `with_silence` only."""
+    """Only set by `with_silence`."""
 
     objects = WorkerQuerySet.as_manager()
 
@@ -75,7 +76,7 @@ class Worker(models.Model):
 
     @property
     def silent(self) -> bool:
-        """Not heard of for longer than a lease lasts: its builds are given to others."""
+        """Not seen for longer than a lease: its builds are given to other workers."""
         return self.silence > timedelta(seconds=build_settings().lease_seconds)
 
     @property
@@ -88,13 +89,13 @@ class Worker(models.Model):
 
 
 class Pause(models.Model):
-    """While its one row is there, no worker takes a build. What runs goes on."""
+    """While its single row exists, no worker takes a build. Running builds continue."""
 
     ROW = 1
     id = models.PositiveSmallIntegerField(primary_key=True, default=ROW)
     since = models.DateTimeField(default=timezone.now)
     by = models.CharField(max_length=150)
-    """Who asked for it, for people."""
+    """Who paused the queue, for display."""
 
     class Meta:
         default_permissions = ()

@@ -1,4 +1,4 @@
-"""The queue: which build a worker takes next, and what people are told of those that wait.
+"""The build queue: which build a worker takes next, and the status of waiting builds.
 
-docs/decisions/0040-fair-queue.md says why it works like this.
+The reasons for its design are in docs/decisions/0040-fair-queue.md.
 """

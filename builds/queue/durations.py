@@ -1,4 +1,4 @@
-"""How long builds take, by those that ended lately: of the same image, else owner, else all."""
+"""Expected durations from recently ended builds of the same image, else the owner, else all."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,25 +13,26 @@ from builds.queue.simulation import Duration
 from builds.status import Status
 
 SAMPLES = 300
-"""Builds that ended last."""
+"""Number of most recent builds."""
 LATELY_SECONDS = 7 * 86_400
 OF_IMAGE, OF_OWNER, OF_ALL = 2, 4, 3
-"""So many have to be known to tell something by them."""
+"""Minimum numbers of builds needed for an estimate."""
 LEAST_DEVIATION = 0.2
-"""Of the mean: few samples look more alike than builds are."""
+"""Minimum standard deviation, as a share of the mean: small samples vary less than builds do."""
 LONGER = 0.5
-"""What a build still takes that took longer than all before it, by what it took."""
+"""Expected remaining time of a build that exceeds all earlier ones, as a share of its elapsed
+time."""
 LEAST = 1.0
 UNKNOWN = Duration(60.0, 3_600.0)
-"""Where nothing is known, so that no build seems to start at once behind another."""
+"""Used without any samples, so that a build is not expected to end at once."""
 
 
 class Samples:
-    """What some builds took, in seconds."""
+    """Durations of some builds, in seconds."""
 
     def __init__(self, seconds: Iterable[float]) -> None:
         self._sorted = sorted(seconds)
-        # Of all from each on, so that no question has to read all samples.
+        # Sums of each sample and all longer ones, so that `rest` needs no loop.
         backwards = self._sorted[::-1]
         self._sums = [0.0, *accumulate(backwards)][::-1]
         self._squares = [0.0, *accumulate(each * each for each in backwards)][::-1]
@@ -40,7 +41,7 @@ class Samples:
         return len(self._sorted)
 
     def rest(self, elapsed: float = 0.0) -> Duration | None:
-        """Of those that took longer than that; None where none did."""
+        """Expected remaining time by the samples longer than `elapsed`; None if there are none."""
         first = bisect_right(self._sorted, elapsed) if elapsed > 0 else 0
         number = len(self._sorted) - first
         if not number:
@@ -53,13 +54,15 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
+    """Durations in seconds of recently ended builds."""
+
     by_image: Mapping[UUID, Samples] = field(default_factory=dict)
     by_owner: Mapping[UUID, Samples] = field(default_factory=dict)
     all: Samples = field(default_factory=lambda: Samples(()))
 
     @classmethod
     def lately(cls) -> Self:
-        """One query."""
+        """Read the samples from the database, in one query."""
         ended = Build.objects.filter(ended_at__gt=from_now(-LATELY_SECONDS)).order_by("-ended_at")
         rows = ended.values_list("image_id", "owner_id", "status", "started_at", "ended_at")
         return cls.of(
@@ -70,7 +73,7 @@ class Durations:
 
     @classmethod
     def of(cls, told: Iterable[tuple[UUID, UUID, float]]) -> Self:
-        """By image, owner and seconds."""
+        """Group samples of (image id, owner id, seconds)."""
         images: dict[UUID, list[float]] = {}
         owners: dict[UUID, list[float]] = {}
         seconds = []
@@ -82,14 +85,15 @@ class Durations:
 
     @property
     def known(self) -> bool:
+        """Whether there are enough samples to estimate times."""
         return len(self.all) >= OF_ALL
 
     def total(self, owner: UUID, image: UUID | None = None) -> Duration:
-        """Of a build that starts."""
+        """Expected duration of a build that starts."""
         return self._samples(owner, image).rest() or UNKNOWN
 
     def rest(self, owner: UUID, image: UUID, elapsed: float) -> Duration:
-        """Of a build that has run for so many seconds."""
+        """Expected remaining time of a build that has run for `elapsed` seconds."""
         found = self._samples(owner, image).rest(elapsed) or self.all.rest(elapsed)
         if found is None:
             longer = max(1.0, LONGER * elapsed)

@@ -1,4 +1,4 @@
-"""The first builds of the queue in the order in which they start, and when."""
+"""Forecast of the first builds in the queue: their order and start times."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,39 +30,46 @@ from builds.queue.slots import Slots
 from builds.queue.turns import most_running, moved_to_front, queued_builds, retries
 
 PLACES = 200
-"""Places that are told; further back a build is only in the queue."""
+"""Number of places that are computed. Builds further back have no position."""
 
 
 SENT, SENT_SECONDS = 200, 3_600
-"""Builds that were sent last, by which is told how many are to come."""
+"""Number of most recent builds, and their maximum age in seconds, that predict arrivals."""
 
 
 class Place(NamedTuple):
+    """Position and expected start of a waiting build."""
+
     number: int
-    """From 1."""
+    """Position in the queue, from 1."""
     at: float
-    """Seconds until it starts, as expected."""
+    """Expected seconds until it starts."""
     variance: float
     image_id: UUID
 
 
 class Waiting(NamedTuple):
+    """A waiting build and its image."""
+
     build_id: UUID
     image_id: UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
+    """Positions and expected starts of the first `PLACES` builds."""
+
     places: Mapping[UUID, Place] = field(default_factory=dict)
-    """By build, in the order of their starts."""
+    """By build id, in the order of starts."""
     full: Mapping[UUID, int] = field(default_factory=dict)
-    """Owners with builds in the queue who run as many as they may, and how many that is."""
+    """Owners with waiting builds who have reached their limit, and that limit."""
     sure: bool = False
-    """Whether enough builds have ended to tell times."""
+    """Whether enough builds have ended to estimate times."""
 
     @classmethod
     def of(cls, slots: Slots) -> Self:
-        """In at most seven queries, each of which reads at most PLACES rows of an index."""
+        """Compute the forecast with at most seven queries, each of at most PLACES rows of an
+        index."""
         queued = queued_builds()
         ahead = [*_ahead(moved_to_front(queued), slots), *_ahead(retries(queued), slots)]
         latest = QueueOwner.objects.order_by("-started_turn").values("started_turn")[:1]
@@ -91,9 +98,9 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class _Play:
-    """What is played through: for the order as things are, then for the times.
+    """Inputs of the simulation, which runs twice: for the order, then for the times.
 
-    The second time it is known whose images wait, and owners send builds as they did lately.
+    The second run knows the images of the waiting builds and simulates further arrivals.
     """
 
     slots: Slots
@@ -149,7 +156,8 @@ class _Play:
         return Owner(running=owner.running, most=most, weight=owner.weight, turn=owner.turn)
 
     def _slots(self) -> Iterator[Slot]:
-        """Every worker's, with what runs there; of workers that take nothing what runs there."""
+        """The slots of all workers and their builds. Slots of workers that take no builds are
+        closed."""
         free = {worker.pk: worker.threads for worker in self.slots.workers}
         classes = {each.pk: frozenset(each.resource_classes) for each in self.slots.workers}
         for run in self.slots.running:
@@ -170,7 +178,7 @@ class _Play:
             for _ in range(number):
                 yield Slot(classes=classes[name])
         if not free:
-            yield Slot(classes=frozenset())  # for the order alone
+            yield Slot(classes=frozenset())  # only to compute the order
 
 
 def _ahead(builds: BuildQuerySet, slots: Slots) -> Iterator[Ahead]:
@@ -190,7 +198,7 @@ def _ahead(builds: BuildQuerySet, slots: Slots) -> Iterator[Ahead]:
 def _joining(
     coming: Sequence[tuple[float, UUID]], owners: dict[UUID, Owner], lines: Sequence[Line]
 ) -> Iterator[tuple[float, Line]]:
-    """The line that each build joins: its owner's, or a new one of the class of the settings."""
+    """The line that each arriving build joins: its owner's, or a new one in the default class."""
     known = {line.owner_id: line for line in lines}
     for after, owner_id in coming:
         if owner_id not in known:
@@ -206,7 +214,7 @@ def _joining(
 
 
 def _sent(now: datetime) -> list[tuple[UUID, float]]:
-    """Whose builds were sent lately, and how many seconds ago. One query."""
+    """Owner and age in seconds of recently queued builds. One query."""
     since = now - timedelta(seconds=SENT_SECONDS)
     rows = Build.objects.filter(queued_at__gt=since).order_by("-queued_at")
     found = rows.values_list("owner_id", "queued_at")[:SENT]
@@ -216,7 +224,7 @@ def _sent(now: datetime) -> list[tuple[UUID, float]]:
 def _places(
     starts: Sequence[Start], later: Sequence[Start], builds: Mapping[int, Sequence[Waiting]]
 ) -> dict[UUID, Place]:
-    """In the order of `starts`, at the times of `later`."""
+    """Places in the order of `starts`, with the times of `later`."""
     times = {_key(each): each for each in later}
     found: dict[UUID, Place] = {}
     for start in starts:
@@ -224,7 +232,7 @@ def _places(
             waiting = Waiting(start.what.build_id, start.what.image_id)
         elif start.number < len(known := builds.get(start.what.id, ())):
             waiting = known[start.number]
-        else:  # it was taken or cancelled meanwhile
+        else:  # taken or cancelled in the meantime
             continue
         time = times.get(_key(start), start)
         place = Place(len(found) + 1, time.at, time.variance, waiting.image_id)
@@ -240,7 +248,7 @@ def _key(start: Start) -> tuple[UUID | int, int]:
 def _first_builds(
     lines: Sequence[QueueLine], wanted: Mapping[int, int]
 ) -> dict[int, list[Waiting]]:
-    """So many first builds of each line, by the ids of lines. One query."""
+    """The first builds of each line, as many as `wanted` says, by line id. One query."""
     found: dict[int, list[Waiting]] = {line: [] for line in wanted}
     if not wanted:
         return found
@@ -258,7 +266,7 @@ def _uuid(value: UUID | str) -> UUID:
 def _first_builds_sql(
     lines: Sequence[QueueLine], wanted: Mapping[int, int]
 ) -> tuple[str, list[str | int]]:
-    """For each line a walk along the index of its builds, to its limit."""
+    """One index scan per line."""
     if connection.vendor == "postgresql":
         return FIRST_BUILDS, [orjson.dumps([*wanted.items()]).decode()]
     params: list[str | int] = []
@@ -287,4 +295,4 @@ FIRST_BUILDS_OF_ONE = """
         ORDER BY queued_at, id LIMIT %s
     )
 """
-"""For SQLite, which has no LATERAL. PostgreSQL would plan for long."""
+"""For SQLite, which has no LATERAL. PostgreSQL takes long to plan the UNION of many."""

@@ -1,6 +1,6 @@
-"""In which order and when waiting builds start, if nothing else is sent: the turns, played through.
+"""Simulates the queue: in which order and when waiting builds start.
 
-Pure Python. `builds.queue.turns` is the same order in SQL; a test holds the two equal.
+Pure Python. `builds.queue.turns` implements the same order in SQL; a test checks that they agree.
 """
 
 from collections import Counter
@@ -12,7 +12,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 LEAST_STEP = 2**-20
-"""Between two turns, so that of two owners with equal weights the one served earlier is first."""
+"""Minimum difference between two turns, so that of two equal owners the one served earlier goes
+first."""
 
 
 class Duration(NamedTuple):
@@ -24,9 +25,11 @@ class Duration(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Owner:
+    """An owner in the simulation."""
+
     running: int
     most: int | None
-    """Builds at once; None for no limit."""
+    """Maximum number of concurrent builds; None for no limit."""
     weight: int
     turn: float
     lines: list["Line"] = field(default_factory=list)
@@ -38,6 +41,8 @@ class Owner:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Line:
+    """Waiting builds of one owner and resource class."""
+
     id: int
     owner_id: UUID
     resource_class: str
@@ -49,49 +54,51 @@ class Line:
 
 @dataclass(slots=True, kw_only=True)
 class Ahead:
-    """A build that waits for no turn: moved to the front, or tried again."""
+    """A build that does not wait in line: moved to the front, or a retry."""
 
     build_id: UUID
     owner_id: UUID
     image_id: UUID
     resource_class: str
     moved: bool
-    """To the front: also where its owner runs too many."""
+    """Moved to the front: it also ignores its owner's limit."""
     due_in: float
     """Seconds until it may be taken."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Slot:
-    """One build that a worker can run, and what runs in it now."""
+    """A build slot of a worker, and the build that runs in it."""
 
     classes: frozenset[str]
-    """That it takes; empty for all."""
+    """Resource classes that it takes; empty for all."""
     owner_id: UUID | None = None
     ends_in: float = 0.0
     variance: float = 0.0
     closed: bool = False
-    """Whether it takes no other build."""
+    """Whether it takes no further build."""
 
     def takes(self, resource_class: str) -> bool:
         return not self.classes or resource_class in self.classes
 
 
 class Start(NamedTuple):
-    """What starts, after how many seconds."""
+    """A simulated start, `at` in seconds from now."""
 
     what: "Ahead | Line"
     number: int
-    """Which of its line, from 0."""
+    """Index in its line, from 0."""
     at: float
     variance: float
 
 
 Takes = Callable[["Ahead | Line", int], Duration]
-"""How long a build takes, by where it waits and its number there."""
+"""Duration of a build, given its place (line or ahead) and its index there."""
 
 
 class Simulation:
+    """Simulates the queue from its present state. Modifies owners, lines and slots."""
+
     def __init__(
         self,
         *,
@@ -103,8 +110,8 @@ class Simulation:
         takes: Takes,
         arrivals: Iterable[tuple[float, Line]] = (),
     ) -> None:
-        """`arrivals`: after how many seconds another build joins which line. Lines that nobody
-        waits in yet have no other place here."""
+        """`arrivals` are pairs: after how many seconds another build joins which line. Lines
+        that are empty at first appear only there."""
         self._owners = owners
         self._ahead = list(ahead)
         self._latest = latest_turn
@@ -127,7 +134,7 @@ class Simulation:
                 heappush(self._events, (each.due_in, next(self._tie), None))
 
     def starts(self) -> Iterator[Start]:
-        """In their order, until nothing more can start."""
+        """Yield starts in order, until nothing more can start."""
         while self._events:
             at, _, event = heappop(self._events)
             slot = event if isinstance(event, Slot) else None
@@ -144,7 +151,7 @@ class Simulation:
                     continue
                 self._idle.remove(free)
                 what, number = found
-                if slot is not None:  # it may have waited for the end of that one
+                if slot is not None:  # it may have waited for that slot
                     free.variance = max(free.variance, slot.variance)
                 yield Start(what, number, at, free.variance)
                 takes = self._takes(what, number)
@@ -161,7 +168,7 @@ class Simulation:
                 self._offer(line)
 
     def _offer(self, line: Line) -> None:
-        """Only the last offer of a line counts."""
+        """Queue the line with its current load. Older entries of the line become invalid."""
         if line.waiting <= 0:
             return
         owner = self._owners[line.owner_id]
@@ -184,7 +191,7 @@ class Simulation:
             line = offer[-1]
             owner = self._owners[line.owner_id]
             if offer[-2] != line.version or not owner.has_room:
-                continue  # it is offered again when one of its owner's builds ends
+                continue  # queued again when a build of its owner ends
             if not slot.takes(line.resource_class):
                 others.append(offer)
                 continue
@@ -208,16 +215,16 @@ MOST_ARRIVALS = 500
 
 
 def uncertain(duration: Duration) -> Duration:
-    """Of a build that may come or not."""
+    """Duration of a build that may or may not arrive: the variance is increased."""
     return Duration(duration.mean, duration.variance + duration.mean**2)
 
 
 def arrivals(sent: Sequence[tuple[UUID, float]], horizon: float) -> list[tuple[float, UUID]]:
-    """Builds that owners will send, if they go on as lately: after how many seconds, and whose.
+    """Predicted arrivals, if owners go on as recently: pairs of seconds from now and owner id.
 
-    `sent` are the builds of late with the seconds since then, the newest first.
+    `sent` has owner id and age in seconds of recent builds, newest first.
     """
-    if len(sent) < 2:  # noqa: PLR2004  (one tells no pace)
+    if len(sent) < 2:  # noqa: PLR2004  (one build gives no rate)
         return []
     span = max(1.0, sent[-1][1])
     owners = Counter(owner for owner, _ in sent)

@@ -1,4 +1,4 @@
-"""The build slots of all workers, and why none takes builds."""
+"""The build slots of all workers, and reasons why none takes builds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from builds.queue.reasons import Reason
 
 
 class Running(NamedTuple):
-    """A build that a worker has."""
+    """A running build."""
 
     image_id: UUID
     owner_id: UUID
@@ -24,7 +24,7 @@ class Running(NamedTuple):
 
 @dataclass(frozen=True)
 class Slots:
-    """Who takes builds now: read once for everything that a page says about it."""
+    """State of the workers, read once per page or response."""
 
     pause: Pause | None
     alive: Sequence[Worker]
@@ -33,7 +33,7 @@ class Slots:
 
     @classmethod
     def read(cls) -> Self:
-        """In three queries."""
+        """Read the state with three queries."""
         fields = ("image_id", "owner_id", "worker", "started_at")
         return cls(
             pause=Pause.objects.first(),
@@ -44,7 +44,7 @@ class Slots:
 
     @cached_property
     def workers(self) -> Sequence[Worker]:
-        """Those that take builds."""
+        """Workers that take builds."""
         return [each for each in self.alive if not each.draining and not each.quarantined]
 
     @cached_property
@@ -57,16 +57,17 @@ class Slots:
 
     @cached_property
     def total(self) -> int:
-        """Builds that run at once in the workers that take some."""
+        """Number of slots of the workers that take builds."""
         return sum(each.threads for each in self.workers)
 
     @cached_property
     def busy(self) -> int:
+        """Number of builds running on workers that take builds."""
         names = {each.pk for each in self.workers}
         return sum(each.worker in names for each in self.running)
 
     def taking(self, resource_class: str) -> int:
-        """Slots for builds of this class."""
+        """Number of slots for builds of this class."""
         return sum(
             each.threads
             for each in self.workers
@@ -74,7 +75,7 @@ class Slots:
         )
 
     def closed(self) -> Iterator[Reason]:
-        """Why no build starts at all, whichever it is."""
+        """Reasons why no build starts at all."""
         if self.pause is not None:
             yield Reason(
                 code="paused",

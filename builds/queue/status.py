@@ -1,6 +1,6 @@
-"""What is told of builds that wait: place, reasons, and when they start. The only place for it.
+"""Status of waiting builds: position, reasons and estimated start. Computed only here.
 
-API, pages, admin, sockets and streams word what they find here.
+API, pages, admin, websockets and streams show these texts.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,18 +20,18 @@ from builds.status import Status
 from common.humanize import within
 
 SPREAD = 1.28
-"""Standard deviations around the expected start: 8 of 10 builds start within the range."""
+"""Half-width of the range in standard deviations: 80 % of builds start within it."""
 SHARED_SECONDS = 1.0
-"""For which what is told to users is read once in a process."""
+"""How long the threads of a process share one view."""
 PAUSES = 4
-"""Between two views that are made for new builds, by what the last one took."""
+"""Minimum time between views made for new builds, as a multiple of the time the last view took."""
 SOON_SECONDS = 10.0
-"""In which a build starts when a slot is free."""
+"""Within how many seconds a build starts if a slot is free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """When a build starts, as a range in seconds from now."""
+    """Estimated start, as a range in seconds from now."""
 
     low: float
     high: float
@@ -43,18 +43,18 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
-    """Of one build that waits."""
+    """Queue status of one waiting build."""
 
     position: int | None
-    """From 1. None where it is further back than `forecast.PLACES`, or nobody takes its class."""
+    """From 1. None if it is beyond `forecast.PLACES`, or no worker takes its class."""
     reasons: tuple[Reason, ...]
-    """The most important first; at least one."""
+    """Most important first; at least one."""
     estimate: Estimate | None
-    """None where nothing moves or too little is known."""
+    """None if no build starts, or too little is known."""
 
     @property
     def place(self) -> str:
-        """In words, such as `position 3 in the queue`."""
+        """The position in words, such as `position 3 in the queue`."""
         if self.position is None:
             return "in the queue"
         return (
@@ -65,29 +65,30 @@ class QueueStatus:
 
     @property
     def text(self) -> str:
-        """Place and estimate in words."""
+        """Position and estimate in words."""
         return f"{self.place}, starts {self.estimate.text}" if self.estimate else self.place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
-    """The queue at one moment, for everything that a page or an answer says about it."""
+    """Snapshot of the queue, shared by everything on a page or in a response."""
 
     slots: Slots
     forecast: Forecast
 
     @classmethod
     def now(cls) -> Self:
-        """At most ten queries, each of which reads a bounded number of rows."""
+        """Take a snapshot with at most ten queries of a bounded number of rows."""
         slots = Slots.read()
         return cls(slots=slots, forecast=Forecast.of(slots))
 
     def position(self, build_id: UUID) -> int | None:
+        """Position from 1; None if the build is beyond `forecast.PLACES`."""
         place = self.forecast.places.get(build_id)
         return place.number if place else None
 
     def of(self, build: Build) -> QueueStatus:
-        """Of a build that waits; fields of another are not looked at."""
+        """Status of a waiting build."""
         place = self.forecast.places.get(build.pk)
         reasons = tuple(self._reasons(build, place))
         return QueueStatus(
@@ -132,7 +133,7 @@ class QueueView:
 
 
 class SharedView:
-    """The view that all threads of a process share for a while, as it costs some 10 ms."""
+    """Caches one `QueueView` for all threads of a process, as making it takes some 10 ms."""
 
     def __init__(self) -> None:
         self._making = Lock()
@@ -141,12 +142,13 @@ class SharedView:
         self._cost = 0.0
 
     def get(self, sent_at: datetime | None = None) -> QueueView:
-        """At most `SHARED_SECONDS` old, or twice that while another thread makes the next.
+        """A view at most `SHARED_SECONDS` old, or twice that while another thread makes one.
 
-        With the moment at which a build was sent, a view that is to have this build. Builds that
-        are sent faster than views can be made are in one of those that follow.
+        With `sent_at`, a view older than that build is replaced, but not more often than `PAUSES`
+        allows: the build may have no position until the next view.
         """
-        # Whoever is at it may wait for a connection that others hold: nobody waits for the lock.
+        # Never block: the thread that makes a view may wait for a database connection that the
+        # threads that wait for the view hold.
         if not self._making.acquire(blocking=False):
             recent = monotonic() - self._made_at < 2 * SHARED_SECONDS
             return self._view if self._view and recent else QueueView.now()
@@ -173,7 +175,7 @@ shared_view = SharedView()
 
 
 def queue_statuses(build_ids: Collection[UUID]) -> dict[UUID, QueueStatus]:
-    """Of those of these builds that wait; in at most eleven queries, however long the queue is."""
+    """Status of those builds that wait. At most eleven queries, however long the queue is."""
     if not build_ids:
         return {}
     waiting = Build.objects.filter(pk__in=build_ids, status=Status.QUEUED).light()

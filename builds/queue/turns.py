@@ -1,7 +1,7 @@
-"""Which build a worker takes next, and what its owner pays for it in virtual time.
+"""Fair order of the queue: which build a worker takes next, and its cost in virtual time.
 
-Owners who run least for their weight go first, and among equals the one whose turn is lowest.
-Every statement here reads a few rows of an index, however long the queue is.
+Owners with the lowest load (running builds by weight) go first; among equals the one with the
+lowest turn. Every statement reads a few rows of an index, however long the queue is.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,9 +23,9 @@ from database.prepared_queries import Prepared, PreparedUpdate
 def next_build(
     worker: str, *, classes: Collection[str] = (), held: Collection[UUID] = ()
 ) -> UUID | None:
-    """The build that this worker takes next; it may be taken by another meanwhile.
+    """The build that this worker should take next. Another worker may take it first.
 
-    `classes` are the resource classes that it takes, all where there are none.
+    `classes` are the resource classes that it takes, empty for all. `held` are skipped.
     """
     if is_closed_to(worker):
         return None
@@ -34,8 +34,7 @@ def next_build(
     for some in (asked.front, asked.retries):
         for (first,) in some.rows(worker, others):
             return cast("UUID", first)
-    # All builds of a line may be held by other threads of this worker, and then it is the turn of
-    # the next line.
+    # If other threads of this worker hold all builds of a line, the next line is used.
     lines = [row for some in asked.lines for row in some.rows(len(others) + 1, 0)]
     for owner_id, resource_class, *_ in sorted(lines, key=itemgetter(2, 3, 4, 5)):
         for (first,) in asked.in_line.rows(worker, others, owner_id, resource_class):
@@ -44,7 +43,7 @@ def next_build(
 
 
 def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> list[UUID]:
-    """Some builds that this worker could take now, at most so many."""
+    """Up to `most` builds that this worker could take now."""
     if most <= 0 or is_closed_to(worker):
         return []
     queued = _takeable(worker, classes)
@@ -67,35 +66,37 @@ def is_closed_to(worker: str) -> bool:
 
 
 def queued_builds() -> BuildQuerySet:
-    """By the words of the condition that indexes of the queue have, which SQLite needs to see."""
+    """Queued builds, with the exact condition of the queue's partial indexes, as SQLite
+    requires."""
     return Build.objects.filter(status__one_of=("queued",))
 
 
 def moved_to_front(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that operators moved: before all others, whatever their owners run."""
+    """Builds that operators moved: before all others, without regard to limits."""
     return builds.filter(front__lt=0).order_by("front", "queued_at", "id")
 
 
 def retries(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that are tried again: they had their turn."""
+    """Builds that are retried. They do not wait for another turn."""
     again = builds.filter(front=0, not_before__isnull=False)
     return again.order_by("not_before", "queued_at", "id")
 
 
 def in_line(builds: BuildQuerySet) -> BuildQuerySet:
-    """Those that wait for their turn, in the order within their lines."""
+    """Builds waiting for their turn, in the order within their lines."""
     return builds.filter(front=0, not_before=None).order_by("queued_at", "id")
 
 
 def lines_with_room(default: int | None) -> "QuerySet[QueueLine]":
-    """Lines of owners who may run more, in their order."""
+    """Lines of owners below their limit, in order."""
     return QueueLine.objects.filter(_room("owner__running", "owner__most_running", default))
 
 
 def pay(build: Build) -> bool:
-    """Moves the owner of a build that was just taken on. False where it runs too many.
+    """Advance the owner's virtual time for a build that was just taken. False if the owner is over
+    the limit.
 
-    Called in the transaction that took the build, which has locked the owner's row by a trigger.
+    Call it in the transaction that took the build; a trigger has then locked the owner's row.
     """
     if build.front < 0:
         return True
@@ -107,10 +108,10 @@ def pay(build: Build) -> bool:
 
 @cache
 def _payment(default: int | None) -> tuple[Prepared, PreparedUpdate]:
-    """Whether an owner still has room, and the same with what the owner pays."""
+    """A query whether the owner is below the limit, and an update that then charges the owner."""
 
     def with_room(owner_id: UUID) -> "QuerySet[QueueOwner]":
-        # `running` has this build already.
+        # `running` already includes this build.
         found = QueueOwner.objects.filter(pk=owner_id)
         return found.filter(_room("running", "most_running", default, taken=1))
 
@@ -127,12 +128,12 @@ def _payment(default: int | None) -> tuple[Prepared, PreparedUpdate]:
 
 
 def most_running() -> int | None:
-    """Builds of one owner at once where nothing else is said; None for no limit."""
+    """Default limit of concurrent builds per owner; None for no limit."""
     return build_settings().owner_builds
 
 
 def _room(running: str, most: str, default: int | None, *, taken: int = 0) -> Q:
-    """Whether an owner may run one more than `running`, of which so many are just taken."""
+    """Condition: the owner is below the limit, if `taken` of the running builds are not counted."""
     own = Q(**{f"{running}__lt": F(most) + taken})
     if default is None:
         return Q(**{most: None}) | own
@@ -159,21 +160,21 @@ _CLOSED = Prepared(_closed, str)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """The statements of `next_build`. To compile them takes longer than to run them."""
+    """The statements of `next_build`, compiled once as that takes longer than running them."""
 
     front: Prepared
     retries: Prepared
     lines: Sequence[Prepared]
-    """Of each class one: an index has the order of one."""
+    """One per class, so that each uses an index for its order."""
     in_line: Prepared
 
 
 @cache
 def _asked(classes: tuple[str, ...], most: int | None) -> _Asked:
-    """For the settings of a worker: the classes that it takes, and most builds of one owner."""
+    """The statements for a worker with these classes and this default limit of an owner."""
 
     def queued(worker: str, held: Collection[UUID]) -> BuildQuerySet:
-        # Not `__in`, which would look like a list that is given later.
+        # Not `__in`: `Prepared` would take it for a list argument.
         of_class = [Q(resource_class=name) for name in classes]
         found = queued_builds().open_to(worker).exclude(pk__in=held)
         return found.filter(reduce(or_, of_class)) if of_class else found

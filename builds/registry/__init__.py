@@ -1,4 +1,4 @@
-"""The registry as the worker sees it: images, tags and digests over the distribution API."""
+"""Client of the registry that workers use: images, tags and digests over the distribution API."""
 
 from functools import partial
 from uuid import UUID
@@ -16,15 +16,15 @@ __all__ = ["Manifest", "PushFailed", "Registry", "RegistryError", "make_registry
 
 
 def make_signer(settings: BuildSettings) -> Signer:
-    """Of the deployment's tokens."""
+    """The signer of this deployment's registry tokens."""
     return signer(settings.token_secret, settings.token_realm)
 
 
 def make_registry(settings: BuildSettings, *, owner_id: UUID | None = None) -> Registry:
-    """The one that images are pushed to. Cheap, and safe to share between threads.
+    """A client of the registry that images are pushed to. Cheap to create, and thread-safe.
 
-    It is spoken to as a worker; or as a build of that owner, who may pull what they may see, and
-    for whom the operator's credentials are never used.
+    By default it has the worker's identity. With `owner_id` it acts for a build of that owner: it
+    may only pull what the owner may see, and never uses the operator's credentials.
     """
     signer = make_signer(settings)
     if owner_id is not None:
@@ -43,5 +43,6 @@ def make_registry(settings: BuildSettings, *, owner_id: UUID | None = None) -> R
 
 
 def _may_pull(owner_id: UUID, repository: str) -> bool:
-    """What `settings.BUILDS_PULL_RIGHTS` names decides: whoever has targets knows their owners."""
+    """Ask the function that `settings.BUILDS_PULL_RIGHTS` names, which knows the owners of
+    repositories."""
     return bool(import_string(django_settings.BUILDS_PULL_RIGHTS)(owner_id, repository))

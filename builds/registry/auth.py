@@ -1,4 +1,4 @@
-"""Credentials for registries, and the answer to a registry's challenge."""
+"""Credentials for registries, and responses to their authentication challenges."""
 
 import base64
 import json
@@ -23,21 +23,22 @@ _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))')
 
 
 class RegistryError(Exception):
-    """The registry did not do what it was asked. The text is one sentence."""
+    """A registry did not do what it was asked. The message is one sentence."""
 
     def __init__(self, text: str, *, status: int | None = None) -> None:
         super().__init__(text)
         self.status = status
-        """What it answered, if it did."""
+        """HTTP status of its response; None without one."""
 
 
 class AuthFileError(RegistryError):
-    """The file with credentials cannot be used. The text says why, without what is in it."""
+    """The file with credentials is unusable. The message gives the reason, but none of the
+    content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A name and its password for one registry."""
+    """User name and password for one registry."""
 
     username: str
     password: str = field(repr=False)
@@ -49,7 +50,10 @@ class Credentials:
 
 
 def read_credentials(file: Path | None) -> dict[str, Credentials]:
-    """By host, from a file as `docker login` writes it; helpers of the desktop are not asked."""
+    """Read credentials by host from a file of `docker login`. Credential helpers are not supported.
+
+    Raises AuthFileError.
+    """
     if file is None:
         return {}
     try:
@@ -76,35 +80,36 @@ def _pair(entry: Mapping[str, str]) -> Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """As whom Slipway speaks to a registry that trusts its tokens.
+    """The identity with which Slipway accesses a registry that trusts its tokens.
 
-    It signs them itself: no web process has to be there.
+    It signs tokens itself, so no web process is needed.
     """
 
     signer: Signer
     subject: str
     may_pull: Callable[[str], bool] | None = None
-    """Whether it may pull from a repository, and do nothing else; None where it may do anything."""
+    """Whether it may pull from a repository, and do nothing else. None means full access."""
 
     def token(self, wanted: Access, *, seconds: int = TOKEN_SECONDS) -> str:
-        """For those of the wanted actions that it may do."""
+        """A token for those wanted actions that the identity is allowed; valid for `seconds`."""
         if self.may_pull is not None:
             names = [name for name, actions in wanted.items() if PULL in actions]
             wanted = {name: [PULL] for name in names if self.may_pull(name)}
         return self.signer.token(self.subject, wanted, seconds=seconds)
 
     def is_asked_by(self, response: httpx.Response) -> bool:
-        """Whether a registry wants tokens of ours, and not of somebody else."""
+        """Whether the registry's challenge asks for tokens of Slipway."""
         scheme, parameters = _challenge(response.headers.get("www-authenticate", ""))
         return scheme == "bearer" and parameters.get("realm") == self.signer.realm
 
 
 class RegistryAuth(httpx.Auth):
-    """Tries without, then does what the challenge asks: basic, or a token got from its realm.
+    """Sends a request without credentials, then again with those that the challenge asks for:
+    basic, or a token from the challenge's realm.
 
-    A registry that trusts Slipway's tokens never gets other credentials: `identity` signs one.
+    A registry that trusts Slipway's tokens never gets other credentials: `identity` signs a token.
 
-    One `to_push` asks for all that a push needs and remembers what it got.
+    An instance from `to_push` requests all rights of a push at once and reuses the credentials.
     """
 
     requires_response_body = True
@@ -121,10 +126,10 @@ class RegistryAuth(httpx.Auth):
         self._scope = scope
         self._remembered = ""
         self.met_our_realm = False
-        """Whether the registry has asked for tokens of ours."""
+        """Whether the registry's last challenge asked for tokens of Slipway."""
 
     def to_push(self, repository: str) -> "RegistryAuth":
-        """For requests to this repository and to no other."""
+        """An instance for requests to this repository only."""
         scope = f"repository:{repository}:pull,push"
         return RegistryAuth(self._credentials, self._identity, scope=scope)
 
@@ -167,7 +172,7 @@ class RegistryAuth(httpx.Auth):
     ) -> httpx.Request:
         wanted = {name: parameters[name] for name in ("service", "scope") if name in parameters}
         asking = httpx.Request("GET", httpx.URL(parameters["realm"]).copy_merge_params(wanted))
-        # A password that went out encrypted does not go on in the clear.
+        # A password that was sent encrypted is not sent in plain text to the realm.
         if credentials and (asking.url.scheme == "https" or request.url.scheme == "http"):
             asking.headers["Authorization"] = credentials.header
         return asking

@@ -1,4 +1,4 @@
-"""One registry over the distribution API: its tags, its digests, its images."""
+"""Client of one registry over the distribution API: tags, digests, images."""
 
 import hashlib
 import json
@@ -28,9 +28,10 @@ _MANIFESTS = f"{_IMAGE}, {_INDEX}, {_DOCKER}.v2+json, {_DOCKER}.list.v2+json"
 
 
 class Registry:
-    """Every method raises RegistryError with one sentence when the registry does not do it.
+    """Client of one registry. Every method raises RegistryError if the registry refuses or fails.
 
-    `repository` is without the host. Requests that failed on the way are repeated.
+    `repository` never contains the host. Requests are retried after connection errors and transient
+    HTTP statuses.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class Registry:
         self._auth = RegistryAuth(known.get(host), identity)
         self._pushing: dict[str, RegistryAuth] = {}
         self.secrets = tuple(each.password for each in known.values())
-        """What must never show in a log."""
+        """Passwords that must never appear in a log."""
 
     def ping(self) -> None:
+        """Check that the registry responds."""
         self._call("GET", "/v2/", "whether it is there")
 
     def push(self, layout: Path, *, repository: str, tag: str) -> Generator[Output, None, Manifest]:
-        """Pushes the one image of an OCI layout; see push_layout. PushFailed says why not."""
+        """Push the single image of an OCI layout, see `push_layout`. Raises PushFailed."""
         return push_layout(
             layout,
             endpoint=self._endpoint,
@@ -73,7 +75,7 @@ class Registry:
         return self._identity.is_asked_by(answer)
 
     def digest_of(self, repository: str, tag: str) -> str | None:
-        """`sha256:…` of what the tag names, None where there is no such tag."""
+        """The digest (`sha256:…`) that a tag names; None if there is no such tag."""
         answer = self._call(
             "HEAD",
             f"/v2/{repository}/manifests/{tag}",
@@ -87,14 +89,15 @@ class Registry:
         return digest or _digest(self._manifest(repository, tag).content)
 
     def manifest(self, repository: str, digest: str) -> bytes:
-        """The manifest of an image that was pushed."""
+        """The manifest with this digest."""
         return self._manifest(repository, digest).content
 
     @contextmanager
     def blob(self, repository: str, digest: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of a blob as they come. Registries may send readers on to their storage."""
+        """Stream a blob in chunks. Follows redirects to the registry's storage."""
         path = f"/v2/{repository}/blobs/{digest}"
-        # The way of asking for credentials reads answers whole, so it is gone with a HEAD before.
+        # Authenticate with a HEAD request first: RegistryAuth reads whole responses, which would
+        # buffer the blob.
         asked = self._call("HEAD", path, f"for {digest}", accepted={200, *_REDIRECTS})
         sent = {"Authorization": asked.request.headers.get("Authorization", "")}
         headers = {name: value for name, value in sent.items() if value}
@@ -110,16 +113,16 @@ class Registry:
             raise RegistryError(self._endpoint.unreachable(error)) from error
 
     def tag(self, repository: str, manifest: Manifest, *, tag: str) -> None:
-        """Lets `tag` name an image that was pushed, whatever it named before."""
+        """Point `tag` to a pushed image."""
         self._put_manifest(repository, tag, manifest.content, manifest.media_type)
 
     def tag_digest(self, repository: str, digest: str, *, tag: str) -> None:
-        """The same for an image that is there under a digest."""
+        """Point `tag` to an image given by digest."""
         found = self._manifest(repository, digest)
         self._put_manifest(repository, tag, found.content, found.headers["content-type"])
 
     def delete(self, repository: str, digest: str) -> None:
-        """Removes an image and with it every tag that names it. Fine when it is gone already."""
+        """Delete an image with all its tags. Does nothing if it does not exist."""
         self._call(
             "DELETE",
             f"/v2/{repository}/manifests/{digest}",
@@ -128,10 +131,10 @@ class Registry:
         )
 
     def delete_tag(self, repository: str, tag: str) -> None:
-        """Removes one tag and no other of the same image.
+        """Delete one tag, but no other tag of the same image.
 
-        The API deletes by digest only, so the tag first gets an image of its own, made up for
-        that. Nobody else may move this tag meanwhile: the caller sees to that.
+        The API deletes by digest only. So the tag is first moved to a unique placeholder image,
+        which is then deleted. The caller must make sure that nobody else moves the tag meanwhile.
         """
         if self.digest_of(repository, tag) is None:
             return
@@ -153,7 +156,7 @@ class Registry:
         self.delete(repository, _digest(content))
 
     def tags(self, repository: str) -> list[str]:
-        """All tags, sorted; none of a repository that does not exist."""
+        """All tags, sorted; empty if the repository does not exist."""
         found: list[str] = []
         path: str | None = f"/v2/{repository}/tags/list?n=1000"
         while path:
@@ -162,18 +165,19 @@ class Registry:
                 break
             found += answer.json()["tags"] or []
             following = answer.links.get("next", {}).get("url")
-            # Whatever host it names, this registry is asked.
+            # Use only the path: the host in the link is ignored.
             path = httpx.URL(path).join(following).raw_path.decode() if following else None
         return sorted(found)
 
     def token_to_pull(self, repositories: Iterable[str], *, seconds: int) -> str:
-        """One for those of the repositories that may be pulled; empty where none would help."""
+        """A token to pull those of the repositories that the identity may pull. Empty if the
+        registry does not use Slipway's tokens."""
         if self._identity is None or not self.wants_our_tokens():
             return ""
         return self._identity.token({each: [PULL] for each in repositories}, seconds=seconds)
 
     def _auth_to_push(self, repository: str) -> RegistryAuth:
-        """The same for all that is pushed to it, so that a registry challenges once."""
+        """One instance per repository, so that the registry sends only one challenge."""
         return self._pushing.setdefault(repository, self._auth.to_push(repository))
 
     def _manifest(self, repository: str, reference: str) -> httpx.Response:
@@ -238,8 +242,7 @@ class Registry:
 
 @cache
 def _client() -> httpx.Client:
-    # No connection is kept: a build needs a handful of requests, and an idle socket is one more
-    # thing to close.
+    # No keep-alive: a build makes only a few requests, and idle sockets would have to be closed.
     return httpx.Client(
         verify=tls(),
         timeout=TIMEOUT_SECONDS,

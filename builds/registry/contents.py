@@ -1,6 +1,6 @@
-"""What is in an image, out of its manifest and config: bounded facts for people.
+"""Describes an image from its manifest and config, limited in size.
 
-Both were made of what a user wrote, so nothing in them has to be what it should be.
+Both contain input of users, so every value may have an unexpected type.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ import orjson
 from builds.registry.push import Manifest, blob_path, read_small
 
 MOST_BYTES = 1024 * 1024
-"""Of a config that is read. BuildKit's have some kilobytes."""
+"""Maximum size of a config that is read. BuildKit's have a few kilobytes."""
 MOST_LAYERS = 200
 MOST_ENTRIES = 200
-"""Of environment, labels, ports and volumes each."""
+"""Limit for each of environment, labels, ports and volumes."""
 TEXT_CHARACTERS = 1_000
 FOREIGN = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 Contents = dict[str, Any]
@@ -24,7 +24,7 @@ Contents = dict[str, Any]
 def contents_of_layout(
     layout: Path, manifest: Manifest, bases: Iterable[tuple[str, str]]
 ) -> Contents:
-    """Of an image that was just built; empty where its config cannot be read."""
+    """Contents of a built image; empty if its config cannot be read."""
     try:
         digest = orjson.loads(manifest.content)["config"]["digest"]
         config = read_small(blob_path(layout, digest))
@@ -36,7 +36,7 @@ def contents_of_layout(
 
 
 def describe(manifest: bytes, config: bytes, bases: Iterable[tuple[str, str]] = ()) -> Contents:
-    """Raises one of FOREIGN where they are not a manifest and a config."""
+    """Contents from a manifest and a config. Raises one of FOREIGN if they are malformed."""
     layers = orjson.loads(manifest).get("layers") or []
     found = orjson.loads(config)
     return {
@@ -55,9 +55,9 @@ def _platform(config: Mapping[str, Any]) -> str:
 
 
 def _layers(layers: Sequence[Any], history: Sequence[Any]) -> list[list[Any]]:
-    """`[digest, compressed bytes, media type, instruction]`."""
+    """Rows of `[digest, compressed bytes, media type, instruction]`."""
     made = [each for each in history if not each.get("empty_layer")]
-    # A history that does not fit the layers says nothing of them.
+    # If the history does not match the layers, no instruction can be assigned.
     words = [_instruction(each) for each in made] if len(made) == len(layers) else []
     return [
         [
@@ -71,7 +71,7 @@ def _layers(layers: Sequence[Any], history: Sequence[Any]) -> list[list[Any]]:
 
 
 def _instruction(entry: Mapping[str, Any]) -> str:
-    """Without what builders put around it."""
+    """The instruction without the prefix and suffix that builders add."""
     text = _text(entry.get("created_by"))
     return text.removesuffix(" # buildkit").removeprefix("/bin/sh -c #(nop) ").strip()
 
@@ -94,13 +94,13 @@ def _config(config: Mapping[str, Any]) -> Contents:
 
 def _text(value: Any) -> str:
     text = value if isinstance(value, str) else "" if value is None else str(value)
-    # No database takes a NUL, and no page a lone surrogate.
+    # PostgreSQL rejects NUL, and UTF-8 cannot encode lone surrogates.
     text = text[:TEXT_CHARACTERS].replace("\0", "")
     return text.encode(errors="replace").decode()
 
 
 def _texts(values: Any) -> list[str]:
-    """Of a list, or of the names of an object."""
+    """Items of a list, or keys of an object, as texts."""
     return [_text(each) for each in list(values or ())[:MOST_ENTRIES]]
 
 

@@ -1,6 +1,6 @@
-"""The files of one layer, as far as a bounded look at its tar archive goes.
+"""Lists the files of a layer, with limits on the size and time of reading its tar archive.
 
-A layer may be any bytes that a build could make: a look ends after LOOK.
+A build can produce any bytes as a layer, so reading stops at the limits of `Look`.
 """
 
 import zlib
@@ -36,10 +36,10 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How much of a layer is looked at."""
+    """Limits for reading a layer."""
 
     files: int = 2_000
-    """That are listed."""
+    """Maximum number of listed files."""
     compressed_bytes: int = 64 << 20
     bytes: int = 512 << 20
     seconds: float = 5.0
@@ -47,6 +47,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class LayerFile:
+    """An entry of a layer. `size` is in bytes, `mode` in octal."""
+
     path: str
     kind: str
     """file, folder, link, hard link, device, pipe or removed."""
@@ -56,19 +58,21 @@ class LayerFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFiles:
+    """The files of a layer that were read."""
+
     files: list[LayerFile]
     whole: bool
-    """Whether the look came to the end of the layer."""
+    """Whether the end of the layer was reached."""
     readable: bool
-    """False where what comes after these files is no tar archive."""
+    """False if the data after these files is not a tar archive."""
 
 
 class _Ended(Exception):
-    """The look has come to one of its bounds."""
+    """A limit was reached."""
 
 
 class _Compressed:
-    """Bytes from a registry as the file that decompressors read."""
+    """A file-like object over the compressed bytes from a registry, with limits."""
 
     def __init__(self, pieces: Iterator[bytes], look: Look) -> None:
         self._pieces = pieces
@@ -76,7 +80,7 @@ class _Compressed:
         self._until = monotonic() + look.seconds
 
     def read(self, _size: int) -> bytes:
-        """A piece of whatever size; decompressors take any."""
+        """Return the next chunk. `_size` is ignored, as decompressors accept any size."""
         self.tick()
         piece = next(self._pieces, b"")
         self._left -= len(piece)
@@ -90,7 +94,7 @@ class _Compressed:
 
 
 def layer_files(pieces: Iterator[bytes], look: Look | None = None) -> LayerFiles:
-    """Of the compressed bytes of a layer: gzip, zstd or plain."""
+    """List the files of a layer from its compressed bytes (gzip, zstd or plain)."""
     look = look or Look()
     found: list[LayerFile] = []
     source = _Compressed(pieces, look)
@@ -122,7 +126,7 @@ def _decompressed(source: _Compressed) -> Iterator[bytes]:
 
 
 class _Begun:
-    """A source of which the first piece was read already."""
+    """A source whose first chunk was already read."""
 
     def __init__(self, first: bytes, rest: _Compressed) -> None:
         self._first, self._rest = first, rest

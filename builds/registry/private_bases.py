@@ -1,4 +1,4 @@
-"""Bases that stand in Slipway's own registry: whether a build's owner may pull them."""
+"""Base images in Slipway's own registry: check whether the build's owner may pull them."""
 
 from dataclasses import replace
 
@@ -8,18 +8,18 @@ from builds.registry import Registry, RegistryError, make_registry
 
 DEFAULT_PORTS = (":443", ":80")
 TOKEN_SECONDS = 1_800
-"""Longer than fetching the bases of a build may take."""
+"""Longer than fetching the base images of a build may take."""
 
 
 class BaseRefused(Exception):
-    """The build's owner may not pull it, or it does not exist. The text names it."""
+    """The base image does not exist, or the build's owner may not pull it. The message names it."""
 
 
 def find_own_bases(spec: BuildSpec, settings: BuildSettings) -> BuildSpec:
-    """The spec with such bases marked private, and the rights of its owner to pull them.
+    """Mark base images in Slipway's registry as private, and add a token of the owner to pull them.
 
-    They are asked for each time: what turned private is refused to the next build. Raises
-    BaseRefused, or RegistryError where the registry cannot say.
+    Rights are checked for every build, so an image that became private is refused from then on.
+    Raises BaseRefused, or RegistryError if the registry fails.
     """
     bases = spec.dockerfile.bases
     if not any(_is_own(base.reference, settings.registry) for base in bases):

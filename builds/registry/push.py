@@ -1,8 +1,8 @@
-"""Pushes a finished image from its folder into a registry, over the distribution API.
+"""Pushes a finished image from its folder to a registry, over the distribution API.
 
-Layers are streamed from the disk, a few at once. The registry checks what it gets against the
-digest. An event loop of each push runs while the push is driven, so that it can tick and be closed
-at any moment, from a thread that knows nothing of asyncio.
+Layers are streamed from disk, several at once. The registry verifies them against their digests.
+Each push has its own event loop, which runs only while the generator is advanced. So the push can
+yield ticks and be closed at any time by a thread without asyncio.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ from builds.registry.endpoint import TIMEOUT_SECONDS, TRANSIENT, Endpoint, tls
 
 TICK_SECONDS = 0.25
 RETRY_SECONDS = (1.0, 4.0, 10.0)
-"""Waits before the next try. What was pushed before is there already, so a try costs little."""
+"""Seconds to wait before each further attempt. Blobs that were pushed are not sent again."""
 CONNECTIONS = 4
 ANSWER_SECONDS = 600.0
-"""How long a registry may take to check and store a layer that it has got."""
+"""How long in seconds a registry may take to verify and store a received layer."""
 PROGRESS_SECONDS = 10.0
 PIECE_BYTES = 1 << 18
 SMALL_BYTES = 16 << 20
-"""No manifest is larger."""
+"""Maximum size of a manifest."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REASON_CHARACTERS = 300
 T = TypeVar("T")
 
 
 class PushFailed(RegistryError):
-    """The image did not arrive, after all tries that made sense."""
+    """The push failed, after all useful retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The bytes that a digest is the digest of."""
+    """A manifest and its digest."""
 
     digest: str
     media_type: str
@@ -64,11 +64,11 @@ class _Blob:
 class _Image:
     manifest: Manifest
     blobs: tuple[_Blob, ...]
-    """The config first."""
+    """The config comes first."""
 
 
 class _Problem(Exception):
-    """A try ended. `lasting` where the next one would end alike."""
+    """An attempt failed. `lasting`: a further attempt would fail in the same way."""
 
     def __init__(self, text: str, *, lasting: bool) -> None:
         super().__init__(text)
@@ -78,10 +78,10 @@ class _Problem(Exception):
 def push_layout(
     layout: Path, *, endpoint: Endpoint, repository: str, tag: str, auth: RegistryAuth
 ) -> Generator[Output, None, Manifest]:
-    """Pushes the one image in an OCI layout to `host/repository:tag`, its digest unchanged.
+    """Push the single image in an OCI layout to `host/repository:tag`, with unchanged digest.
 
-    Yields what is to be said of it, and a tick at least every TICK_SECONDS; closing it ends the
-    push. Returns the manifest that was pushed. Raises PushFailed.
+    Yields output for the log, and a tick at least every TICK_SECONDS. Closing the generator aborts
+    the push. Returns the pushed manifest. Raises PushFailed.
     """
     reference = f"{endpoint.host}/{repository}:{tag}"
     check_layout(layout)
@@ -107,7 +107,7 @@ def push_layout(
 
 
 class _Push:
-    """One try."""
+    """One attempt to push."""
 
     def __init__(
         self, image: _Image, endpoint: Endpoint, repository: str, tag: str, auth: RegistryAuth
@@ -128,7 +128,7 @@ class _Push:
         )
 
     def output(self) -> bytes:
-        """What is to be said since the last time."""
+        """Log output since the last call."""
         if self._sent < self._to_send and monotonic() - self._told_at >= PROGRESS_SECONDS:
             self._told_at = monotonic()
             self._said.append(f"  {self._sent >> 20} of {self._to_send >> 20} MiB\n")
@@ -136,11 +136,11 @@ class _Push:
         return said.encode()
 
     async def run(self) -> None:
-        """Raises _Problem."""
+        """Push everything. Raises _Problem."""
         async with self._client:
             try:
                 first, *others = self._image.blobs
-                # The first answer says which credentials the rest needs.
+                # The first response shows which credentials the other requests need.
                 is_there = await self._has(first)
                 uploads = [] if is_there else [self._upload(first)]
                 await _together([*uploads, *map(self._send, others)])
@@ -154,7 +154,7 @@ class _Push:
             await self._upload(blob)
 
     async def _has(self, blob: _Blob) -> bool:
-        # Registries send readers on to where they store blobs.
+        # Registries may redirect to their storage of blobs.
         answer = await self._call(
             "HEAD",
             f"/v2/{self._repository}/blobs/{blob.digest}",
@@ -176,7 +176,8 @@ class _Push:
         except (KeyError, httpx.InvalidURL) as error:
             text = f"the registry at {self._endpoint.host} did not say where to upload"
             raise _Problem(text, lasting=True) from error
-        # Whatever host it names, this registry is asked. An upload may be lost with its process.
+        # Use only the path: the host in the location is ignored. 404 is retried, since an upload
+        # session may be lost when the registry restarts.
         await self._call(
             "PUT",
             path,
@@ -227,7 +228,7 @@ class _Push:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A layer on its way, from its beginning each time that it is asked for."""
+    """Request body that streams a layer; it starts from the beginning for each request."""
 
     blob: _Blob
     count: Callable[[int], None]
@@ -242,7 +243,7 @@ class _Body:
 def _drive(
     work: Coroutine[Any, Any, None], push: _Push
 ) -> Generator[Output, None, _Problem | None]:
-    """Runs one try to its end, or cancels it when it is closed."""
+    """Run one attempt to its end. Cancels it when the generator is closed."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(work)
     try:
@@ -261,7 +262,7 @@ def _drive(
 
 
 async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all of them. The first that fails ends the others."""
+    """The results of all coroutines. If one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)
@@ -272,7 +273,8 @@ async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def check_layout(layout: Path) -> None:
-    """A build that broke its wall could have left links to the host's files, or pipes, in here."""
+    """Reject everything but files and folders: a build that escaped its sandbox could have left
+    links to the host's files, or pipes. Raises PushFailed."""
     waiting = [layout]
     while waiting:
         path = waiting.pop()
@@ -289,7 +291,7 @@ def _read_image(layout: Path) -> _Image:
     if f"sha256:{hashlib.sha256(content).hexdigest()}" != entry["digest"]:
         raise ValueError("the manifest is not what its digest says")
     found = json.loads(content)
-    # The same layer twice is one blob.
+    # A layer that occurs twice is one blob.
     parts = {part["digest"]: part for part in [found["config"], *(found["layers"] or [])]}
     blobs = tuple(
         _Blob(digest, int(part["size"]), blob_path(layout, digest))
@@ -303,12 +305,14 @@ def _read_image(layout: Path) -> _Image:
 
 
 def blob_path(layout: Path, digest: str) -> Path:
+    """Path of a blob in an OCI layout. Raises ValueError for a malformed digest."""
     if not _DIGEST.fullmatch(digest):
         raise ValueError("a digest that is none")
     return layout / "blobs/sha256" / digest.removeprefix("sha256:")
 
 
 def read_small(path: Path) -> bytes:
+    """Read a file of at most SMALL_BYTES. Raises ValueError if it is larger."""
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > SMALL_BYTES:
@@ -317,13 +321,13 @@ def read_small(path: Path) -> bytes:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """A plain file, never through a link and never a pipe that makes its reader wait."""
+    """Open a regular file: follows no links, and does not block on a pipe."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     return os.fdopen(fd, "rb")
 
 
 def _is_about_tls(error: BaseException | None) -> bool:
-    """Whether it comes of certificates, or of a registry that speaks plain HTTP."""
+    """Whether it is a certificate error, or the registry uses plain HTTP."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return True

@@ -1,7 +1,7 @@
-"""Tokens for a registry that trusts Slipway (the distribution token protocol), and their key.
+"""Registry tokens (distribution token protocol) and their signing key.
 
-The key is derived from the deployment's secret, and so is its certificate to the last bit: every
-process of a deployment signs with the same one, and there is no further secret to keep.
+Key and certificate are derived from the deployment's secret and are identical in every process, so
+there is no further secret to store.
 """
 
 import base64
@@ -26,18 +26,18 @@ from common.repository_grammar import REPOSITORY
 
 SERVICE = ISSUER = "slipway"
 CREDENTIAL = "slipway-credential"
-"""The audience of what is shown to our realm: no registry takes it, and no token is one."""
+"""Audience of credentials for our own token endpoint, so that they are not valid as tokens."""
 PULL = "pull"
 WORKER = "worker"
-"""The subject that pushes and deletes. Nobody else does."""
+"""Subject of workers: the only one that may push and delete."""
 TOKEN_SECONDS = 60
-"""What clients take for the least, whatever they are told."""
+"""Lifetime in seconds. Clients assume at least this."""
 LEEWAY_SECONDS = 60
-"""What registries allow for clocks that differ."""
+"""Clock difference in seconds that registries tolerate."""
 
 _ALGORITHM = "ES256"
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of the curve P-256."""
+"""Order of the curve P-256."""
 _SINCE, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2120, 1, 1, tzinfo=UTC)
 
 _SCOPE = re.compile(
@@ -50,11 +50,11 @@ Access = Mapping[str, Iterable[str]]
 
 
 class BadScope(ValueError):
-    """The text is not `repository:<name>:<actions>` nor anything of that shape."""
+    """The text is not a scope such as `repository:<name>:<actions>`."""
 
 
 def read_scopes(text: str) -> dict[str, set[str]]:
-    """The actions asked for, by repository. Scopes of other kinds are nothing we could grant."""
+    """Parse scopes to actions by repository. Other kinds of scopes are ignored. Raises BadScope."""
     wanted: dict[str, set[str]] = {}
     for scope in text.split():
         found = _SCOPE.fullmatch(scope)
@@ -67,14 +67,15 @@ def read_scopes(text: str) -> dict[str, set[str]]:
 
 @dataclass(frozen=True)
 class Signer:
-    """Makes tokens and reads them back, for one deployment."""
+    """Creates and verifies the tokens of one deployment."""
 
     secret: str = field(repr=False)
     realm: str
-    """The address that hands out tokens."""
+    """URL of the token endpoint."""
 
     def token(self, subject: str, access: Access, *, seconds: int = TOKEN_SECONDS) -> str:
-        """What a registry is shown."""
+        """A token for the registry, valid for `seconds`. Repositories without actions are left
+        out."""
         granted = [
             {"type": "repository", "name": name, "actions": sorted(actions)}
             for name, actions in access.items()
@@ -83,23 +84,23 @@ class Signer:
         return self._sign(subject, SERVICE, seconds, access=granted)
 
     def credential(self, subject: str, *, seconds: int) -> str:
-        """What our own realm takes as the password of a worker, or of a build of some owner.
+        """A password for our token endpoint, for a worker or a build of some owner.
 
-        Workers sign tokens themselves; those of version 0.1 asked the realm for them.
+        Workers sign tokens themselves; workers of version 0.1 request them with this.
         """
         return self._sign(subject, CREDENTIAL, seconds)
 
     def subject_of(self, token: str) -> str | None:
-        """For whom a token is, None where it is not one of ours or not valid any more."""
+        """The subject of a token; None if it is not ours or not valid any more."""
         return self._read(token, SERVICE)
 
     def named_by(self, credential: str) -> str | None:
-        """For whom a credential is, likewise."""
+        """The subject of a credential; None if it is not ours or not valid any more."""
         return self._read(credential, CREDENTIAL)
 
     @cached_property
     def certificate(self) -> str:
-        """What a registry has to trust, as PEM: `rootcertbundle`."""
+        """The certificate that a registry must trust, as PEM (`rootcertbundle`)."""
         return self._certificate.public_bytes(Encoding.PEM).decode()
 
     @cached_property
@@ -147,5 +148,5 @@ class Signer:
 
 @cache
 def signer(secret: str, realm: str) -> Signer:
-    """One for each deployment, as its key takes a moment to derive."""
+    """Cached, since deriving the key takes time."""
     return Signer(secret, realm)

@@ -1,7 +1,7 @@
-"""The group of those who run Slipway, and what they may do in the admin.
+"""The group of operators, with its permissions in the admin.
 
-Django makes the rows of permissions when all migrations are through. Those that the group needs are
-made here where they are missing, and are found by Django then.
+Django creates the rows of permissions only after all migrations. So the rows that the group needs
+are created here if they are missing, and Django finds them later.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ WORDS = {"apikey": "API key", "logentry": "log entry"}
 
 
 def make_group(apps: Any, schema_editor: Any) -> None:
-    """A group of that name which is there already keeps what else it may do."""
+    """Create the group. If it exists already, it keeps its other permissions."""
     database = schema_editor.connection.alias
     content_type, permission, group = (
         apps.get_model(*name).objects.using(database)

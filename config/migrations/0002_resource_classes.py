@@ -1,4 +1,4 @@
-"""Operators may define the named sizes of builds."""
+"""Gives operators the permissions for resource classes (named sizes of builds)."""
 
 from typing import Any
 

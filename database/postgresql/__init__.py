@@ -1,1 +1,1 @@
-"""Django's backend of PostgreSQL, with a pool that asks idle connections alone how they are."""
+"""Django's PostgreSQL backend with a connection pool that checks only idle connections."""

@@ -1,4 +1,4 @@
-"""The backend that `settings.DATABASES` names for PostgreSQL."""
+"""The PostgreSQL backend that `settings.DATABASES` names."""
 
 from select import POLLIN, poll
 from time import monotonic
@@ -11,24 +11,27 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 from psycopg_pool import ConnectionPool
 
-# The stubs leave out how Django pools connections.
+# The type stubs do not cover Django's connection pooling.
 Wrapper: Any = base.DatabaseWrapper
 
 FRESH_SECONDS = 1.0
-"""A connection that was used so lately is asked only if its socket has something to say: to ask
-before each use would cost as much as a query. PostgreSQL says why it ends a connection."""
+"""For a connection used within this time, only the socket is checked for pending data: a query
+before each use would double the cost of a small query. PostgreSQL sends a message before it closes
+a connection."""
 
 
 class JsonbText(Loader):
-    """JSON as text, which Django decodes in its fields, also where it is sent in binary form."""
+    """Loads jsonb as text, also in binary format. Django's fields decode it."""
 
     format = Format.BINARY
 
     def load(self, data: Any) -> str:
-        return bytes(data)[1:].decode()  # after the version of the format
+        return bytes(data)[1:].decode()  # byte 0 is the format version
 
 
 class DatabaseWrapper(Wrapper):
+    """Django's wrapper, with this package's pool and connection settings."""
+
     def get_connection_params(self) -> dict[str, Any]:
         found: dict[str, Any] = super().get_connection_params()
         found["context"].register_loader("jsonb", JsonbText)
@@ -47,18 +50,18 @@ class DatabaseWrapper(Wrapper):
                 check=check,
                 **options,
             )
-            # Of several threads that come here at once, one makes the pool that stays.
+            # If several threads get here at once, only the first pool is kept.
             self._connection_pools.setdefault(self.alias, made)
         return self._connection_pools[self.alias]
 
     def _configure_connection(self, connection: Any) -> Any:
         super()._configure_connection(connection)
         if is_pooled(connection):
-            # The next transaction may have another server, which knows nothing of this one's.
+            # The next transaction may run on another server connection, without these statements.
             connection.prepare_threshold = None
             self.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = True
         else:
-            # Compiling a query costs more than all of what our queries do.
+            # JIT compilation takes longer than our queries.
             connection.execute("SET jit = off")
         return True
 
@@ -69,16 +72,16 @@ class DatabaseWrapper(Wrapper):
 
 
 def is_pooled(connection: Any) -> bool:
-    """Whether a pooler such as PgBouncer stands between: it makes up the id of the process."""
+    """Whether a pooler such as PgBouncer is in between: it reports another process id."""
     [actual] = connection.execute("SELECT pg_backend_pid()").fetchone()
     return bool(actual != connection.info.backend_pid)
 
 
 def check(connection: Any) -> None:
-    """Raises OperationalError where a connection of the pool is dead.
+    """Check a connection of the pool. Raises OperationalError if it is dead.
 
-    Then the pool has dropped the others that are dead, too: it waits longer and longer between the
-    dead ones that it comes upon, and gives up at the fourth.
+    All other dead connections are then removed from the pool too. Otherwise the pool would back off
+    after each dead connection it finds, and give up at the fourth.
     """
     fresh = monotonic() - getattr(connection, "used_at", 0.0) <= FRESH_SECONDS
     if fresh and not _has_news(connection.fileno()):
@@ -91,7 +94,7 @@ def check(connection: Any) -> None:
 
 
 def _has_news(fd: int) -> bool:
-    """Whether something arrived that nobody asked for, or the other side is gone."""
+    """Whether unexpected data has arrived on the socket, or the peer has closed it."""
     socket = poll()
     socket.register(fd, POLLIN)
     return bool(socket.poll(0))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml names, once: what is there stays.
+# Creates the secrets that compose.yaml uses. Existing ones are kept.
 set -eu
 umask 077
 cd "$(dirname "$0")"
@@ -13,6 +13,6 @@ once metrics_token "$(random)"
 once storage_key "slipway,$(random)"
 once storage_credentials "$(printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' \
   "$(cut -d, -f1 secrets/storage_key)" "$(cut -d, -f2 secrets/storage_key)")"
-# The user of the containers has another id than this one.
+# Readable by everybody, because the containers' user has another id than this user.
 chmod 0755 secrets
 chmod 0444 secrets/*

@@ -1,4 +1,4 @@
-"""Images in the admin: looked at here, changed only through the catalog."""
+"""Images in the admin. They are displayed here, and changed only through the catalog."""
 
 from images.admin.images import ImageAdmin
 

@@ -1,4 +1,4 @@
-"""What operators may do to images, each one call into the catalog."""
+"""Admin actions on images. Each makes one call into the catalog."""
 
 from collections.abc import Callable
 from typing import Any

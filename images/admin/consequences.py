@@ -1,4 +1,4 @@
-"""What a verb will do to some images, said before anybody confirms it."""
+"""The consequences of an admin action on images, shown before the confirmation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from operators.action_definitions import Verb
 
 
 def consequences(verb: Verb[Image], images: "QuerySet[Image]") -> list[str]:
-    """In sentences. Two queries, however many images."""
+    """The consequences in sentences. Two queries for any number of images."""
     under_way = Q(state__in=["queued", "building"])
     found = (
         images.select_related(None)

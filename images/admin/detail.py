@@ -1,4 +1,4 @@
-"""Everything that an operator sees of one image."""
+"""Collects what the admin page of one image shows."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from images.models import Image
 from images.progress import standing
 
 ATTEMPTS = 25
-"""The newest, which are listed; the list of builds has all."""
+"""The newest attempts, which are listed. The list of builds has all."""
 
 
 def detail(request: HttpRequest, image: Image) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the list of images is narrowed by."""
+"""The filters of the image list in the admin."""
 
 from datetime import timedelta
 from typing import Any
@@ -41,7 +41,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class OwnerFilter(TextFilter):
-    """By name. As an id, so that the owner's index is used."""
+    """Filters by the owner's name. The query uses the id, for the index on the owner."""
 
     title = "owner"
     parameter_name = "owner"

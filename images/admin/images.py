@@ -1,4 +1,4 @@
-"""The list of images and the page of one."""
+"""The list of images and the page of one image in the admin."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ class ImageAdmin(OperatedAdmin):
 
     @admin.display(description="marks", empty_value="")
     def marks(self, image: Image) -> str:
-        """What most images are not is said, and what they are is not."""
+        """Labels for unusual properties. The usual ones are not shown."""
         marks = {"public": image.public, "protected": image.protected}
         return format_html_join(
             " ", '<span class="mark">{}</span>', ((mark,) for mark, said in marks.items() if said)

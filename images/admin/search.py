@@ -1,4 +1,4 @@
-"""Which images a text means that an operator typed or pasted; None where it is just words."""
+"""Finds the images that an operator's search text means; None if it is only words."""
 
 import re
 from uuid import UUID
@@ -18,7 +18,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{6,64}|[0-9a-f]{64}")
 
 
 def meant(images: ImageQuerySet, text: str) -> ImageQuerySet | None:
-    """By digest (or its beginning), by any spelling of an id, by reference or pull command."""
+    """By digest or its beginning, by any spelling of an id, by reference or pull command."""
     text = text.strip().removeprefix("docker pull ").strip()
     text = text.removeprefix(f"{build_settings().registry}/")
     digest = text.rpartition("@")[2].lower()
@@ -44,10 +44,10 @@ def meant(images: ImageQuerySet, text: str) -> ImageQuerySet | None:
 
 
 def words(images: ImageQuerySet, text: str) -> ImageQuerySet:
-    """Those that hold every word in name, tag or owner's name.
+    """Images with every word in name, tag or owner's name.
 
-    A word of one or two letters is looked for where something begins: reading all of a million
-    images for it takes too long.
+    A word of one or two letters is only searched at the beginning of these, because a search within
+    a million images takes too long.
     """
     for word in filter(LETTER.search, text.split()):
         how = "icontains" if indexed(word) else "istartswith"
@@ -59,7 +59,7 @@ def words(images: ImageQuerySet, text: str) -> ImageQuerySet:
 
 
 def _images_of(builds: BuildQuerySet) -> list[UUID]:
-    """Asked for first, as an OR with another table's rows is found by no index."""
+    """Runs this query first, because no index helps with an OR over two tables."""
     return list(builds.values_list("image_id", flat=True)[:MOST])
 
 

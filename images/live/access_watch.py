@@ -1,4 +1,4 @@
-"""Who watches what, asked again every few seconds in a constant number of queries."""
+"""Checks every few seconds, in a constant number of queries, who may still watch what."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -22,7 +22,7 @@ logger = getLogger(__name__)
 
 
 class Code(IntEnum):
-    """Why a websocket is closed."""
+    """Codes with which a websocket is closed."""
 
     DONE = 1000
     BROKEN = 1011
@@ -34,7 +34,7 @@ class Code(IntEnum):
 
 
 class Closed(Exception):
-    """The socket is to be closed with this code."""
+    """The websocket must be closed with this code."""
 
     def __init__(self, code: Code) -> None:
         super().__init__(code)
@@ -47,7 +47,7 @@ class CutShort(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """Somebody who watches one image, or with None whatever they may see."""
+    """A viewer of one image or, with None, of all images that the viewer may see."""
 
     caller: Caller
     image_id: UUID | None
@@ -63,9 +63,9 @@ def key_covers(key: ApiKey | None, image_id: UUID | None) -> bool:
 
 
 def opened(caller: Caller, image_id: UUID) -> Image:
-    """The image that somebody wants to watch. Raises Closed."""
+    """The image that the viewer wants to watch. Raises Closed."""
     images = Image.objects.with_build()
-    # What an operator may see by office is for whoever signed in: not for a key that leaked.
+    # Operators may see all images only when they are signed in, so that a leaked API key cannot.
     seen = images.readable_by if caller.session else images.visible_to
     image = seen(caller.user).filter(pk=image_id).first()
     if image is None:
@@ -76,7 +76,7 @@ def opened(caller: Caller, image_id: UUID) -> Image:
 
 
 def barred(places: Collection[Place]) -> dict[Place, Code]:
-    """Those that may stay no longer."""
+    """The viewers who may no longer watch."""
     good = still_good({each.caller for each in places})
     ids = {each.image_id for each in places if each.image_id}
     images = Image.objects.only("id", "public", "owner_id").in_bulk(ids)
@@ -100,7 +100,7 @@ def barred(places: Collection[Place]) -> dict[Place, Code]:
 
 
 class Gate:
-    """One for each event loop."""
+    """The viewers of one event loop."""
 
     def __init__(self) -> None:
         self._places: set[Place] = set()
@@ -108,7 +108,8 @@ class Gate:
 
     @contextmanager
     def watching(self, caller: Caller, image_id: UUID | None) -> Iterator[Place]:
-        """Inside the block the place's `barred` gets a result when they may stay no longer."""
+        """Within the block, `barred` of the place gets a result when the viewer may no longer
+        watch."""
         loop = asyncio.get_running_loop()
         place = Place(caller, image_id, loop.create_future())
         self._places.add(place)
@@ -138,11 +139,11 @@ class Gate:
 async def while_allowed(
     caller: Caller, image_id: UUID, source: AsyncIterator[bytes], *, last: bytes = b""
 ) -> AsyncIterator[bytes]:
-    """What `source` gives, for as long as the caller may read the image.
+    """Yields from `source` while the caller may read the image.
 
-    The caller is checked before the first piece too, as a key may have been looked up a moment ago.
-    `last` follows where they may not any more. Without it CutShort is raised, which cuts the
-    connection: an answer of known length has no other early end.
+    The caller is also checked before the first piece, because the key may have been looked up a
+    moment ago. When access ends, `last` is the final piece. Without `last`, CutShort is raised,
+    which closes the connection: an answer of known length cannot end early in another way.
     """
     pieces = aiter(source)
     try:
@@ -171,4 +172,4 @@ async def while_allowed(
 
 
 gate = PerLoop(Gate)
-"""Returns the running event loop's."""
+"""Returns the instance of the running event loop."""

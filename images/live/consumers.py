@@ -1,4 +1,4 @@
-"""The websockets: one image's log, and what moves among the images. docs/websocket.md is theirs."""
+"""The two websockets: the log of one image, and status changes of images. See docs/websocket.md."""
 
 import asyncio
 from collections import deque
@@ -37,13 +37,14 @@ CREDIT_CHARACTERS = 256 * 1024
 
 
 class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
-    """Opens, sees to it that the caller may and that somebody is there, closes with a code."""
+    """Opens the connection, checks access and that the client still answers, closes with a code."""
 
     channel_layer_alias = None
-    """No place in a channel layer: nothing is ever sent to a single viewer from elsewhere."""
+    """No channel layer: no other process sends anything to a single viewer."""
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Without channels' visit to another thread to close connections: nothing here has one."""
+        """As in channels, without its call in another thread that closes connections: there are
+        none here."""
         await getattr(self, message["type"].replace(".", "_"))(message)
 
     async def connect(self) -> None:
@@ -98,17 +99,18 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
             logger.warning("the database is away; a viewer is to come back: %s", problem)
             code = Code.BROKEN
         except Exception:
-            # Nobody awaits this task: an error that nobody tells would leave the viewer in silence.
+            # Nobody awaits this task, so an error would otherwise leave the viewer waiting for
+            # ever.
             logger.exception("a websocket broke")
             code = Code.BROKEN
-        await self.close(int(code))  # the server takes no other kind of number
+        await self.close(int(code))  # the server accepts only this type of number
 
     def _let_in(self, headers: Headers) -> tuple[Caller, UUID | None]:
         caller = caller_of(headers, purpose="images")
         return caller, self.prepare(caller)
 
     def check_heard(self) -> None:
-        """Raises Closed."""
+        """Raises Closed if the client was silent for too long."""
         if monotonic() - self.heard_at >= SILENT_SECONDS:
             raise Closed(Code.SILENT)
 
@@ -116,21 +118,21 @@ class Socket(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self.send(orjson.dumps(message).decode())
 
     def prepare(self, caller: Caller) -> UUID | None:
-        """What will be watched: one image or many; asked in a reader's thread. Raises Closed."""
+        """Prepares what will be watched, one image or many, in a reader's thread. Raises Closed."""
         raise NotImplementedError
 
     async def tell(self, caller: Caller) -> None:
-        """Sends everything there is to send. Raises Closed."""
+        """Sends everything that is new. Raises Closed."""
         raise NotImplementedError
 
     def acknowledged(self, message: dict[str, Any]) -> None:
-        """Raises ValueError, TypeError or KeyError for what is none."""
+        """Handles an acknowledgement. Raises ValueError, TypeError or KeyError if it is invalid."""
         if message["type"] != "ack":
             raise ValueError
 
 
 class LogSocket(Socket):
-    """Lines from a cursor on, never more than the credit ahead of what was acknowledged."""
+    """Lines from a cursor on, with at most the credit of characters not yet acknowledged."""
 
     def prepare(self, caller: Caller) -> UUID:
         image = opened(caller, self.scope["url_route"]["kwargs"]["image_id"])
@@ -180,7 +182,7 @@ class LogSocket(Socket):
 
 
 class ImagesSocket(Socket):
-    """Images as they move: all that the caller may see, or one."""
+    """Status changes of all images that the caller may see, or of one."""
 
     def prepare(self, caller: Caller) -> UUID | None:
         self.only: UUID | None = None
@@ -217,7 +219,7 @@ class ImagesSocket(Socket):
 
 
 def _cursor_of(image: Image, given: str) -> Cursor:
-    """Raises Closed for what was never given out."""
+    """Raises Closed for a cursor that the server cannot have issued."""
     if not given:
         return Cursor(image.build.number, 0)
     try:

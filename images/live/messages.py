@@ -1,4 +1,4 @@
-"""What the websockets say, as docs/websocket.md tells it."""
+"""The messages of the websockets, as described in docs/websocket.md."""
 
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -15,7 +15,7 @@ MESSAGE_CHARACTERS = 32 * 1024
 MESSAGE_LINES = 500
 
 StepRow = tuple[int, int, str, int]
-"""Step, line, text, microseconds since 1970: a heading, as Build.log_steps has it."""
+"""A heading, as in Build.log_steps: step, line, text, microseconds since 1970."""
 LineRow = tuple[str, str, int, int | None]
 """Stream, text, microseconds since 1970, step."""
 
@@ -27,7 +27,7 @@ class LinesMessage(TypedDict):
     next: str
     lines: list[LineRow]
     headings: NotRequired[list[StepRow]]
-    """Those among these lines."""
+    """The headings among these lines."""
 
 
 class StatusMessage(TypedDict):
@@ -38,7 +38,7 @@ class StatusMessage(TypedDict):
     step: int
     steps: int
     step_states: list[list[Any]]
-    """`[number, state, started, ended]` of steps that changed since the last such message."""
+    """`[number, state, started, ended]` of the steps that changed since the last such message."""
 
 
 class DoneMessage(TypedDict):
@@ -58,7 +58,7 @@ class ImageMessage(TypedDict):
     step: int
     steps: int
     position: int | None
-    """In the queue, from 1; None where it does not wait or nobody knows."""
+    """Place in the queue, from 1. None if the build does not wait, or its place is unknown."""
     waiting_for: str
 
 
@@ -72,7 +72,7 @@ def row(line: LogLine) -> LineRow:
 
 
 def lines_messages(lines: Lines) -> list[tuple[Cursor, str]]:
-    """The messages for some lines, and for each the cursor after it."""
+    """The messages for these lines, each with the cursor after it."""
     found: list[tuple[Cursor, str]] = []
     some: list[LogLine] = []
     size = 0

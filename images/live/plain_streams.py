@@ -1,4 +1,4 @@
-"""The log as plain text and as lines of JSON, as it stands or as it comes."""
+"""The log as plain text or as JSON lines, finished or live."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -32,7 +32,7 @@ LINE_SCHEMA = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What somebody asked of a log."""
+    """The options of a request for a log."""
 
     cursor: Cursor
     lines: LineFilter = ALL
@@ -43,7 +43,7 @@ class Wanted:
 async def text_lines(
     image_id: UUID, wanted: Wanted, *, timestamps: bool = False
 ) -> AsyncGenerator[bytes, None]:
-    """Plain text, a line each, with its time before it where that is asked for."""
+    """Plain text, one line each, with its time in front if requested."""
 
     def text_of(lines: Lines) -> bytes:
         found = wanted.lines.numbered(lines)
@@ -59,7 +59,8 @@ async def text_lines(
 
 
 async def json_lines(image_id: UUID, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    """A JSON object on each line, as LINE_SCHEMA says. `done` is the last where it has ended."""
+    """One JSON object for each line, as in LINE_SCHEMA. `done` is the last one when the build
+    has ended."""
 
     def rows_of(lines: Lines) -> bytes:
         return b"".join(
@@ -119,7 +120,7 @@ async def _told(image_id: UUID, wanted: Wanted) -> AsyncGenerator[Lines | Silenc
 
 
 def _done(image_id: UUID, at: Cursor) -> Done | None:
-    """The end, where every line up to it was read."""
+    """The final object, if every line before it was read."""
     found = page(image_id, attempt=at.attempt, line=at.line, most=1)
     if found is None or found.lines or not found.ended:
         return None

@@ -21,17 +21,17 @@ EVENT = {
         "its `data` is the image's status as a JSON string."
     ),
 }
-"""The stream in OpenAPI, which cannot describe each event."""
+"""The stream in OpenAPI, which has no way to describe each event."""
 KEEPALIVE = b": keepalive\n\n"
 _DENIED = b'event: done\ndata: "error: this log may not be read any more"\n'
 DENIED = _DENIED + b"DONE\n\n"
-"""The end for somebody whose key was revoked, or from whom the image was hidden."""
+"""The end of the stream when the key was revoked or the image became hidden."""
 COMMAND_LINE_DENIED = _DENIED + b"\nDONE\n\n"
 RETRY = b"retry: 1000\n"
 
 
 async def command_line_events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[bytes, None]:
-    """Valid SSE, and what the `chutes` command line reads: `DONE` is a block of its own."""
+    """Valid SSE that the `chutes` command line can read: it needs `DONE` in a block of its own."""
     yield RETRY + b"\n"
     async with aclosing(_events(image_id, cursor)) as source:
         async for piece, last in source:
@@ -39,7 +39,8 @@ async def command_line_events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[
 
 
 async def events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[bytes, None]:
-    """The same without blocks that have no data: `retry` is in the first, `DONE` in the last."""
+    """The same without blocks that have no data: `retry` is in the first block, `DONE` in the
+    last."""
     first = True
     async with aclosing(_events(image_id, cursor)) as source:
         async for piece, last in source:
@@ -49,7 +50,7 @@ async def events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[bytes, None]:
 
 
 async def _events(image_id: UUID, cursor: Cursor) -> AsyncGenerator[tuple[bytes, bool], None]:
-    """Whole blocks, and at last one without its blank line."""
+    """Complete blocks; the last one without its blank line."""
     with VIEWERS.labels("events").track_inprogress():
         async with aclosing(follow(image_id, cursor)) as source:
             async for told in source:

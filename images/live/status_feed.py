@@ -1,4 +1,4 @@
-"""What moves among the images, looked at once for everybody who watches."""
+"""A shared poller that publishes image status changes to all viewers of this process."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
@@ -24,13 +24,13 @@ READ = (
     ),
 )
 GAP_SECONDS = 0.25
-"""Between two looks, however often the bell rings."""
+"""Least time between two polls, even with more notifications."""
 logger = getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """An image and how its current build stands."""
+    """An image and the state of its current build."""
 
     image: Image
     message: ImageMessage
@@ -46,9 +46,9 @@ class Moved:
 
 
 def look(also: Collection[UUID]) -> dict[UUID, Moved]:
-    """Images whose build has not ended, and those asked for, in a bounded number of queries.
+    """Images whose build has not ended, and those in `also`, in a bounded number of queries.
 
-    Of the queue only the places that are told, so that a look costs the same however long it is.
+    It reads only the first places of the queue, so the cost does not depend on its length.
     """
     view = shared_view.get()
     queue = (place.image_id for place in view.forecast.places.values())
@@ -59,7 +59,7 @@ def look(also: Collection[UUID]) -> dict[UUID, Moved]:
 
 
 def moved(image: Image) -> Moved:
-    """One image, whether its build has ended or not."""
+    """One image, in any state."""
     build = image.build
     view = shared_view.get(build.queued_at) if build.state is Status.QUEUED else None
     return Moved(image, _message(image, view))
@@ -83,7 +83,7 @@ def _message(image: Image, view: QueueView | None) -> ImageMessage:
 
 
 class Inbox:
-    """What one viewer has not been told yet: of each image the newest state only."""
+    """The changes that one viewer has not received yet: the newest state of each image."""
 
     def __init__(self, may_see: Callable[[Image], bool]) -> None:
         self._may_see = may_see
@@ -100,7 +100,7 @@ class Inbox:
             self._filled.set()
 
     async def take(self, seconds: float) -> list[ImageMessage | GoneMessage]:
-        """What came, at once or within the time; nothing where nothing did."""
+        """The changes, or an empty list if none came within the time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._filled.wait()
@@ -110,7 +110,7 @@ class Inbox:
 
 
 class Moves:
-    """One for each event loop."""
+    """The poller of one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -123,8 +123,8 @@ class Moves:
 
     @contextmanager
     def told_to(self, inbox: Inbox) -> Iterator[asyncio.Event]:
-        """Everything that has not ended, which is there when the event is set, and every move from
-        now on, until the block ends."""
+        """Until the block ends, the inbox gets every change. It begins with all builds that have
+        not ended; the event is set when these are there."""
         self._inboxes.add(inbox)
         for known in self._known.values():
             inbox.put(known)
@@ -176,4 +176,4 @@ class Moves:
 
 
 moves = PerLoop(Moves)
-"""Returns the running event loop's."""
+"""Returns the instance of the running event loop."""

@@ -1,4 +1,4 @@
-"""The page at `/account`: what somebody may use and has used, their API keys, their password."""
+"""The page `/account`: rights and usage of the user, API keys, password."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,11 +25,12 @@ from images.models import Image
 
 Page = Callable[..., HttpResponse]
 MOST_KEYS = 200
-"""That are listed."""
+"""API keys that are listed."""
 
 
 def signed_in(view: Page) -> Page:
-    """For forms: a session that ended leads to the sign-in and back to the page of the form."""
+    """For forms: if the session has ended, redirects to the sign-in and then to the page of the
+    form."""
 
     def answer(request: HttpRequest, *args: Any, **options: Any) -> HttpResponse:
         if request.user.is_authenticated:
@@ -51,7 +52,7 @@ def show(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def make_key(request: HttpRequest) -> HttpResponse:
-    """The answer shows the key, this once."""
+    """The answer shows the key. It is not shown again."""
     form = OwnKeyForm(_user(request), request.POST)
     if not form.is_valid():
         return _page(request, key_form=form, status=422)
@@ -74,7 +75,7 @@ def revoke_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
 @require_POST
 @signed_in
 def change_password(request: HttpRequest) -> HttpResponse:
-    """Other sessions of this user end with it."""
+    """Other sessions of this user end."""
     form = NewPasswordForm(_user(request), client_address(request), request.POST)
     if not form.is_valid():
         return _page(request, password_form=form, status=422)
@@ -86,7 +87,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def start(request: HttpRequest) -> HttpResponse:
-    """The first steps from a command line, with the addresses and the name filled in."""
+    """The first steps on a command line, with the URLs and the user's name filled in."""
     context = {
         "address": request.build_absolute_uri("/").rstrip("/"),
         "registry": build_settings().registry,

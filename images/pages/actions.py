@@ -1,4 +1,5 @@
-"""What an owner does from the page: cancel, rebuild, delete, describe. One catalog call each."""
+"""An owner's actions on the page: cancel, rebuild, delete, describe. Each makes one catalog
+call."""
 
 from collections.abc import Callable
 from typing import cast
@@ -43,7 +44,7 @@ describe.body_limits = {"POST": logos.BYTES + 4 * TEXT_CHARACTERS}  # type: igno
 
 
 def _act(request: HttpRequest, image_id: UUID, do: Callable[[Image], str]) -> HttpResponse:
-    """One of the caller's own, and then the page that shows what came of it."""
+    """Runs the action on one of the caller's images, then redirects to the page with the result."""
     if not request.user.is_authenticated:
         messages.error(request, "Your session has ended. Nothing was changed: sign in to go on.")
         page = reverse("image", args=[image_id])

@@ -1,4 +1,4 @@
-"""The attempts at an image, with why each of them ended."""
+"""The attempts of an image, and why each of them ended."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ class AttemptRow:
     word: str
     why: str
     took: float | None
-    """Seconds from its start."""
+    """Seconds since the start."""
     waited: float | None
     """Seconds in the queue."""
     cached: int
-    """Steps that did not have to run."""
+    """Number of steps that came from the cache."""
     current: bool
     good: bool
 
 
 def attempt_rows(builds: Iterable[Build], *, current: UUID, good: UUID | None) -> list[AttemptRow]:
-    """`builds` with their `step_times`."""
+    """Rows for `builds`, which need their `step_times`."""
     return [
         AttemptRow(
             build=build,
@@ -51,7 +51,7 @@ def attempt_rows(builds: Iterable[Build], *, current: UUID, good: UUID | None) -
 
 
 def why(build: Build) -> str:
-    """In one sentence why it ended, or what it does."""
+    """One sentence: why it ended, or what it does now."""
     said = build.failure_text[:1].upper() + build.failure_text[1:]
     if build.state is Status.FAILED and build.failure_fault == "service":
         return f"Slipway's side: {build.failure_text}"

@@ -1,4 +1,4 @@
-"""What is in a built image: its layers, its config, and on request the files of one layer."""
+"""The contents of a built image: its layers, its config and, on request, the files of one layer."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -14,9 +14,9 @@ from builds.registry.contents import FOREIGN, MOST_BYTES, Contents, describe
 from builds.registry.layer_files import LayerFiles, layer_files
 
 KEPT = 16
-"""Layers whose files are remembered; a layer never changes."""
+"""Layers whose file lists are cached; a layer never changes."""
 _looks = BoundedSemaphore(1)
-"""Reading from the registry keeps a thread of the server busy: never more than one."""
+"""Reading from the registry occupies a thread of the server: only one at a time."""
 _known: OrderedDict[str, LayerFiles] = OrderedDict()
 
 
@@ -26,11 +26,12 @@ class LayerRow:
     size: int
     instruction: str
     shared: bool
-    """The image compared with has it too."""
+    """Whether the image of the comparison has the same layer."""
 
 
 def contents_of(build: Build) -> Contents:
-    """As stored with the build; else as its registry tells, and stored then. Empty without."""
+    """As stored with the build; else read from the registry and then stored. Empty if neither
+    has it."""
     if build.contents or not build.digest:
         return dict(build.contents or {})
     if not _looks.acquire(blocking=False):
@@ -51,7 +52,7 @@ def contents_of(build: Build) -> Contents:
 
 
 def _bounded(pieces: Iterable[bytes]) -> bytes:
-    """Raises ValueError for a config that is too large to be read."""
+    """Raises ValueError if a config is too large to be read."""
     found = bytearray()
     for piece in pieces:
         found += piece
@@ -81,13 +82,13 @@ CONFIG = (
 
 
 def config_rows(contents: Contents) -> list[tuple[str, list[str]]]:
-    """What is set of the config, with its words."""
+    """The values that the config sets, with their labels."""
     found = ((label, contents.get(name)) for label, name in CONFIG)
     return [(label, [each] if isinstance(each, str) else each) for label, each in found if each]
 
 
 def files_of(build: Build, digest: str) -> LayerFiles | str:
-    """Of a layer of this image; or why they cannot be listed now, for people."""
+    """The files of a layer of this image, or a sentence that says why they cannot be listed now."""
     if digest in _known:
         _known.move_to_end(digest)
         return _known[digest]

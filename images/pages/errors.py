@@ -44,7 +44,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def crashed(request: HttpRequest) -> HttpResponse:
-    """Asks the database nothing: it may be what failed."""
+    """Makes no database query, because the database may be the cause."""
     response = errors.crashed(request)
     if not wants_page(request):
         return response
@@ -56,13 +56,13 @@ def crashed(request: HttpRequest) -> HttpResponse:
 
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Usually a page from before somebody signed in or out in another tab."""
+    """The usual cause is a page that was loaded before a sign-in or sign-out in another tab."""
     response = errors.forbidden(request, Exception(reason))
     return _answer(request, response, SESSION_CHANGED, SESSION_CHANGED_TEXT)
 
 
 def method_errors(answer: Answer) -> Answer:
-    """Middleware: 405 without content gets a page, or `detail` for other clients."""
+    """Middleware: gives an empty 405 a page or, for other clients, `detail`."""
 
     def answer_with_page(request: HttpRequest) -> HttpResponse:
         response = answer(request)
@@ -80,7 +80,7 @@ def method_errors(answer: Answer) -> Answer:
 
 
 def wants_page(request: HttpRequest) -> bool:
-    """Browsers name HTML. Clients that accept anything, or send an API key, get JSON."""
+    """Browsers ask for HTML. Clients that accept anything or send an API key get JSON."""
     accept = request.headers.get("Accept", "")
     return "text/html" in accept and "Authorization" not in request.headers
 
@@ -88,7 +88,7 @@ def wants_page(request: HttpRequest) -> bool:
 def _answer(
     request: HttpRequest, response: HttpResponse, title: str = "", text: str = ""
 ) -> HttpResponse:
-    """The response as it is, or with a page as its content."""
+    """The response unchanged, or with a page as its content."""
     if not wants_page(request):
         return response
     default_title, default_text = TEXTS[response.status_code]
@@ -103,7 +103,7 @@ def _answer(
 
 
 def _after_sign_in(request: HttpRequest, status: int) -> str:
-    """This page, or where its address cannot be opened as a page, the one before."""
+    """This page or, if its URL cannot be opened with GET, the page before it."""
     if request.method == "GET" and status != HTTPStatus.METHOD_NOT_ALLOWED:
         return request.get_full_path()
     return page_before(request) or "/"
@@ -118,7 +118,7 @@ def _with_page(response: HttpResponse, content: bytes | str) -> HttpResponse:
 
 
 def page_before(request: HttpRequest) -> str:
-    """The page of ours that the request came from, and after its action leads back to; or ''."""
+    """The page of this site that the request came from, or an empty text."""
     referer = request.headers.get("Referer", "")
     try:
         ours = url_has_allowed_host_and_scheme(referer, {request.get_host()})

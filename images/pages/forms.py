@@ -1,4 +1,4 @@
-"""Forms of the pages: an image to build, and how an image is described."""
+"""Forms of the pages: for a new build, and for the description of an image."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ PAIRS_HINT = "takes one NAME=value on each line"
 
 
 class TextArea(forms.CharField):
-    """Lines as they were before the browser ended them with CR and LF."""
+    """Restores line ends: browsers send CR and LF."""
 
     widget = forms.Textarea
 
@@ -93,7 +93,7 @@ class SendForm(forms.Form):
 
 
 class DescribeForm(forms.Form):
-    """What an owner changes without a build."""
+    """Fields that an owner can change without a build."""
 
     readme = TextArea(max_length=TEXT_CHARACTERS)
     public = forms.BooleanField(required=False)
@@ -101,13 +101,13 @@ class DescribeForm(forms.Form):
     no_logo = forms.BooleanField(required=False)
 
     def problems(self) -> list[str]:
-        """In sentences that name their fields."""
+        """The errors as sentences that name their fields."""
         found = self.errors.items()
         return [f"{name.capitalize()}: {each}" for name, texts in found for each in texts]
 
 
 def pairs(text: str) -> dict[str, str]:
-    """NAME=value a line; blank lines do not count. Raises ValidationError."""
+    """Parses lines of NAME=value; blank lines are ignored. Raises ValidationError."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         if not line.strip():

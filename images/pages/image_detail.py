@@ -1,4 +1,4 @@
-"""The page at `/i/<image_id>`: one image, how its build stands, and a tab of its details."""
+"""The page `/i/<image_id>`: one image, the state of its build, and a tab with details."""
 
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,7 @@ from images.pages.tabs import DETAILS
 from images.progress import standing
 
 DOTS = 24
-"""The attempts that are shown to switch between."""
+"""Newest attempts, shown for switching."""
 TABS: dict[str, str] = {
     "log": "Log",
     "steps": "Steps",
@@ -65,7 +65,7 @@ def show(request: HttpRequest, image_id: UUID) -> HttpResponse:
 
 @require_safe
 def find(request: HttpRequest, ref: str) -> HttpResponse:
-    """An image in any other spelling: on to its address, which is the same for ever."""
+    """Redirects any other spelling of a reference to the permanent URL of the image."""
     visible = Image.objects.with_build().visible_to(request.user)
     image = visible.meant_by(ref, request.user, tagless=True)
     if image is None:
@@ -74,12 +74,12 @@ def find(request: HttpRequest, ref: str) -> HttpResponse:
 
 
 def missing(request: HttpRequest) -> HttpResponse:
-    """Not there and not yours look alike."""
+    """The same answer for images that do not exist and for images of others."""
     return render(request, "pages/missing.html", status=404)
 
 
 def attempt_named(request: HttpRequest, image: Image) -> Build | None:
-    """The attempt that the address asks for, if there is one."""
+    """The attempt that the URL names, if it exists."""
     return image.attempt(request.GET.get("attempt", ""))
 
 
@@ -99,7 +99,7 @@ def _addresses(image: Image) -> dict[str, str]:
 
 
 def _tabs(image: Image, *, is_owner: bool, sees_inputs: bool) -> dict[str, str]:
-    """Dockerfiles and build arguments may hold secrets, so not every reader sees them."""
+    """Dockerfiles and build arguments may contain secrets, so not every reader sees them."""
     without = set() if sees_inputs else {"inputs"}
     if not is_owner:
         without.add("settings")

@@ -1,4 +1,4 @@
-"""The page at `/`: the images that one may see, a line each."""
+"""The page `/`: a list of the images that the user may see."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from images.progress import standings
 
 PAGE = 50
 SORTS = {"name": "name", "took": "duration", "size": "size", "made": "created_at"}
-"""Words of the address, and of `ImageFilter.ordering`."""
+"""Words in the URL, with the values of `ImageFilter.ordering`."""
 HEADS = (
     ("Status", ""),
     ("Name", "name"),
@@ -26,9 +26,9 @@ HEADS = (
     ("", ""),
     ("Made", "made"),
 )
-"""Columns of the list, with the word that sorts by each."""
+"""Columns of the list, with the word in the URL that sorts by each."""
 DESCENDING = frozenset({"took", "size", "made"})
-"""Which come with the largest first."""
+"""Columns that are sorted with the largest first."""
 
 
 @require_safe
@@ -58,7 +58,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 def _filtered(request: HttpRequest, asked: dict[str, str]) -> ImageQuerySet:
-    """What nobody can have meant is not narrowed by: a page is no place for a 422."""
+    """Ignores invalid values of filters: a page does not answer 422."""
     mine = asked["whose"] == "mine" and isinstance(request.user, User)
     data = {"name": asked["name"]}
     if asked["status"] in WORDS:
@@ -75,13 +75,13 @@ def _filtered(request: HttpRequest, asked: dict[str, str]) -> ImageQuerySet:
 
 
 def _sort(request: HttpRequest) -> str:
-    """By what the address sorts; empty for the newest first."""
+    """The sort order from the URL; empty for the newest first."""
     asked = request.GET.get("sort", "")
     return asked if asked.removeprefix("-") in SORTS and asked != "-made" else ""
 
 
 def _heads(asked: dict[str, str], sort: str) -> list[tuple[str, str, str]]:
-    """Label, address and arrow of each column; a second click turns the order around."""
+    """Label, URL and arrow of each column; a second click reverses the order."""
     filters = {name: value for name, value in asked.items() if value and name != "sort"}
     shown = sort or "-made"
     found = []

@@ -19,7 +19,7 @@ TEXT = "text/plain; charset=utf-8"
 
 @require_safe
 def download(request: HttpRequest, image_id: UUID) -> HttpResponseBase:
-    """Every line so far. The log of a lost attempt goes on with the attempt that replaced it."""
+    """All lines so far. The log of a lost attempt continues with the next attempt."""
     readable = Image.objects.with_build().readable_by(request.user)
     image = readable.filter(pk=image_id).first()
     if image is None:

@@ -1,4 +1,4 @@
-"""The page at `/new`: an image sent from the browser, with a context that its script packs."""
+"""The page `/new`: a build from the browser, with a context that a script packs."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +32,7 @@ NO_CONTEXT = "What that image was built from is no longer stored: choose its fil
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def send(request: HttpRequest) -> HttpResponse:
-    """`from` in the address names an own image whose Dockerfile and options fill the form."""
+    """With `from` in the URL, the Dockerfile and options of an own image fill the form."""
     user = cast("User", request.user)
     source = _source(request, user)
     if request.method != "POST":
@@ -49,7 +49,7 @@ send.body_limits = {"POST": sys.maxsize}  # type: ignore[attr-defined]
 
 
 def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
-    """None where it is refused: the form then says why."""
+    """None if the request is refused; then the form says why."""
     try:
         with _context(form, source) as context:
             return catalog.order(owner=user, wanted=form.wanted(), context=context)
@@ -68,7 +68,7 @@ def _order(user: User, form: SendForm, source: Build | None) -> Image | None:
 
 
 def _context(form: SendForm, source: Build | None) -> AbstractContextManager["File[bytes] | None"]:
-    """What was sent; else what the image of the form was built from; else nothing."""
+    """The uploaded context; else that of the image in `from`; else None."""
     sent: File[bytes] | None = form.cleaned_data["context"]
     if sent is None and form.cleaned_data["keep_context"] and source is not None:
         if not source.context_key:
@@ -78,7 +78,7 @@ def _context(form: SendForm, source: Build | None) -> AbstractContextManager["Fi
 
 
 def _source(request: HttpRequest, user: User) -> Build | None:
-    """The current attempt of the own image that the address names."""
+    """The current attempt of the own image that the URL names."""
     try:
         image_id = UUID(request.GET.get("from", ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The steps of an attempt on a time axis, beside those of the last good attempt."""
+"""The steps of an attempt on a time axis, compared with those of the last good attempt."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from builds.status import FINAL
 from common.humanize import duration
 
 NOTICED_SECONDS = 1.0
-"""Smaller differences between two attempts are noise."""
+"""Smaller differences between two attempts are ignored."""
 TOUCHING_SECONDS = 0.1
-"""Two steps this close in time follow each other."""
+"""Two steps with a smaller gap count as consecutive."""
 SLOW_SHARE = 0.2
-"""Of the whole time, from which on a step made the build slow."""
+"""A step with this share of the total time made the build slow."""
 LEAST_WIDTH = 0.3
-"""In percent: what is shorter would not be seen."""
+"""In percent: shorter bars would be invisible."""
 
 Key = tuple[str, str, int]
-"""Stage, instruction, and which of several like it in that stage."""
+"""Stage, instruction, and the number of the step among equal ones in that stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A span of time, in percent of the axis."""
+    """A period of time, in percent of the axis."""
 
     left: float
     width: float
@@ -54,21 +54,21 @@ class StepRow:
     state: str
     """waiting, running, cached, succeeded, failed or cancelled."""
     began: float | None
-    """After the start of the attempt."""
+    """Seconds after the start of the attempt."""
     took: float | None
     bar: Bar | None
     log_line: int | None
-    """Its heading in the log, from 1."""
+    """The number of its heading line in the log, from 1."""
     before: float | None = None
-    """What it took in the attempt that this one is compared with."""
+    """Seconds that it took in the attempt of the comparison."""
     cached_before: bool = False
     critical: bool = False
-    """Nothing else ran that the build waited for meanwhile."""
+    """Whether the build waited for this step alone."""
     slow: bool = False
 
     @property
     def difference(self) -> float | None:
-        """Against the attempt before, where that is worth a word."""
+        """The difference to the other attempt, if it is worth showing."""
         if self.took is None or self.before is None or self.state != "succeeded":
             return None
         found = self.took - self.before
@@ -77,18 +77,18 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimes:
-    """All steps of an attempt by stage, and where its time went."""
+    """All steps of an attempt by stage, and which of them took the time."""
 
     stages: list[tuple[str, list[StepRow]]]
     total: float | None
-    """From the start of the attempt to its end, or until now."""
+    """Seconds from the start of the attempt to its end, or until now."""
     prepared: Bar | None
     prepared_seconds: float | None
-    """Before the first step: unpacking the context."""
+    """Seconds before the first step: unpacking the context."""
     pushed: Bar | None
     pushed_seconds: float | None
     ticks: list[tuple[str, str]]
-    """Marks of the axis: where in percent, and the time there."""
+    """Labels of the axis: position in percent, and the time there."""
     slowest: StepRow | None
     cached: int
     steps: int
@@ -98,7 +98,7 @@ class StepTimes:
 
 
 def step_times(build: Build, good: Build | None) -> StepTimes:
-    """`good` is the attempt to compare with; both with their `step_list` and `step_times`."""
+    """`good` is the attempt of the comparison. Both need their `step_list` and `step_times`."""
     total = _seconds(build.started_at, build.ended_at or timezone.now())
     rows = list(_rows(build, total))
     if good is not None:
@@ -175,7 +175,7 @@ def _keys(names: Iterator[tuple[str, str]]) -> Iterator[Key]:
 
 
 def _mark_critical(rows: Sequence[StepRow]) -> None:
-    """From the end backwards: before each step, the one that ended last before it began."""
+    """From the end backwards: before each step, the step that ended last before it began."""
     spans = [
         (row.began, row.began + row.took, row) for row in rows if row.began is not None and row.took
     ]
@@ -195,7 +195,7 @@ def _bar(began: float | None, took: float | None, total: float | None) -> Bar | 
 
 
 def _ticks(total: float | None) -> list[tuple[str, str]]:
-    """At most five, at round seconds."""
+    """At most five labels, at round seconds."""
     if not total:
         return []
     steps = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200)

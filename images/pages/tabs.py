@@ -1,4 +1,4 @@
-"""What each tab of an image's page shows, beside the log."""
+"""The content of the tabs of an image's page, except the log."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from images.pages.markdown import render_markdown
 from images.pages.step_times import step_times
 
 ATTEMPTS = 50
-"""On one page of their list."""
+"""Attempts on one page of their list."""
 Details = Callable[[HttpRequest, Image, Build], dict[str, Any]]
 
 
@@ -35,7 +35,7 @@ def _attempts(request: HttpRequest, image: Image, build: Build) -> dict[str, Any
 
 
 def _image(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
-    """Of the attempt that is shown, or of the last good one where that made no image."""
+    """Of the attempt that is shown or, if it made no image, of the last good one."""
     whole = image.attempts.defer("dockerfile", "build_args", "labels", "log_steps", "step_list")
     good = whole.filter(status=Status.SUCCEEDED)
     of = good.filter(pk=build.pk).first() or good.filter(pk__in=[image.good_id]).first()
@@ -62,7 +62,8 @@ def _image(request: HttpRequest, image: Image, build: Build) -> dict[str, Any]:
 
 
 def _pulls(image: Image, build: Build) -> list[tuple[str, str]]:
-    """One command a tool; an attempt that the tag has left is pulled by its digest."""
+    """One command for each tool. An attempt that the tag no longer names is pulled by its
+    digest."""
     settings = build_settings()
     by = f":{image.tag}" if build.pk == image.good_id else f"@{build.digest}"
     reference = f"{settings.registry}/{image.repository}{by}"

@@ -1,1 +1,1 @@
-"""The Images API over HTTP. Each method reads one queryset or makes one call into the catalog."""
+"""The REST API of images. Each method reads one queryset or makes one call into the catalog."""

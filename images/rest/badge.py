@@ -1,4 +1,4 @@
-"""A small picture of where an image's last build stands, for readmes."""
+"""A small picture with the state of an image's last build, for readmes."""
 
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
@@ -19,7 +19,7 @@ COLOURS = {
     "cancelled": "#6b7280",
 }
 CHARACTER, PADDING = 6.6, 10
-"""Of the text, in pixels."""
+"""Size of the text, in pixels."""
 LABEL_CHARACTERS = 60
 FORM = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" \
 aria-label="{label}: {word}"><title>{label}: {word}</title>\
@@ -31,7 +31,7 @@ aria-label="{label}: {word}"><title>{label}: {word}</title>\
 
 
 def badge(label: str, word: str) -> str:
-    """The picture. Both texts may hold anything."""
+    """The picture as SVG. Both texts may contain any characters."""
     if len(label) > LABEL_CHARACTERS:
         label = f"{label[: LABEL_CHARACTERS - 1]}…"
     left, right = (round(len(text) * CHARACTER) + PADDING for text in (label, word))
@@ -58,7 +58,7 @@ class BadgeView(ImageView):
         },
     )
     def retrieve(self, request: Request, ref: str) -> HttpResponse:
-        """A picture of where an image's last build stands. Anybody may see a public image's."""
+        """A picture with the state of an image's last build. Anybody may read a public image's."""
         image = self.meant(ref, tagless=True)
         response = HttpResponse(badge(f"{image.name}:{image.tag}", image.state), content_type=SVG)
         open_to_all = image.public and isinstance(request.user, AnonymousUser)

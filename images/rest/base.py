@@ -1,4 +1,4 @@
-"""What the views of images have in common: who may call, and which image an address means."""
+"""What the views of images have in common: who may call, and which image a reference means."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -34,45 +34,46 @@ class ImageView(ApiView):
     path_texts = {"ref": REF}
 
     def handle_exception(self, exc: Exception) -> Response:
-        """An image that was deleted meanwhile is not found."""
+        """Answers 404 for an image that was deleted meanwhile."""
         gone = isinstance(exc, Image.DoesNotExist)
         return super().handle_exception(CodedError(IMAGE_NOT_FOUND) if gone else exc)
 
     @property
     def user(self) -> User:
-        """Only where nobody else gets in."""
+        """The user, for views that require one."""
         return cast("User", self.request.user)
 
     def get_queryset(self) -> ImageQuerySet:
         return Image.objects.with_build().visible_to(self.request.user)
 
     def owned_images(self) -> ImageQuerySet:
-        """Asking for what is visible too would keep databases from the owner's index."""
+        """Only the caller's own images. With all visible ones, databases would not use the
+        owner's index."""
         return Image.objects.with_build().owned_by(self.request.user)
 
     def readable(self) -> ImageQuerySet:
-        """Whose logs the caller may read."""
+        """Images whose logs the caller may read."""
         images = Image.objects.with_build()
         by_office = images.readable_by if self.signed_in else images.visible_to
         return by_office(self.request.user)
 
     def changeable(self) -> ImageQuerySet:
-        """What the caller may describe again."""
+        """Images that the caller may change."""
         images = Image.objects.with_build()
         return images.changeable_by(self.user) if self.signed_in else images.owned_by(self.user)
 
     @property
     def signed_in(self) -> bool:
-        """Whether the caller came with a session.
+        """Whether the caller has a session.
 
-        What operators may do with others' images is for whoever signed in: not for a key that
-        leaked, nor for a signature that was captured.
+        The rights of operators need one, so that a leaked key or a captured signature does not have
+        them.
         """
         return isinstance(self.request.successful_authenticator, SessionAuthentication)
 
     @property
     def caller(self) -> Caller:
-        """As open streams ask for it again."""
+        """The caller, in a form with which open streams can check access again."""
         request = self.request
         session = (request.session.session_key or "") if self.signed_in else ""
         key = request.auth if isinstance(request.auth, ApiKey) else None
@@ -81,9 +82,10 @@ class ImageView(ApiView):
     def meant(
         self, ref: str, within: ImageQuerySet | None = None, *, tagless: bool = False
     ) -> Image:
-        """Raises CodedError where there is none that the caller may see.
+        """The image that `ref` means.
 
-        Raises MissingScope where the key is for others.
+        Raises CodedError if the caller may see no such image, and MissingScope if the key is for
+        other images.
         """
         among = self.get_queryset() if within is None else within
         found = among.meant_by(ref, self.request.user, tagless=tagless)
@@ -95,12 +97,12 @@ class ImageView(ApiView):
         return found
 
     def owned(self, ref: str) -> Image:
-        """One of the caller's own."""
+        """The image that `ref` means, if the caller owns it."""
         return self.meant(ref, self.get_queryset().owned_by(self.request.user))
 
 
 def ordered(image: Image, caller: User) -> Response:
-    """202 for a build that was asked for, with what is left of the caller's quota."""
+    """202 for a requested build, with the rest of the caller's quota."""
     response = accepted(rows.accepted(image))
     for name, value in quota_of(caller).headers.items():
         response[name] = value
@@ -108,5 +110,5 @@ def ordered(image: Image, caller: User) -> Response:
 
 
 def accepted(told: Mapping[str, Any]) -> Response:
-    """202, with the address at which the image is to be looked at."""
+    """202, with the URL of the image."""
     return Response(told, status=202, headers={"Location": f"/images/{told['image_id']}"})

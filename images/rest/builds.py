@@ -1,4 +1,4 @@
-"""The attempts at an image: looked at, ended, made again."""
+"""The attempts of an image: list, read, cancel, rebuild."""
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -35,7 +35,7 @@ class BuildsView(ImageView):
 
     @extend_schema(operation_id="list_builds", responses=BuildSerializer(many=True))
     def list(self, request: Request, ref: str) -> Response:
-        """Every attempt at an image since it was made, newest first."""
+        """Every attempt to build an image since it was made, newest first."""
         attempts = self.filtered(BuildFilter, self.meant(ref, tagless=True).attempts)
         return self.paged(attempts.order_by("-number"), BuildSerializer)
 
@@ -45,7 +45,7 @@ class BuildView(ImageView):
 
     @extend_schema(operation_id="get_build", responses=BuildSerializer)
     def retrieve(self, request: Request, ref: str, number: str) -> Response:
-        """One attempt at an image, by its number."""
+        """One attempt to build an image, by its number."""
         found = None
         if len(number) <= DIGITS:
             attempts = self.meant(ref, tagless=True).attempts
@@ -62,7 +62,7 @@ class CancelView(ImageView):
         responses={202: ImageSerializer, **refusals(NOTHING_UNDER_WAY)},
     )
     def create(self, request: Request, ref: str) -> Response:
-        """Ends the build under way: at once while it is queued, else within seconds."""
+        """Cancels the current build: at once while it is queued, else within seconds."""
         image = catalog.cancel(self.owned(ref))
         return accepted(ImageSerializer(image).data)
 
@@ -82,7 +82,7 @@ class RebuildView(ImageView):
     def create(self, request: Request, ref: str) -> HttpResponseBase:
         """Builds an image again, with the Dockerfile and context of the last attempt.
 
-        A body is not needed. Options in it replace those of the last attempt.
+        A body is optional. Options in it replace those of the last attempt.
         """
         form = RebuildSerializer(data=request.data)
         form.is_valid(raise_exception=True)

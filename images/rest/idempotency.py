@@ -1,4 +1,4 @@
-"""POST requests that may be sent again: the second one gets the answer of the first."""
+"""Repeated POST requests: a request with a known Idempotency-Key gets the first answer again."""
 
 import hashlib
 import re
@@ -27,11 +27,11 @@ DROPPED_AT_ONCE = 1_000
 
 
 def once(request: Request, user: User, make: Callable[[], Response]) -> HttpResponse | Response:
-    """What `make` returns; with the key of an earlier request of this user, its answer.
+    """Returns the answer of `make` or, for a known key of this user, the earlier answer.
 
-    Key, answer and what `make` stores are committed together, so that a second request that comes
-    meanwhile waits for the first. What is refused is not kept: it may be sent again. Raises Invalid
-    or CodedError.
+    Key, answer and the data of `make` are committed together, so a second request that arrives
+    meanwhile waits for the first. Refusals are not kept: such a request may be sent again. Raises
+    Invalid or CodedError.
     """
     key = request.headers.get(HEADER)
     if key is None:
@@ -70,7 +70,7 @@ def _oldest() -> datetime:
 
 
 def _earlier(user: User, key: str, fingerprint: str) -> HttpResponse | None:
-    """The answer that this user's key has. Raises CodedError where it is of another request."""
+    """The stored answer for this user's key. Raises CodedError if the key is of another request."""
     kept = RepeatableAnswer.objects.filter(owner=user, key=key, created_at__gt=_oldest()).first()
     if kept is None:
         return None
@@ -83,7 +83,8 @@ def _earlier(user: User, key: str, fingerprint: str) -> HttpResponse | None:
 
 
 def _fingerprint(request: Request) -> str:
-    """Of address and content. Forms are compared by their fields: clients draw other boundaries."""
+    """A hash of path and content. Forms are compared by their fields, because clients choose new
+    boundaries."""
     digest = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
     for part in _parts(request.data):
         digest.update(part)

@@ -1,4 +1,4 @@
-"""Images themselves: listed, made, looked at, described again, deleted."""
+"""Images: list, create, read, change, delete."""
 
 import sys
 
@@ -52,18 +52,18 @@ from images.rest.serializers import (
 from images.rest.waiting import MOST_SECONDS, wait_for_change
 
 AS_JSON = {name: {"contentType": "application/json"} for name in ("build_args", "labels")}
-"""Fields of a form that are JSON in themselves."""
+"""Form fields whose values are JSON."""
 
 
 class ManyView(ImageView):
     parser_classes = (MultipartParser,)
     body_limits = {"POST": sys.maxsize}
-    """As much as SLIPWAY_MAX_BODY_MB lets anybody send."""
+    """As much as SLIPWAY_MAX_BODY_MB allows for every request."""
     queries = {"list": ImageFilter}
 
     @staticmethod
     def check_before_body(method: str, caller: User) -> None:
-        """Raises CodedError where the body would be sent in vain."""
+        """Raises CodedError if the request would be refused whatever its body is."""
         if method == "POST":
             check_quota(caller)
 
@@ -72,10 +72,10 @@ class ManyView(ImageView):
         responses=ImageSerializer(many=True),
     )
     def list(self, request: Request) -> Response:
-        """The caller's images, and others' public ones where asked for.
+        """The caller's images and, on request, the public images of others.
 
-        `Link` in the answer leads to the next page by a cursor: while rows come and go, no row is
-        left out or told twice, unless its own place in the order changes.
+        `Link` in the answer leads to the next page by a cursor. When images are added or deleted
+        meanwhile, no row is left out or repeated, unless its own place in the order changes.
         """
         asked = self.query()
         found = listing(self.user, asked)
@@ -94,9 +94,9 @@ class ManyView(ImageView):
         },
     )
     def create(self, request: Request) -> HttpResponseBase:
-        """Orders a build: of a new image, or again of one that failed or was cancelled.
+        """Requests a build of a new image, or again of one that failed or was cancelled.
 
-        With `replace` also again of one that succeeded. Name, tag and a Dockerfile are enough.
+        With `replace` also of one that succeeded. Name, tag and a Dockerfile are enough.
         """
         values = checked_order(request.data, self.user)
         if values.get("username", self.user.username) != self.user.username:
@@ -132,9 +132,9 @@ class OneView(ImageView):
 
     @extend_schema(operation_id="get_image", responses=ImageDetailSerializer)
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
-        """One image; with `wait` as soon as the status of its build changes, or after that time.
+        """One image; with `wait`, when the status of its build changes or after that time.
 
-        Of a build that has ended the answer comes at once, as nothing changes any more.
+        For a build that has ended the answer comes at once, because nothing changes any more.
         """
         seconds: int = self.query()["wait"]
         found = rows.find(ref, self.user, tagless=True)
@@ -156,7 +156,7 @@ class OneView(ImageView):
         operation_id="change_image", request=ChangeSerializer, responses={200: ImageSerializer}
     )
     def partial_update(self, request: Request, ref: str) -> Response:
-        """Describes an image again: only what is sent changes."""
+        """Changes the description of an image: only fields that are sent change."""
         image = self.meant(ref, self.changeable())
         form = ChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
@@ -167,7 +167,8 @@ class OneView(ImageView):
 
     @staticmethod
     def _check_match(request: Request, image: Image) -> None:
-        """Raises CodedError where `If-Match` is of another state. It stays until the commit."""
+        """Raises CodedError if `If-Match` names another state. The row stays locked until the
+        commit."""
         if "If-Match" not in request.headers:
             return
         Image.objects.select_for_update(of=("self",)).get(pk=image.pk)
@@ -180,7 +181,7 @@ class OneView(ImageView):
         responses={200: DeletedSerializer, **refusals(IMAGE_PROTECTED)},
     )
     def destroy(self, request: Request, ref: str) -> Response:
-        """Deletes one of the caller's images, by id or with its tag, and ends its build."""
+        """Deletes one of the caller's images, by id or with its tag, and cancels its build."""
         image = self.owned(ref)
         catalog.delete(image)
         return Response({"image_id": image.pk, "deleted": True})

@@ -1,4 +1,4 @@
-"""Lists in the orders that clients may ask for, by pages and by cursors."""
+"""Sorted lists, by page number or by cursor."""
 
 import base64
 import binascii
@@ -33,7 +33,7 @@ NAME_CHARACTERS = 65
 
 
 class Order(NamedTuple):
-    """An order in which no two rows are equal: by a column, and by the id among equals."""
+    """A sort order in which no two rows are equal: by a column, then by the id."""
 
     word: str
 
@@ -52,7 +52,7 @@ class Order(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """The last row of a page: what comes after it does not depend on rows that come or go."""
+    """The last row of a page. The rows after it do not depend on rows that are added or deleted."""
 
     order: Order
     value: Any
@@ -65,7 +65,7 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises Invalid."""
+        """Parses a cursor. Raises Invalid."""
         try:
             data = base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4))
             word, value, key = orjson.loads(data)
@@ -80,13 +80,13 @@ class Cursor(NamedTuple):
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
     def after(self, images: "QuerySet[Any]") -> "QuerySet[Any]":
-        """Those that follow. One comparison of pairs, which an index answers from its middle on."""
+        """The rows after this one. A comparison of pairs lets an index start in its middle."""
         follows = TupleLessThan if self.order.descending else TupleGreaterThan
         return images.filter(follows(Tuple(self.order.column, "id"), (self.value, self.key)))
 
 
 def _value(column: str, value: Any) -> Any:
-    """Raises ValueError."""
+    """Raises ValueError if the text is not a value of this column."""
     if column == "name" and isinstance(value, str) and "\0" not in value:
         if len(value) <= NAME_CHARACTERS:
             return value
@@ -100,10 +100,11 @@ def _value(column: str, value: Any) -> Any:
 
 
 def keys(images: "list[QuerySet[Any]]", order: Order, start: int, stop: int) -> list[UUID]:
-    """Those of some sets without common rows, as one list.
+    """The keys of a page from several disjoint sets, as one sorted list.
 
-    Each set is read by its own index, and they are merged here: databases sort a union as a whole.
-    They do sort it for pages far back, and names, whose order only they know.
+    Each set is read by its own index and merged here, because databases sort a union completely.
+    For pages far back and for sorting by name, the database sorts, because only it knows the order
+    of names.
     """
     found = [each.order_by(*order.fields).values_list(order.column, "pk") for each in images]
     if len(found) == 1:
@@ -129,7 +130,7 @@ def link_to_next(request: Request, cursor: Cursor) -> str:
 
 
 class Listing(NamedTuple):
-    """A page of rows, how many there are on all pages, and where the next page starts."""
+    """A page of rows, the number of rows on all pages, and the start of the next page."""
 
     rows: list[Row]
     total: int
@@ -137,7 +138,7 @@ class Listing(NamedTuple):
 
 
 def listing(viewer: User, asked: Mapping[str, Any]) -> Listing:
-    """The page that a query string asks for. Raises Invalid."""
+    """The page that the query string requests. Raises Invalid."""
     cursor = _cursor(asked)
     order = cursor.order if cursor else Order(asked["ordering"] or NEWEST)
     size = asked["limit"] or DEFAULT_LIMIT
@@ -152,7 +153,7 @@ def listing(viewer: User, asked: Mapping[str, Any]) -> Listing:
         sets = [narrow(each) for each in _sets(viewer, asked)]
         total = _total(viewer, asked, narrow, plain=plain)
         if total <= FEW:
-            # To come upon a few in the index of an order, a database may pass by all others.
+            # To find a few rows by the index of the order, a database may read all others.
             few = [pk for each in sets for pk in each.order_by().values_list("pk", flat=True)]
             sets = [Image.objects.filter(pk__in=few)]
         if cursor is not None:
@@ -176,7 +177,7 @@ def _cursor(asked: Mapping[str, Any]) -> Cursor | None:
 
 
 def _sets(viewer: User, asked: Mapping[str, Any]) -> list[ImageQuerySet]:
-    """Images that may be listed, in sets without common ones, each of which an index has."""
+    """The images that may be listed, as disjoint sets that each have an index."""
     if asked["owner"]:
         owner = User.objects.filter(LowerIs("username", asked["owner"])).first()
         if owner == viewer:

@@ -1,4 +1,4 @@
-"""Any lines of a log by their numbers, and those that hold a text. docs/websocket.md has both."""
+"""Lines of a log by number, and search in a log. docs/websocket.md describes both."""
 
 from typing import Any
 
@@ -112,7 +112,7 @@ class LinesView(ImageView):
         responses={200: OpenApiResponse(PAGE)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
-        """Lines by their numbers, of a log under way or finished."""
+        """Lines by their numbers, of a running or finished build."""
         given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
@@ -156,7 +156,7 @@ class SearchView(ImageView):
         responses={200: OpenApiResponse(HITS)},
     )
     def retrieve(self, request: Request, ref: str) -> Response:
-        """Lines that hold a text, with their numbers, and how many there are."""
+        """Lines that contain a text, with their numbers and the number of all matches."""
         given = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
         build = attempt_of(image, given["attempt"])
@@ -180,7 +180,7 @@ class SearchView(ImageView):
 
 
 def attempt_of(image: Image, number: int) -> Build:
-    """That attempt, the current one for 0. Raises CodedError."""
+    """The attempt with this number; 0 means the current one. Raises CodedError."""
     attempts = image.attempts.defer("dockerfile", "build_args", "labels")
     build = attempts.filter(number=number or image.build.number).first()
     if build is None:

@@ -1,4 +1,5 @@
-"""The log in three formats that do not depend on the build's state: events, text, lines of JSON."""
+"""The log in three formats that do not depend on the state of the build: events, text, JSON
+lines."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -80,7 +81,7 @@ class EventsView(ImageView):
         },
     )
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
-        """The log as server-sent events, of a build under way or finished.
+        """The log as server-sent events, of a running or finished build.
 
         Each line of the log is an event. The last event is `done`, with the image's status.
         """
@@ -93,7 +94,7 @@ class EventsView(ImageView):
 
 
 class SelectionView(ImageView):
-    """Some lines of a log, of a build under way or finished."""
+    """Selected lines of a log, of a running or finished build."""
 
     anonymous_allowed = True
 
@@ -114,10 +115,10 @@ class TextView(SelectionView):
         responses=TEXT_RESPONSES,
     )
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
-        """The log as plain text, of a build under way or finished.
+        """The log as plain text, of a running or finished build.
 
-        Without `follow` the answer ends with the last line that is there. `Range` and
-        `If-None-Match` apply to a whole finished log.
+        Without `follow` the answer ends with the last line so far. `Range` and `If-None-Match`
+        apply to a whole finished log.
         """
         query = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
@@ -139,9 +140,9 @@ class JsonLinesView(SelectionView):
         responses={(200, JSON_LINES): OpenApiResponse(LINE_SCHEMA, "A JSON object on each line.")},
     )
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
-        """The log as lines of JSON, of a build under way or finished.
+        """The log as JSON lines, of a running or finished build.
 
-        Where the build has ended, the last line has `"type": "done"` and how it ended.
+        If the build has ended, the last line has `"type": "done"` and how it ended.
         """
         query = self.query()
         image = self.meant(ref, self.readable(), tagless=True)
@@ -150,7 +151,7 @@ class JsonLinesView(SelectionView):
 
 
 def wanted_of(image: Image, query: Mapping[str, Any]) -> Wanted:
-    """Raises CodedError where there is no such attempt."""
+    """The options of the request. Raises CodedError if there is no such attempt."""
     number = query["attempt"] or image.build.number
     if not image.attempts.filter(number=number).exists():
         raise CodedError(ATTEMPT_NOT_FOUND, number=number)
@@ -165,7 +166,7 @@ def wanted_of(image: Image, query: Mapping[str, Any]) -> Wanted:
 def disposed(
     response: HttpResponseBase, image: Image, query: Mapping[str, Any], suffix: str
 ) -> HttpResponseBase:
-    """With a name for the file, and whether it is to be saved."""
+    """Adds a file name, and whether browsers save the answer."""
     number = query["attempt"] or image.build.number
     name = f"{image.repository}-{image.tag}-build-{number}.{suffix}".replace("/", "-")
     header = content_disposition_header(bool(query["download"]), name)

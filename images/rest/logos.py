@@ -1,4 +1,4 @@
-"""Logos: sent by users, shown to anybody."""
+"""Logos: users upload them, anybody may read them."""
 
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from images.rest.base import ImageView
 from images.rest.serializers import LogoSerializer, LogoUploadSerializer
 
 FORM_BYTES = 64 * 1024
-"""Around the picture."""
+"""Size of the form without the picture."""
 
 
 class LogosView(ImageView):
@@ -32,7 +32,7 @@ class LogosView(ImageView):
         responses={200: LogoSerializer, **refusals(LOGOS_EXCEEDED)},
     )
     def create(self, request: Request) -> Response:
-        """Takes a picture and keeps a small webp of it, for images to name as `logo_id`."""
+        """Converts a picture to a small webp, which images can use as their `logo_id`."""
         form = LogoUploadSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         file = form.validated_data["logo"]
@@ -51,7 +51,7 @@ class LogoView(OpenView):
         responses={(200, "image/webp"): OpenApiResponse(bytes, "The picture.")},
     )
     def retrieve(self, request: Request, logo_id: UUID) -> HttpResponse:
-        """A logo. It never changes."""
+        """A logo. Its content never changes."""
         logo = Logo.objects.filter(pk=logo_id).first()
         if logo is None:
             raise CodedError(LOGO_NOT_FOUND)
@@ -69,7 +69,7 @@ class LogoPathView(OpenView):
         operation_id="find_logo", responses={302: OpenApiResponse(None, "Where the logo is.")}
     )
     def retrieve(self, request: Request, logo_id: UUID) -> HttpResponse:
-        """The `path` of a logo, which leads to it."""
+        """Redirects the `path` of a logo to the picture."""
         if not Logo.objects.filter(pk=logo_id).exists():
             raise CodedError(LOGO_NOT_FOUND)
         return HttpResponseRedirect(f"/logos/{logo_id}.webp")

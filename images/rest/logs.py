@@ -35,9 +35,9 @@ ATTEMPT = QueryInt(
     help_text="The number of a build; 0 means the current one.",
 )
 ZSTD = re.compile(r"(^|[\s,])zstd\s*(,|$)", re.IGNORECASE)
-"""Accepted without a weight: who gives it one can do without."""
+"""zstd without a weight: a client that gives it one can do without."""
 CURSOR_SCHEMA = {"type": "string", "pattern": f"^({CURSOR.pattern})?$"}
-"""Empty is as good as absent."""
+"""Empty means the same as absent."""
 LAST_EVENT_ID = OpenApiParameter(
     "Last-Event-ID",
     CURSOR_SCHEMA,
@@ -86,8 +86,8 @@ class LogsView(ImageView):
     def retrieve(self, request: Request, ref: str) -> HttpResponseBase:
         """The log, from the start or from a cursor on. Anybody may read a public image's.
 
-        A build under way is answered with events, a finished one with text, unless `Accept` has
-        `text/event-stream` in it.
+        For a running build the answer has events, for a finished one text, unless `Accept` contains
+        `text/event-stream`.
         """
         image = self.meant(ref, self.readable(), tagless=True)
         cursor, attempts = asked_for(request, image, self.query())
@@ -101,10 +101,10 @@ class LogsView(ImageView):
 def asked_for(
     request: Request, image: Image, query: Mapping[str, Any]
 ) -> tuple[Cursor | None, Sequence[Build]]:
-    """Where to begin, and the attempts to read. None where `Last-Event-ID` is the end.
+    """The cursor to begin at, and the attempts to read. None if `Last-Event-ID` is the end.
 
-    The 204 that is answered then is what keeps EventSource from asking again. Raises Invalid, or
-    CodedError where there is no such attempt.
+    Then 204 is answered, which stops an EventSource from connecting again. Raises Invalid, or
+    CodedError if there is no such attempt.
     """
     resumed, number = request.headers.get("Last-Event-ID", ""), query["attempt"]
     cursor = cursor_of(image, query["offset"], number)
@@ -118,7 +118,7 @@ def asked_for(
 
 
 def cursor_of(image: Image, given: str, number: int) -> Cursor:
-    """The cursor that was given, or the start of an attempt. Raises Invalid."""
+    """The cursor of the request, or the start of an attempt. Raises Invalid."""
     if not given:
         return Cursor(number or image.build.number, 0)
     try:
@@ -135,7 +135,7 @@ def bad_offset(problem: str) -> Invalid:
 
 
 def chain(image: Image, number: int) -> Sequence[Build]:
-    """What a reader of that attempt reads: it, and while they were lost, those that took over."""
+    """The attempts that a reader reads: this one and, while they were lost, their successors."""
     found: list[Build] = []
     for build in image.attempts.filter(number__gte=number).order_by("number"):
         if build.number != number + len(found):
@@ -149,7 +149,7 @@ def chain(image: Image, number: int) -> Sequence[Build]:
 def stream(
     request: Request, image: Image, cursor: Cursor, caller: Caller, *, status: int = 200
 ) -> HttpResponseBase:
-    """The log as it comes, for the command line too."""
+    """The log while it is written, in the format of the command line."""
     source = command_line_events(image.pk, cursor)
     pieces = while_allowed(caller, image.pk, source, last=COMMAND_LINE_DENIED)
     return streamed(request, pieces, SSE, status=status)
@@ -158,7 +158,7 @@ def stream(
 def streamed(
     request: Request, pieces: AsyncIterator[bytes], content_type: str, *, status: int = 200
 ) -> HttpResponseBase:
-    """An answer that goes on. Nothing of the request's database connection is kept meanwhile."""
+    """A streaming answer. It does not keep the database connection of the request."""
     connection.close()
     response: HttpResponseBase
     if request.method == "HEAD":
@@ -171,7 +171,7 @@ def streamed(
 
 
 def text(request: Request, image: Image, log: LogText, caller: Caller) -> HttpResponseBase:
-    """A finished log, or as much of it as was asked for."""
+    """A finished log, or the requested part of it."""
     connection.close()
 
     def guarded(read: Read) -> Read:

@@ -1,4 +1,4 @@
-"""The caller, with what is left of their quota."""
+"""The calling user, with the rest of their quota."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class QuotaSerializer(serializers.Serializer[Quota]):
 
 
 class MeWithQuotaSerializer(MeSerializer):
-    """Somebody, to themselves."""
+    """A user, as that user sees it."""
 
     quota = serializers.SerializerMethodField(help_text="Builds within 24 hours.")
 
@@ -48,7 +48,7 @@ class MeView(AccountView):
 
     @extend_schema(operation_id="who_am_i", responses=MeWithQuotaSerializer)
     def retrieve(self, request: Request) -> Response:
-        """The caller, with what is left of their quota."""
+        """The caller, with the rest of the quota."""
         quota = quota_of(self.user)
         told = MeWithQuotaSerializer(self.user, context={"quota": quota})
         return Response(told.data, headers=quota.headers)

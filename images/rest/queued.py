@@ -1,4 +1,4 @@
-"""Where a waiting build stands in the queue, as clients are told."""
+"""Place, reasons and estimate of a waiting build, as clients see them."""
 
 from typing import Any, TypedDict
 from uuid import UUID
@@ -16,7 +16,7 @@ class QueueFacts(TypedDict):
 
 
 def queue_facts(build_id: UUID, status: str) -> QueueFacts:
-    """Without queries for a build that does not wait."""
+    """Makes no query for a build that does not wait."""
     found = queue_statuses([build_id]).get(build_id) if status == Status.QUEUED else None
     if found is None:
         return {"position": None, "estimate": None, "reasons": []}

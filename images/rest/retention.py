@@ -1,4 +1,4 @@
-"""What an owner keeps: rules by which images are deleted, and the room that they take."""
+"""What an owner keeps: rules that delete images, and the room that images take."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ LONGEST_DAYS = 3_650
 
 
 class RuleSerializer(serializers.ModelSerializer[RetentionRule]):
-    """Images of one name that are deleted: those older than so many days, but for the newest."""
+    """Deletes images of one name that are older than so many days, except the newest."""
 
     name = serializers.CharField(
         allow_blank=True,
@@ -52,7 +52,7 @@ class RulesSerializer(serializers.Serializer[Any]):
 
 
 class UsageSerializer(serializers.Serializer[Any]):
-    """The room in the registry, in bytes, compressed."""
+    """Room in the registry, in compressed bytes."""
 
     used_bytes = serializers.IntegerField(read_only=True)
     limit_bytes = serializers.IntegerField(read_only=True, allow_null=True)
@@ -64,12 +64,12 @@ class RetentionView(ImageView):
 
     @extend_schema(operation_id="get_retention", responses=RulesSerializer)
     def retrieve(self, request: Request) -> Response:
-        """The rules by which the caller's images are deleted. They are applied every hour."""
+        """The rules that delete the caller's images. They are applied every hour."""
         return Response(RulesSerializer({"rules": retention.rules_of(self.user)}).data)
 
     @extend_schema(operation_id="set_retention", request=RulesSerializer, responses=RulesSerializer)
     def partial_update(self, request: Request) -> Response:
-        """Sets all rules. Protected images stay, and those that are being built."""
+        """Replaces all rules. Protected images and images that are being built are not deleted."""
         form = RulesSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         rules = [retention.Rule(**rule) for rule in form.validated_data["rules"]]
@@ -80,6 +80,6 @@ class RetentionView(ImageView):
 class UsageView(ImageView):
     @extend_schema(operation_id="get_storage", responses=UsageSerializer)
     def retrieve(self, request: Request) -> Response:
-        """What the last good builds of the caller's images take, and what they may take."""
+        """The room that the last good builds of the caller's images take, and the limit."""
         used, limit = quota.storage_used(self.user), quota.storage_limit(self.user)
         return Response({"used_bytes": used, "limit_bytes": limit})

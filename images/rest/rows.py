@@ -1,7 +1,7 @@
 """Images as clients see them, from plain rows.
 
-`body` writes what ImageSerializer writes, without a model object or a field on the way; a test
-holds the two equal. The queries are compiled once.
+`body` writes the same as ImageSerializer, without model objects and serializer fields; a test
+compares both. The queries are compiled once.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ COLUMNS = (
     "ended_at",
 )
 DETAIL = ("current_id", "current__step_list", "current__step_times")
-"""Of single images: lists would take longer."""
+"""Columns for single images only: they would make lists slow."""
 
 
 def body(row: Row) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def detail(row: Row) -> dict[str, Any]:
 def accepted(image: Image) -> dict[str, Any]:
     """The answer to a request for a build, as AcceptedSerializer writes it.
 
-    Without a forecast of the queue, which costs more than everything else of the request.
+    It has no forecast of the queue, which would cost more than the rest of the request.
     """
     build, owner, good = image.build, image.owner, image.good
     told = body(
@@ -207,7 +207,7 @@ def _of_user(total: Callable[[UUID], SumOf]) -> Callable[[UUID], Any]:
 SIZE = 25
 OWN_TOTAL = Prepared(_of_user(_own_total), UUID)
 VISIBLE_TOTAL = Prepared(_of_user(_visible_total), UUID)
-# With the limit in the statement, as its plan is made once.
+# The limit is part of the statement, because its plan is made once.
 OWN_FIRST = Prepared(
     lambda owner: _own(owner).values_list(*COLUMNS, _own_total(owner))[:SIZE], UUID
 )
@@ -254,24 +254,25 @@ def _either(viewer: UUID, own: str, tag: str, owner: str, name: str) -> Any:
 
 
 EITHER_TAGGED = Prepared(_either, UUID, str, str, str, str)
-"""One's own image whose name has a slash, and that of a name of an owner: each by its index."""
+"""The caller's own image whose name has a slash, and an image of another owner: each by its
+index."""
 
 
 class Named(NamedTuple):
-    """As much of an image as a check of rights looks at."""
+    """The fields of an image that access checks need."""
 
     pk: UUID
 
 
 class Page(NamedTuple):
-    """Some rows of COLUMNS, and how many there are on all pages."""
+    """Some rows of COLUMNS, and the number of rows on all pages."""
 
     rows: list[Row]
     total: int
 
 
 def own_page(owner: User, start: int, size: int) -> Page:
-    """Of somebody's images, newest first."""
+    """Images of one owner, newest first."""
     if start == 0 and size == SIZE:
         found = OWN_FIRST.rows(owner.pk)
         if found:
@@ -284,7 +285,7 @@ def own_page(owner: User, start: int, size: int) -> Page:
 
 
 def visible_page(viewer: User, start: int, size: int) -> Page:
-    """Of somebody's images and all public ones, newest first."""
+    """Images of one user and all public ones, newest first."""
     total = VISIBLE_TOTAL.rows(viewer.pk)[0][0]
     if start >= total:
         return Page([], total)
@@ -297,13 +298,13 @@ def visible_page(viewer: User, start: int, size: int) -> Page:
 
 
 def of_keys(keys: list[UUID]) -> list[Row]:
-    """The rows of these images, in that order. One that was deleted meanwhile is left out."""
+    """The rows of these images, in this order. Images that were deleted meanwhile are left out."""
     found = {row[0]: row for row in BY_KEYS.rows(keys)} if keys else {}
     return [found[key] for key in keys if key in found]
 
 
 def by_id(image_id: UUID) -> Row | None:
-    """With the values of COLUMNS and DETAIL, whoever asks."""
+    """The values of COLUMNS and DETAIL, without a check of rights."""
     found = list(Image.objects.filter(pk=image_id).values_list(*SINGLE))
     return found[0] if found else None
 
@@ -329,7 +330,7 @@ def find(text: str, viewer: User, *, tagless: bool = False) -> Row | None:
 
 
 def _tagged(references: list[Reference], viewer: User) -> list[Row]:
-    """By the first of these readings that leads to one. All of them have a tag."""
+    """By the first of these readings that finds an image. All readings have a tag."""
     if len(references) == 1:
         [own] = references
         return OWN_TAGGED.rows(viewer.pk, own.name, own.tag) if own.owner is None else []

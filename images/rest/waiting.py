@@ -1,4 +1,4 @@
-"""Waiting for an image's status to change, in the event loop that serves the streams too."""
+"""Waits for a change of an image's status, in the event loop that also serves the streams."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ MOST_SECONDS = 60
 def wait_for_change(
     caller: Caller, user: User, image_id: UUID, attempt: int, status: str, seconds: int
 ) -> LaterResponse:
-    """The image once the attempt has another status or is gone, or the time is over."""
+    """The image when the attempt has another status or is gone, or when the time is over."""
 
     async def make() -> HttpResponse:
         await status_change(image_id, attempt, status, seconds)
@@ -39,7 +39,8 @@ def wait_for_change(
 
 
 async def status_change(image_id: UUID, attempt: int, status: str, seconds: float) -> None:
-    """Returns when the attempt stands elsewhere than at `status`, or is gone, or at the end."""
+    """Returns when the attempt has another status than `status` or is gone, or when the time is
+    over."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             with hub().join(image_id, attempt) as feed:
@@ -51,7 +52,7 @@ async def status_change(image_id: UUID, attempt: int, status: str, seconds: floa
 
 
 def _answer(place: Place, user: User, image_id: UUID) -> HttpResponse:
-    """Asks again who the caller is: a minute is long for a key that was revoked."""
+    """Authenticates the caller again: the key may have been revoked while the request waited."""
     if (code := barred([place]).get(place)) is Code.UNAUTHORIZED:
         return _refused(KEY_UNKNOWN)
     found = rows.BY_ID.rows(image_id, user.pk)

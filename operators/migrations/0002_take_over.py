@@ -1,4 +1,4 @@
-"""Actions that were images' alone: what is under way goes on, and what came of others stays told."""
+"""Copies the bulk actions of the app `images`, so that open ones continue and results are kept."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-// A bulk action under way: carried on from here while the page is open, by the server otherwise.
+// A running bulk action: this page continues it while it is open; otherwise the server does.
 
 const rest = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -18,6 +18,6 @@ for (;;) {
     if (waiting) await ask({ method: "POST", body: new FormData(document.getElementById("carry-on")) });
     else await rest(2_000).then(() => ask());
   } catch {
-    await rest(3_000); // the server goes on without us
+    await rest(3_000); // the server continues without this page
   }
 }

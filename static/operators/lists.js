@@ -1,4 +1,4 @@
-// Lists in the admin: ages that keep up, and filters that suggest while one types.
+// Lists in the admin: updates ages, and suggests values of filters while the user types.
 
 import { tick } from "../pages/times.js";
 
@@ -17,7 +17,7 @@ async function suggest(field) {
   const term = field.value.trim();
   if (!term) return;
   const answer = await fetch(`${field.dataset.suggest}&term=${encodeURIComponent(term)}`);
-  // Who may not look at users still filters by a name they know.
+  // Users without the right to view users can still type a name.
   if (!answer.ok || answer.redirected) return;
   const { results } = await answer.json();
   field.list.replaceChildren(...results.map(({ text }) => new Option(text, text)));

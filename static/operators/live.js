@@ -1,4 +1,4 @@
-// A part of a page that keeps up by itself, as long as nobody is about to press something in it.
+// Updates a part of a page, except while the user is about to press something in it.
 
 import { tick } from "../pages/times.js";
 
@@ -17,6 +17,6 @@ async function refresh() {
     old.replaceWith(fresh);
     tick(fresh);
   } catch {
-    // the next turn tries again
+    // the next round tries again
   }
 }

@@ -1,4 +1,4 @@
-// Names for what Django's admin leaves without one, so that everybody can be told what it is.
+// Labels for elements of Django's admin that have none, for screen readers.
 
 function searching(box) {
   const select = box.closest(".select2-container").previousElementSibling;
@@ -17,6 +17,6 @@ function complete() {
   document.querySelectorAll(".select2-selection[aria-labelledby]").forEach(searching);
 }
 
-// Boxes that search while one types, and pairs of lists, are made by scripts later.
+// Scripts add search boxes and pairs of lists later.
 new MutationObserver(complete).observe(document.body, { childList: true, subtree: true });
 complete();

@@ -1,4 +1,4 @@
-/* Keeps the system page up to date, calmly: every few seconds, only while somebody looks at it. */
+/* Updates the system page every few seconds, while it is visible. */
 const EVERY = 5_000;
 const line = document.getElementById("line");
 

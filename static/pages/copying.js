@@ -1,6 +1,6 @@
 // Text into the clipboard, also where the page came over plain http.
 
-/** Whether it worked. */
+/** Returns whether it worked. */
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// A tab of an image's page that keeps up with its build.
+// Keeps a tab of an image's page up to date with its build.
 
 import { refreshHead } from "./head.js";
 import { listen } from "./status_feed.js";
@@ -15,7 +15,7 @@ let stands = null;
 listen(`?image=${head().image}`, {
   message({ type, attempt, state }) {
     if (type !== "image" || stands === `${attempt}${state}`) return;
-    // What stands there as the page was made is shown already.
+    // The state at the time of the page's rendering is shown already.
     if (stands !== null) refresh(head().current === "yes" ? attempt : undefined);
     stands = `${attempt}${state}`;
   },

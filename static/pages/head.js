@@ -1,4 +1,4 @@
-// The head of an image's page: fetched again from the server, which knows how to word it.
+// The header of an image's page, fetched again from the server, so that its texts are in one place.
 
 import { tick } from "./times.js";
 
@@ -6,14 +6,14 @@ import { tick } from "./times.js";
 const part = (id) => document.getElementById(id);
 const AGAIN = 1_000;
 
-/** @type {string | number | null} the attempt to show; what is asked for meanwhile is fetched next */
+/** @type {string | number | null} the attempt to show; one that is requested meanwhile is fetched next */
 let wanted = null;
 let fetching = false;
 
 /**
- * Fetches this page again for an attempt, and shows its head and what else is given.
+ * Fetches this page again for an attempt, and shows its header and other parts.
  * @param {string | number} attempt
- * @param {string[]} others ids of further parts to take over
+ * @param {string[]} others ids of further parts to replace
  */
 export async function refreshHead(attempt, others = []) {
   wanted = attempt;
@@ -29,7 +29,7 @@ export async function refreshHead(attempt, others = []) {
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"), others);
     } catch {
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
-      wanted ??= attempt; // what it stands at must not stay unsaid
+      wanted ??= attempt; // try this attempt again
     }
   }
   fetching = false;
@@ -41,7 +41,7 @@ export async function refreshHead(attempt, others = []) {
  */
 function show(page, others) {
   const [old, head] = [part("head"), page.getElementById("head")];
-  // Somebody about to press a button keeps the one that is there.
+  // A button that the user is about to press is not replaced.
   if (!head || old.querySelector("details[open]")) return;
   const focused = old.contains(document.activeElement);
   old.replaceWith(head);
@@ -54,7 +54,7 @@ function show(page, others) {
   dispatchEvent(new Event("slipway:head"));
 }
 
-/** Unless somebody is at it, or has marked some of it. */
+/** Except while the user is using it, or has selected some of its text. */
 function replace(old, fresh) {
   if (!old || !fresh || old.outerHTML === fresh.outerHTML) return;
   const selection = getSelection();

@@ -1,4 +1,4 @@
-// The page of one image: its log with everything around it, and a head that keeps up.
+// The page of one image: its log with all controls, and a header that is kept up to date.
 
 import { copy } from "./copying.js";
 import { refreshHead as refresh } from "./head.js";
@@ -23,7 +23,7 @@ const search = new Search(viewer.lines, (number) => {
 
 let unsay = 0;
 
-/** The one line that screen readers read out; empty again after some time, if one is given. */
+/** The line that screen readers read out; it is cleared after some time, if one is given. */
 function say(text, milliseconds = 0) {
   clearTimeout(unsay);
   if (part("state").textContent !== text) part("state").textContent = text;
@@ -44,7 +44,7 @@ function changed() {
   part("pill").textContent = `↓ ${fresh.toLocaleString("en")} new line${fresh === 1 ? "" : "s"}`;
 }
 
-/** In a low window the page itself scrolls, and the end of the log may be below the fold. */
+/** In a low window the page itself scrolls, and the end of the log may be below the visible part. */
 function endInView() {
   const { bottom } = section.getBoundingClientRect();
   if (bottom > innerHeight + 1) section.scrollIntoView({ block: "end" });
@@ -54,7 +54,7 @@ new ResizeObserver(() => viewer.following && endInView()).observe(section.parent
 
 const press = (id, on) => part(id).setAttribute("aria-pressed", String(on));
 
-// What the head says comes from the server, which knows how to say it.
+// The server renders the header, so that its texts are in one place.
 
 let known = `${section.dataset.state}`;
 
@@ -81,7 +81,7 @@ const refreshHead = (attempt = viewer.lines.last.attempt) => refresh(attempt);
 const ENDS = { succeeded: "succeeded", failed: "failed", cancelled: "was cancelled" };
 let stands = null;
 
-/** `state` where the reader saw it end. */
+/** `state` is set if the reader saw the build end. */
 function ended(state) {
   const at = viewer.error === null ? "" : ` First error: line ${viewer.lines.place(viewer.error).own + 1}.`;
   say(state ? `The build ${ENDS[state] ?? "has ended"}.${at}` : "");
@@ -91,7 +91,7 @@ function ended(state) {
 function moved({ type, attempt, state }) {
   if (type !== "image" || stands === `${attempt}${state}`) return;
   const { attempt: shown, current } = part("head").dataset;
-  // What stands there as the page was made is said on it already.
+  // The state at the time of the page's rendering is shown already.
   if (stands !== null || (current === "yes" && attempt > Number(shown))) refreshHead();
   if (attempt > viewer.lines.last.attempt && ["queued", "building"].includes(state)) {
     say(`Attempt ${attempt} is ${state}: it stands above`);
@@ -104,7 +104,7 @@ setInterval(() => {
   if (moving && !document.hidden) refreshHead();
 }, 5_000);
 
-// Controls and their keys.
+// Controls and their shortcuts.
 
 let finding = 0;
 function find() {

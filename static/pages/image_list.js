@@ -1,4 +1,4 @@
-// The list that keeps up: what changes is written into its row, and rows stay where they are.
+// Keeps the list up to date: writes changes into their rows, and does not move rows.
 
 import { listen } from "./status_feed.js";
 import { tick } from "./times.js";
@@ -6,7 +6,7 @@ import { tick } from "./times.js";
 const list = document.getElementById("list");
 const line = document.getElementById("line");
 
-// Filters write the address, and choosing from a list is enough.
+// Filters change the URL as soon as a value is chosen.
 const filters = document.querySelector("[data-filters]");
 filters.addEventListener("change", (event) => event.target.matches("select") && filters.requestSubmit());
 filters.addEventListener("submit", (event) => {
@@ -19,7 +19,7 @@ filters.addEventListener("submit", (event) => {
 let fetching = false;
 let stale = false;
 
-/** Rows as the server writes them; once at a time, and once more where something came meanwhile. */
+/** Fetches the rows from the server: one request at a time, and one more if changes came meanwhile. */
 async function refresh() {
   stale = true;
   if (fetching) return;
@@ -32,7 +32,7 @@ async function refresh() {
       await new Promise((resolve) => setTimeout(resolve, 500));
     }
   } catch {
-    stale = false; // the socket tells when the server is back
+    stale = false; // the socket reports when the server is back
   } finally {
     fetching = false;
   }
@@ -54,7 +54,7 @@ function take(page) {
   }
   const words = added.length === 1 ? "1 new image" : `${added.length} new images`;
   line.textContent = added.length ? words : "";
-  // A row under the pointer, or with the focus, must not move: new ones wait until it is left.
+  // A row with the pointer or the focus must not move: new rows wait until it has neither.
   if (!held(rows)) rows.prepend(...added);
   tick(rows);
 }
@@ -67,7 +67,7 @@ for (const left of ["pointerleave", "focusout"]) {
 
 function update(old, row) {
   old.dataset.word = row.dataset.word;
-  // The name is left alone: it may have the focus.
+  // The name is not replaced: it may have the focus.
   for (const part of [".status", ".doing", ".size", ".mark", ".age"]) {
     old.querySelector(part).replaceWith(row.querySelector(part));
   }

@@ -1,4 +1,4 @@
-// The link to share, and a notification of the browser's when the build ends, for those who ask.
+// The link to share, and on request a notification of the browser when the build ends.
 
 import { copy } from "./copying.js";
 
@@ -14,7 +14,7 @@ function head() {
   return { word: found.dataset.word, title: found.querySelector("h1")?.textContent ?? document.title };
 }
 
-/** The buttons that this browser can serve. */
+/** Shows the buttons that this browser supports. */
 function prepare() {
   const { word, title } = head();
   const notify = document.getElementById("notify");

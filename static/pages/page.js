@@ -1,4 +1,4 @@
-// What every page does: clocks that run and buttons that copy.
+// For every page: running clocks and copy buttons.
 
 import { tick } from "./times.js";
 import { copy } from "./copying.js";
@@ -12,7 +12,7 @@ const reveal = () => {
 reveal();
 addEventListener("slipway:head", reveal);
 
-// What a summary opens over the page closes by Escape and by a click elsewhere.
+// Escape and a click elsewhere close what a summary opens over the page.
 
 const POPOVERS = "details.confirm[open]";
 

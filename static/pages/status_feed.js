@@ -1,10 +1,10 @@
-// What moves among the images, over a websocket that comes back by itself.
+// Receives status changes of images over a websocket that reconnects by itself.
 
 const PAUSES = [500, 1_000, 2_000, 5_000, 10_000];
 const SIGN_IN = 4401;
 const GONE = 4404;
 
-/** `on` has message(message, ready), away() and signedOut(). What was there already is not ready. */
+/** `on` has message(message, ready), away() and signedOut(). `ready` is false for the first states. */
 export function listen(query, on) {
   if (!("WebSocket" in window)) return;
   let tries = 0;

@@ -1,5 +1,5 @@
 "use strict";
-// Light, dark or the system's: set before the first paint, so it is no module.
+// Light, dark or the system's theme. It is set before the first paint, so this is not a module.
 (() => {
   const root = document.documentElement;
   const themes = ["system", "light", "dark"];
@@ -26,7 +26,7 @@
       try {
         localStorage.setItem("theme", theme);
       } catch {
-        // it holds for this page then
+        // then it applies to this page only
       }
       apply(theme);
       show();

@@ -1,12 +1,12 @@
-// Times and durations as people read them. common/humanize.py words them alike.
+// Times and durations as text, worded like common/humanize.py.
 
-/** Below a second with tenths: most steps of a build take less. */
+/** With tenths below a second: most steps of a build take less. */
 export function duration(seconds) {
   if (seconds >= 0 && seconds < 1) return `${(Math.floor(seconds * 10) / 10).toFixed(1)} s`;
   return clock(seconds);
 }
 
-/** Of something that runs on, in whole seconds. */
+/** For something that still runs, in whole seconds. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
@@ -23,7 +23,7 @@ function ago(at) {
   return new Date(at).toLocaleDateString("sv");
 }
 
-/** Brings clocks and ages up to now, and exact times into the reader's zone. */
+/** Updates clocks and ages, and shows exact times in the reader's time zone. */
 export function tick(within = document) {
   for (const element of within.querySelectorAll("[data-since]")) {
     put(element, clock((Date.now() - Date.parse(element.dataset.since)) / 1000));

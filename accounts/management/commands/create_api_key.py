@@ -1,4 +1,4 @@
-"""`manage.py create_api_key NAME`: makes a key for a user and prints it, once."""
+"""`manage.py create_api_key NAME`: create a key for a user and print it, once."""
 
 from argparse import ArgumentParser
 from typing import Any

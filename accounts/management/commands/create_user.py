@@ -1,4 +1,4 @@
-"""`manage.py create_user NAME`: makes a user and prints it as JSON."""
+"""`manage.py create_user NAME`: create a user and print it as JSON."""
 
 import json
 from argparse import ArgumentParser

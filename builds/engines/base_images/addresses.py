@@ -1,7 +1,7 @@
 """Which addresses a fetch of a base image may connect to: global ones, and configured registries.
 
-The decision is about the address that is connected to, at the moment of connecting. Names, and
-what they resolved to earlier, decide nothing.
+The check is made on the address itself, at the moment of connecting. Host names, and what they
+resolved to earlier, are not trusted.
 """
 
 import re
@@ -28,8 +28,8 @@ Resolve = Callable[[str, int], list[str]]
 MAX_ADDRESSES = 8
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 NAT64 = IPv6Network("64:ff9b::/96")
-# Not for the internet, although the standard library or an address plan says so: protocol
-# assignments, relays of 6to4, local NAT64, and the address where Azure serves its machines.
+# Not on the internet, although the standard library or an address registry says so: protocol
+# assignments, 6to4 relays, local NAT64, and the address of Azure's metadata service.
 SPECIAL = ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "168.63.129.16/32")
 HOST_PORT = re.compile(r"(?P<host>[^:/\[\]]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 WEB_PORTS = (443, 80)
@@ -44,7 +44,7 @@ class NameUnknown(Exception):
 
 
 def endpoints(registry: str) -> frozenset[Endpoint]:
-    """What `host[:port]` means: that port, or both that the web has."""
+    """The endpoints of `host[:port]`: that port, or 443 and 80. Empty if it is malformed."""
     match = HOST_PORT.fullmatch(registry)
     if match is None:
         return frozenset()
@@ -68,12 +68,12 @@ def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Decides for one fetch."""
+    """The addresses that one fetch may connect to."""
 
     configured: frozenset[Endpoint] = frozenset()
-    """Hosts and ports that the operator named: they may have any address."""
+    """Hosts and ports that the operator configured: they may have any address."""
     denied: tuple[Network, ...] = ()
-    """Closed to everything else, beside what is not global."""
+    """Networks refused to all other hosts, in addition to all that are not global."""
     resolve: Resolve = field(default=resolve)
 
     def addresses(self, host: str, port: int) -> list[str]:
@@ -103,7 +103,7 @@ class AddressPolicy:
 def current_policy(
     configured: Iterable[Endpoint] = (), deny: Iterable[str] = (), *, resolve: Resolve = resolve
 ) -> AddressPolicy:
-    """The policy with this machine's addresses as they are now: they change."""
+    """A policy that denies this machine's current addresses. Make a new one for each fetch."""
     networks = [*PRIVATE, *SPECIAL, *deny, *own_addresses(), *own_ipv6_addresses()]
     return AddressPolicy(
         frozenset(configured),
@@ -113,7 +113,7 @@ def current_policy(
 
 
 def own_ipv6_addresses(if_inet6: Path = Path("/proc/net/if_inet6")) -> list[str]:
-    """Every IPv6 address of this host; none where it has no IPv6."""
+    """Every IPv6 address of this host. Empty without IPv6."""
     if not if_inet6.exists():
         return []
     numbers = [line.split()[0] for line in if_inet6.read_text().splitlines()]
@@ -126,13 +126,13 @@ def _is_global(address: Address) -> bool:
     if isinstance(address, IPv4Address):
         return address.is_global
     if address.ipv4_mapped is not None or address in NAT64:
-        # What it leads to is decided by the address inside.
+        # `_embedded` returns the IPv4 address inside, which is checked too.
         return True
     return address.is_global and address in GLOBAL_UNICAST
 
 
 def _embedded(address: Address) -> list[Address]:
-    """The IPv4 addresses that a packet to an IPv6 address may be passed on to."""
+    """The IPv4 addresses that packets to an IPv6 address may be forwarded to."""
     if isinstance(address, IPv4Address):
         return []
     found: list[Address] = []

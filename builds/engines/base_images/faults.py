@@ -1,7 +1,7 @@
-"""Says in plain words why a base image was not fetched.
+"""Error messages for base images that could not be fetched.
 
-skopeo's messages contain what servers sent, so none of their text is passed on: they are sorted
-into the reasons below.
+skopeo's messages contain text from servers, so they are never shown. They are only classified by
+the reasons below.
 """
 
 import re
@@ -21,7 +21,10 @@ SERVER_ERROR = 500
 
 
 class Away(Exception):
-    """The registry does not answer, or not now. The text goes on after the image's name."""
+    """The registry is unreachable or refuses for now. The text follows the image's name.
+
+    `retry` says whether the same request may be sent again at once.
+    """
 
     def __init__(self, text: str, *, retry: bool = True) -> None:
         super().__init__(text)
@@ -64,7 +67,7 @@ REASONS: tuple[tuple[set[int], tuple[str, ...], Callable[[], NotUsable | Away]],
 
 
 def fault(fetched: Fetched, *, timeout_seconds: float, max_bytes: int) -> NotUsable | Away:
-    """Why a run of skopeo failed."""
+    """Classify a failed run of skopeo."""
     traffic = fetched.traffic
     if traffic.exceeded:
         return NotUsable(
@@ -91,7 +94,7 @@ def _private(place: str) -> NotUsable:
 
 
 def _own_message(errors: str) -> str:
-    """What skopeo said last, without what it says of mirrors."""
+    """skopeo's last message, without its part about mirrors."""
     lines = errors.strip().splitlines()
     message = lines[-1] if lines else ""
     return message.rpartition("]): ")[2] if MIRRORS_FAILED in message else message

@@ -1,4 +1,4 @@
-"""Brings one base image from its registry into a store: asks, checks, copies, verifies."""
+"""Fetches one base image from its registry into a store: resolve, check, copy, verify."""
 
 import hashlib
 import logging
@@ -46,13 +46,13 @@ ATTEMPTS = 2
 RETRY_SECONDS = 1.0
 PROGRESS_SECONDS = 10.0
 MAX_LOGGED = 500
-# Requests, answers and TLS around a manifest or a configuration, and around layers.
+# Allowed traffic beside the layers: requests, responses, TLS, manifests and configurations.
 MESSAGE_BYTES = 16 << 20
 OVERHEAD = 1.1
 
 
 class BaseHold:
-    """What a build uses, kept from being evicted until it is closed."""
+    """The locks of the images that a build uses. None is evicted before the hold is closed."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -69,19 +69,19 @@ class BaseHold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One base: where it comes from, where it goes, by which rights."""
+    """One base to fetch: its reference, the store to write to, and the credentials."""
 
     base: Base
     store: BaseStore
     other: BaseStore | None = None
-    """A store whose blobs may be used too."""
+    """Another store whose blobs may be reused."""
     pin: str
-    """The digest to fetch; empty to ask the registry what the tag means."""
+    """The digest to fetch. Empty: ask the registry for the tag's digest."""
     policy: AddressPolicy
     credentials: Callable[[Path], Path | None] = lambda _: None
-    """Gives the file with credentials for it, made in that folder where need be."""
+    """Writes a credentials file into the given folder and returns its path. None without any."""
     token: str = field(default="", repr=False)
-    """For the registry, in place of credentials."""
+    """Bearer token for the registry, used instead of credentials."""
 
     @property
     def name(self) -> str:
@@ -98,21 +98,25 @@ class Source:
 
     @property
     def key(self) -> str:
-        """What fetches of the same thing have in common."""
+        """Identifies fetches of the same reference and platform."""
         return f"{self.reference} {self.platform}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     digest: str
-    """Of what the registry answered for the reference."""
+    """Digest of what the registry answered for the reference: an index or a manifest."""
     reference: str
-    """The manifest by its digest."""
+    """Reference of the manifest, by digest."""
     manifest: Manifest
 
 
 class BaseFetch:
-    """Fetches one source. Raises NotUsable, Away, EngineBroken, ProcessError."""
+    """Fetches one source.
+
+    The generators yield progress and ticks. They raise NotUsable, Away, EngineBroken or
+    ProcessError.
+    """
 
     def __init__(
         self, settings: EngineSettings, sandbox: FetchSandbox, source: Source, hold: BaseHold
@@ -127,7 +131,10 @@ class BaseFetch:
         self._auth_file: Path | None = None
 
     def run(self, *, pull: bool) -> Events[StoredImage]:
-        """The image that the reference means, held. `pull` asks however fresh our copy is."""
+        """Return the image of the reference, and add its lock to the hold.
+
+        With `pull`, ask the registry even if the stored copy is fresh.
+        """
         key = self._source.key
         while (lock := self._store.lock(key)) is None:
             time.sleep(TICK_SECONDS)
@@ -154,7 +161,7 @@ class BaseFetch:
             lock.release(remove=True)
 
     def _renew(self, known: Known | None) -> Events[StoredImage]:
-        """Ask the registry, and fetch what is new. `known` is what we have."""
+        """Ask the registry, and fetch what is new. `known` is the record of the stored copy."""
         self._folder = self._store.download_folder(self._source.key)
         try:
             self._auth_file = self._source.credentials(self._folder)
@@ -187,7 +194,7 @@ class BaseFetch:
         return self._store.image(digest)
 
     def _ask(self, known: Known | None) -> Events[_Answer | None]:
-        """What the reference means; None where that is what we have."""
+        """Resolve the reference to a manifest. None if the registry's answer has not changed."""
         reference, first = self._source.reference, ""
         for _ in range(MAX_INDEXES):
             raw = yield from self._inspect("--raw", reference, MAX_MANIFEST_BYTES)
@@ -209,7 +216,7 @@ class BaseFetch:
         raise NotUsable("is not an image: its index leads to indexes only")
 
     def _download(self, answer: _Answer) -> Events[None]:
-        """Bring a manifest and all that it names into the store. It is held already."""
+        """Copy a manifest and its blobs into the store. The image's lock must be held."""
         manifest, store = answer.manifest, self._store
         store.expect(manifest)
         config = yield from self._config(answer)
@@ -249,7 +256,7 @@ class BaseFetch:
         """Copy layers into a folder of the sandbox, verify them, and move them into the store."""
         folder = self._folder / "layout"
         folder.mkdir()
-        # Docker's format does not go into a layout, OCI's does as it is. The layers are the same.
+        # An OCI layout takes OCI manifests unchanged. skopeo converts Docker's; layers stay equal.
         format_options = () if answer.manifest.is_docker else ("--preserve-digests",)
         size = sum(blob.size for blob in missing)
         try:
@@ -290,7 +297,7 @@ class BaseFetch:
         known: dict[str, Path] | None = None,
         total: int = 0,
     ) -> Events[Fetched]:
-        """Run it, once more where the registry was away for a moment."""
+        """Run skopeo. Retry once if the registry was unreachable or skopeo was killed."""
         for attempt in range(1, ATTEMPTS + 1):
             fetch = Fetch(
                 arguments=arguments,
@@ -331,7 +338,7 @@ class BaseFetch:
 
 
 def _with_progress(run: Events[Fetched], traffic: Traffic, total: int) -> Events[Fetched]:
-    """Say now and then how much of `total` has come."""
+    """Every PROGRESS_SECONDS, report how many of `total` bytes have arrived."""
     said_at = time.monotonic()
     with closing(run):
         while True:

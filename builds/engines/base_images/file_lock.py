@@ -1,4 +1,4 @@
-"""Locks in files: held by a process, gone with it, and safe to remove."""
+"""File locks between processes. They are released when their process dies."""
 
 import fcntl
 import os
@@ -15,14 +15,14 @@ class FileLock:
         self._fd = fd
 
     def release(self, *, remove: bool = False) -> None:
-        """Give it up; `remove` takes an exclusive lock's file away with it."""
+        """Release the lock. `remove` also removes its file, for exclusive locks only."""
         if remove:
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
 
 def try_lock(path: Path, *, shared: bool = False) -> FileLock | None:
-    """The lock, or None where somebody else has it. The folder must exist."""
+    """Take the lock without waiting. None if somebody else holds it. The folder must exist."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -31,7 +31,7 @@ def try_lock(path: Path, *, shared: bool = False) -> FileLock | None:
         except BlockingIOError:
             os.close(fd)
             return None
-        # Whoever had it before may have removed the file: then this lock is on nothing.
+        # The previous holder may have removed the file: then this lock is on a deleted file.
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(fd)):
                 return FileLock(path, fd)
@@ -40,7 +40,7 @@ def try_lock(path: Path, *, shared: bool = False) -> FileLock | None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold it for something short, waiting for others that do the same."""
+    """Hold an exclusive lock, waiting for other holders. For short operations."""
     with path.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""The base images of a machine: OCI layouts on disk, which builds get as named contexts.
+"""The base images of a machine: OCI layouts on disk, given to builds as named contexts.
 
-One store is for everybody. Images of Slipway's own registry may be private, so each owner has a
-store for those, filled with the owner's rights.
+One store is shared by all owners. Images of Slipway's own registry may be private, so each owner
+has a separate store for them, fetched with the owner's access rights.
 """
 
 import shutil
@@ -34,20 +34,20 @@ from builds.process import ProcessError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedBase:
-    """A base image that is there, for as long as it is held."""
+    """A base image in a store. It stays there while its hold is open."""
 
     base: Base
     digest: str
-    """Of the manifest for the base's platform."""
+    """Digest of the manifest for the base's platform."""
     store: Path
-    """The OCI layout that has it: the context is `oci-layout://<store>@<digest>`."""
+    """The OCI layout that contains it: the context is `oci-layout://<store>@<digest>`."""
     config: Config
     size: int
-    """Compressed, in bytes."""
+    """Compressed size in bytes."""
 
 
 class BaseImages:
-    """Fetches, keeps and evicts them. Safe in several threads and processes of a machine."""
+    """Fetches, stores and evicts base images. Safe for several threads and processes at once."""
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class BaseImages:
     def fetch(
         self, bases: Iterable[Base], hold: BaseHold, *, pull: bool = False
     ) -> Events[tuple[FetchedBase, ...]]:
-        """Make sure that bases of other registries are there and fresh enough, and hold them.
+        """Fetch bases of other registries that are missing or not fresh, and hold all of them.
 
-        Yields progress and ticks. Raises BuildFailed (`base`) for one that cannot be fetched.
+        Yields progress and ticks. Raises BuildFailed (`base`) if one cannot be fetched.
         """
         self._shared.prepare()
         found = []
@@ -95,10 +95,10 @@ class BaseImages:
         owner_id: UUID,
         token: str,
     ) -> Events[tuple[FetchedBase, ...]]:
-        """The same for images of Slipway's own registry that the owner was found to be allowed.
+        """The same for images of Slipway's own registry. The caller has checked the owner's access.
 
-        Each comes with the digest that it has now; `token` is for the registry, or empty. Other
-        owners see nothing of them.
+        `bases` are pairs of a base and its current digest. `token` is for the registry, or empty.
+        The images go into the owner's store, which other owners never read.
         """
         self._shared.prepare()
         store = BaseStore(self._owners / str(owner_id))
@@ -118,21 +118,21 @@ class BaseImages:
         return tuple(found)
 
     def drop_unused(self, free_bytes: int) -> None:
-        """Remove bases that no build uses, the least recently used first, until so much is free."""
+        """Evict unused bases, the least recently used first, until `free_bytes` are free."""
         if self._root.exists():
             evict_unused(self._stores(), self._root, free_bytes)
 
     def drop_owner(self, owner_id: UUID) -> None:
-        """Remove an owner's private bases, except those that a build uses."""
+        """Remove an owner's private bases, except those that a build is using."""
         store = BaseStore(self._owners / str(owner_id))
         held = [image for image in store.images() if not store.evict(image.digest)]
         if not held:
             shutil.rmtree(store.root, ignore_errors=True)
 
     def drop_damaged(self, bases: Iterable[FetchedBase]) -> Events[bool]:
-        """Read bases again that an engine could not use and remove what is damaged of them.
+        """Verify bases that an engine could not use, and remove their damaged blobs.
 
-        Returns whether anything was. The next fetch brings it again.
+        Returns whether any was damaged. The next fetch downloads it again.
         """
         found = False
         for each in bases:
@@ -141,7 +141,7 @@ class BaseImages:
         return found
 
     def sweep(self) -> None:
-        """Remove what fetches left that failed or ended with their process."""
+        """Remove the leftovers of fetches that failed or whose process died."""
         for store in self._stores():
             store.sweep()
 
@@ -176,7 +176,7 @@ def _ticking(reading: Generator[None, None, bool]) -> Events[bool]:
 
 @contextmanager
 def _told(base: Base) -> Iterator[None]:
-    """Turn faults into messages for the build's owner."""
+    """Turn fetch errors into BuildFailed or EngineBroken, with the base in the message."""
     try:
         yield
     except (NotUsable, Away) as problem:

@@ -1,8 +1,9 @@
-"""Runs first in a fetch sandbox's network namespace: makes the listeners, then becomes the rest.
+"""First program in a fetch sandbox's network namespace: opens the listeners, then runs COMMAND.
 
-`fetch_launcher.py CONTROL MAX_BYTES ADDRESS:PORT… -- COMMAND…`. Only the standard library: it is
-run by path, outside the package. The listeners go to the worker over the socket CONTROL; nothing
-of them is left to COMMAND.
+`launcher.py CONTROL MAX_BYTES ADDRESS:PORT… -- COMMAND…`. It imports the standard library only,
+because it is run by path, outside the package. The listeners are sent to the worker over the
+socket with the descriptor CONTROL; COMMAND inherits none of them. MAX_BYTES limits each file that
+COMMAND writes.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
-"""Reads manifests and configs that a registry sent, trusting nothing.
+"""Parses and validates manifests and configurations from registries, which are not trusted.
 
-Go takes the names of JSON fields in any case. What is read here must be what skopeo and BuildKit
-read, so two spellings of one field are refused.
+Go matches the names of JSON fields in any case. This parser must read the same values as skopeo
+and BuildKit, so two spellings of one field are refused.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 class NotUsable(Exception):
-    """No base image can be made of it. The text goes on after the image's name."""
+    """The image cannot be used as a base. The text follows the image's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """A part of an image."""
+    """A blob of an image: its configuration or a layer. `size` is in bytes."""
 
     digest: str
     size: int
@@ -54,13 +54,13 @@ class Manifest:
     raw: bytes
     digest: str
     is_docker: bool
-    """Docker's own format (version 2, schema 2) and not OCI's."""
+    """Whether it has Docker's format (version 2, schema 2) instead of OCI's."""
     config: Blob
     layers: tuple[Blob, ...]
 
     @property
     def size(self) -> int:
-        """What a pull transfers, layers that come twice counted once."""
+        """Bytes that a pull transfers. Layers that occur twice count once."""
         return sum(blob.size for blob in self.blobs)
 
     @property
@@ -71,7 +71,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Platform:
-    """`os/arch[/variant]`, the variant left out where it is what the architecture implies."""
+    """`os/arch[/variant]`, without the variant if it is the architecture's default."""
 
     os: str
     architecture: str
@@ -81,7 +81,7 @@ class Platform:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
     def runs(self, other: "Platform") -> int | None:
-        """How far `other` lies below this one, 0 for the same; None where it does not run here."""
+        """How well an image for `other` fits: 0 is best. None if it does not run here."""
         if (self.os, self.architecture) != (other.os, other.architecture):
             return None
         variants = _usable_variants(self)
@@ -89,16 +89,17 @@ class Platform:
 
 
 def platform(text: str) -> Platform:
+    """Parse `os/arch[/variant]`."""
     parts = [*text.split("/"), "", ""]
     return _normal(*parts[:3])
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One name for images of several platforms."""
+    """An image index: images for several platforms."""
 
     entries: tuple[tuple[str, Platform | None], ...]
-    """Digest and platform; without one where the index does not say."""
+    """Digest and platform. The platform is None if the index does not say."""
 
     def choose(self, wanted: Platform) -> str:
         """The digest for a platform. Raises NotUsable."""
@@ -123,7 +124,7 @@ def digest_of(raw: bytes) -> str:
 
 
 def read_manifest(raw: bytes, *, max_layers: int, max_bytes: int) -> Manifest | Index:
-    """What a registry answered for a name. Raises NotUsable."""
+    """Parse a registry's response for a reference. Raises NotUsable."""
     try:
         value = _object(raw)
         version = get(value, "schemaVersion")
@@ -142,16 +143,16 @@ def read_manifest(raw: bytes, *, max_layers: int, max_bytes: int) -> Manifest | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What a build must know of a base's configuration."""
+    """The part of a base's configuration that a build needs."""
 
     platform: Platform | None
-    """None where the image does not say."""
+    """None if the image does not say."""
     onbuild: tuple[str, ...]
-    """Instructions that run in a stage built from it."""
+    """ONBUILD instructions, which run in each stage that starts from the base."""
 
 
 def read_config(raw: bytes) -> Config:
-    """Raises NotUsable."""
+    """Parse an image's configuration. Raises NotUsable."""
     try:
         value = _object(raw)
         names = [get(value, name) or "" for name in ("os", "architecture", "variant")]
@@ -170,7 +171,7 @@ def read_config(raw: bytes) -> Config:
 
 
 def check_platform(config: Config, wanted: Platform) -> None:
-    """Raises NotUsable where the image is for another platform."""
+    """Raise NotUsable if the image is for another platform."""
     found = config.platform
     if found is None:
         return
@@ -180,7 +181,10 @@ def check_platform(config: Config, wanted: Platform) -> None:
 
 
 def get(value: Any, name: str) -> Any:
-    """A field as Go finds it. Raises ValueError where two could be meant."""
+    """A field by its name in any case, as Go does it. None if missing.
+
+    Raises TypeError if `value` is not an object, and ValueError if two fields match.
+    """
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: not in an object")
     found = [key for key in value if key.casefold() == name.casefold()]
@@ -268,7 +272,7 @@ def _normal(os: str, architecture: str, variant: str = "") -> Platform:
 
 
 def _usable_variants(wanted: Platform) -> list[str]:
-    """What runs on a platform, the best first."""
+    """The variants that run on a platform, the best first."""
     number = wanted.variant.removeprefix("v")
     if wanted.architecture == "arm" and number.isascii() and number.isdigit():
         return [f"v{each}" for each in range(min(int(number), 9), 4, -1)]

@@ -23,14 +23,17 @@ PATTERN = re.compile(
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it can cover a reference: those begin with a host."""
+    """Whether it is a valid pattern for references. Unless it is `**`, it begins with a host."""
     match = PATTERN.fullmatch(text)
     host = match["host"] if match else None
     return match is not None and (host is None or host == "localhost" or bool({*host} & {*".:*"}))
 
 
 def matches(pattern: str, reference: str) -> bool:
-    """Whether `host/path[:tag]` covers a reference: `*` within one part, `**` over any number."""
+    """Whether a pattern `host/path[:tag]` matches a reference.
+
+    `*` matches within one part of the path, `**` any number of parts.
+    """
     name, tag = split_reference(reference)
     pattern_name, pattern_tag = split_reference(pattern)
     if pattern_tag and not fnmatchcase(tag, pattern_tag):
@@ -39,7 +42,7 @@ def matches(pattern: str, reference: str) -> bool:
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Name and tag or digest; the host's port is part of the name."""
+    """Split into the name (with the host's port) and the digest, tag or an empty string."""
     name, _, digest = reference.partition("@")
     head, slash, last = name.rpartition("/")
     last, _, tag = last.partition(":") if slash else (last, "", "")
@@ -51,13 +54,13 @@ def host_of(reference: str) -> str:
 
 
 class RegistryRules:
-    """The settings, asked about one reference."""
+    """Applies the settings about registries to one reference."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
 
     def check_allowed(self, reference: str) -> None:
-        """Raises NotUsable where SLIPWAY_ALLOWED_BASES does not allow it."""
+        """Raise NotUsable if SLIPWAY_ALLOWED_BASES does not allow the reference."""
         allowed = self._settings.allowed_bases
         if not allowed or any(matches(pattern, reference) for pattern in allowed):
             return
@@ -66,11 +69,11 @@ class RegistryRules:
         raise NotUsable(f"is not among the base images that are allowed here: {shown}{more}")
 
     def endpoints(self, reference: str) -> frozenset[Endpoint]:
-        """The places with any address that a fetch of it may connect to.
+        """The endpoints that a fetch of the reference may connect to at any address.
 
-        A registry that nobody configured has none, whatever it redirects to. One that is only
-        insecure has itself. One on a private network has the others there too: they may hold its
-        tokens or blobs.
+        A registry that is not configured has none, wherever it redirects to. A registry that is
+        only insecure has itself. A registry on a private network also has all other private
+        registries, because they may serve its tokens or blobs.
         """
         settings = self._settings
         hosts = self._hosts(reference)
@@ -86,9 +89,9 @@ class RegistryRules:
         return _all_endpoints({host_of(reference)} | self._settings.own_endpoints)
 
     def write_credentials(self, reference: str, folder: Path) -> Path | None:
-        """A file in `folder` with the credentials for this reference; None without any.
+        """Write the credentials for this reference to a file in `folder`. None without any.
 
-        Raises EngineBroken where the operator's file cannot be read.
+        Raises EngineBroken if the operator's credentials file cannot be read.
         """
         source = self._settings.auth_file
         wanted = self._hosts(reference) & self._settings.auth_registries
@@ -127,7 +130,7 @@ def _all_endpoints(hosts: set[str] | frozenset[str]) -> frozenset[Endpoint]:
 
 
 def _parts_match(pattern: list[str], parts: list[str]) -> bool:
-    """Row by row, so that many `**` cost no more than the product of both lengths."""
+    """Dynamic programming: the time is at most the product of both lengths, even with many `**`."""
     reached = [True, *(False for _ in parts)]
     for each in pattern:
         if each == ANY_DEPTH:

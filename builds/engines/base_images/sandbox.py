@@ -1,8 +1,8 @@
-"""Runs skopeo of the engine root where it reaches registries through our proxy and nothing else.
+"""Runs the engine root's skopeo in a sandbox that reaches registries only through our proxy.
 
-It sees the engine root, a small generated /etc, one output folder and, where it needs them,
-credentials. It runs as the service user, in namespaces of its own: the network namespace has a
-loopback device only.
+The sandbox sees the engine root, a small generated /etc, one output folder and, if needed,
+credentials. It runs as the service user in its own namespaces. Its network namespace has only a
+loopback device.
 """
 
 import json
@@ -26,7 +26,7 @@ from builds.engines.base_images.socks import EgressProxy, Traffic, connect
 from builds.engines.sandbox.settings import EngineSettings
 from builds.process import CLEAN_ENV, start
 
-# An address of its own, so that no forwarder of a configured registry takes its place.
+# A separate address, so that the forwarder of a configured registry does not take it.
 SOCKS_ADDRESS = ("127.255.255.254", 1080)
 KILLED = 128 + signal.SIGKILL
 SANDBOX_FAULTS = ("bwrap:", "unshare:", "setpriv:", "Traceback ")
@@ -61,48 +61,48 @@ class Fetch:
     arguments: tuple[str, ...]
     policy: AddressPolicy
     max_bytes: int
-    """Of traffic, both ways together."""
+    """Limit of the traffic in both directions together."""
     max_output: int
-    """Of standard output, in bytes."""
+    """Limit of standard output, in bytes."""
     until: float
-    """When it is ended, by the monotonic clock."""
+    """Deadline by the monotonic clock, in seconds."""
     auth_file: Path | None = None
     token: str = field(default="", repr=False)
-    """A bearer token for the registry. Users of this machine can read it while skopeo runs."""
+    """Bearer token for the registry. Users of this machine can read it while skopeo runs."""
     out: Path | None = None
     known: Mapping[str, Path] = field(default_factory=dict)
-    """Files to show below the output folder, read-only: what is there already."""
+    """Files that the store already has, by path: mounted read-only below the output folder."""
     traffic: Traffic = field(default_factory=Traffic)
-    """Counted while it runs."""
+    """Updated during the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """How it ended."""
+    """The result of one run of skopeo."""
 
     exit_code: int | None
-    """None where it was ended by us."""
+    """None if it was killed because of the deadline or `max_output`."""
     output: bytes
     errors: str
-    """The end of what it wrote to standard error: made by skopeo out of what servers said."""
+    """The end of its standard error. It contains text from servers: do not show it to users."""
     traffic: Traffic
     timed_out: bool
     flooded: bool
-    """It wrote more than `max_output`."""
+    """Whether it wrote more than `max_output` to standard output."""
 
     @property
     def was_killed(self) -> bool:
-        """Whether somebody else killed it."""
+        """Whether another process killed it."""
         return self.exit_code is not None and (self.exit_code < 0 or self.exit_code == KILLED)
 
     @property
     def never_started(self) -> bool:
-        """Whether the sandbox failed and not what runs in it."""
+        """Whether the sandbox failed to start, so that skopeo did not run."""
         return bool(self.exit_code) and self.errors.startswith(SANDBOX_FAULTS)
 
 
 class FetchSandbox:
-    """Makes the generated /etc once, and runs skopeo as often as asked."""
+    """Runs skopeo in sandboxes. Generates their /etc at the first run."""
 
     def __init__(
         self,
@@ -117,7 +117,10 @@ class FetchSandbox:
         self._written = False
 
     def run(self, fetch: Fetch) -> Generator[StepOutput, None, Fetched]:
-        """Tick until it ends. Closing the generator kills it. Raises ProcessError."""
+        """Run skopeo, yielding ticks until it ends. Closing the generator kills it.
+
+        Raises ProcessError.
+        """
         self._write_etc()
         targets = loopback_targets(fetch.policy.configured)
         output, errors = bytearray(), b""
@@ -152,7 +155,7 @@ class FetchSandbox:
                 flooded = len(output) > fetch.max_output
                 if timed_out or flooded:
                     break
-            # Whoever takes the output over must be alone with it: `unshare` has waited for all.
+            # No process may write to the output folder any more: `unshare` has waited for all.
             exit_code = None if timed_out or flooded else child.exit_code
         return Fetched(
             exit_code=exit_code,
@@ -181,7 +184,7 @@ class FetchSandbox:
             network=True,
             env=ENVIRONMENT,
         )
-        # Last of all mounts, so that these lie over the output folder.
+        # After all other mounts, so that these are on top of the output folder.
         last = skopeo.index("--remount-ro")
         skopeo[last:last] = ["--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
         for path, shown in fetch.known.items():
@@ -215,9 +218,9 @@ class FetchSandbox:
 
 
 def loopback_targets(configured: Iterable[Endpoint]) -> list[tuple[Endpoint, Endpoint]]:
-    """Where to listen for configured registries on loopback, which no proxy is asked for.
+    """Forwarders for configured registries on loopback, for which skopeo uses no proxy.
 
-    Pairs of an address in the sandbox and the endpoint that it leads to.
+    Returns pairs of the endpoint to listen on in the sandbox and the endpoint to forward to.
     """
     found: dict[Endpoint, Endpoint] = {}
     for host, port in sorted(configured):
@@ -232,7 +235,7 @@ def loopback_targets(configured: Iterable[Endpoint]) -> list[tuple[Endpoint, End
 
 
 def registries_conf(settings: EngineSettings) -> str:
-    """Mirrors, and registries without TLS, as containers-registries.conf(5) says them."""
+    """Mirrors and insecure registries in the format of containers-registries.conf(5)."""
     insecure = settings.insecure_registries
     mirrors: dict[str, list[str]] = {}
     for name, mirror in settings.mirrors:

@@ -1,7 +1,7 @@
 """The only way out of a fetch sandbox: a SOCKS5 proxy, and forwarders to configured registries.
 
-The sockets that listen were made inside the sandbox's network namespace; what they accept is
-answered here, in threads of the worker, and connected from the worker's network.
+The listening sockets are created inside the sandbox's network namespace. Their connections are
+served by threads of the worker, which connect onwards from the worker's own network.
 """
 
 import selectors
@@ -37,7 +37,7 @@ SUCCEEDED, NOT_ALLOWED, UNREACHABLE, REFUSED, BAD_COMMAND = 0, 2, 4, 5, 7
 
 
 def connect(address: str, port: int, timeout: float) -> socket.socket:
-    """Connect to an address that was decided about. It is never a name."""
+    """Connect to an IP address that the policy has allowed, never to a name. Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -51,20 +51,20 @@ def connect(address: str, port: int, timeout: float) -> socket.socket:
 
 @dataclass(slots=True)
 class Traffic:
-    """What happened on the way out, for messages."""
+    """Bytes and failed connections of one proxy. Error messages are made of it."""
 
     refused: list[Endpoint] = field(default_factory=list)
-    """Places that the address policy closes."""
+    """Endpoints that the address policy refuses."""
     unknown: list[Endpoint] = field(default_factory=list)
-    """Names without an address."""
+    """Endpoints whose name has no address."""
     unreachable: list[Endpoint] = field(default_factory=list)
-    """Places that did not take a connection."""
+    """Endpoints that accepted no connection."""
     silent: list[Endpoint] = field(default_factory=list)
-    """Places that were asked something and said nothing for too long."""
+    """Endpoints that did not answer a request in time."""
     received: int = 0
     sent: int = 0
     exceeded: bool = False
-    """The budget is used up: everything was ended."""
+    """The byte budget is used up: all connections were closed."""
 
 
 class EgressProxy:
@@ -91,14 +91,15 @@ class EgressProxy:
         self._threads: list[threading.Thread] = []
 
     def serve(self, control: socket.socket, targets: Sequence[Endpoint | None]) -> None:
-        """Take the listeners that come over `control`, one for each target, and serve them.
+        """Receive one listener per target over `control`, and serve them in threads.
 
-        A target of None is the SOCKS5 proxy. Returns at once; `close` ends it, and `control`.
+        The target None is the SOCKS5 proxy. Returns at once. `close` stops the threads and closes
+        `control`.
         """
         self._spawn(self._listen, control, targets)
 
     def close(self) -> None:
-        """End all listeners and connections. Threads that resolve a name end by themselves."""
+        """Close all listeners and connections. Threads that still resolve a name end later."""
         self._closing.set()
         self._end_connections()
         until = time.monotonic() + CLOSE_SECONDS
@@ -177,7 +178,10 @@ class EgressProxy:
                 self._relay(client, remote, (host, port))
 
     def _reach(self, host: str, port: int) -> socket.socket:
-        """Connect to the first address that may be and answers. Raises what `addresses` does."""
+        """Connect to the first allowed address that accepts.
+
+        Raises AddressRefused, NameUnknown, or ConnectionRefusedError if no address accepts.
+        """
         try:
             addresses = self._policy.addresses(host, port)
         except AddressRefused:
@@ -200,7 +204,7 @@ class EgressProxy:
                 faults.append((host, port))
 
     def _relay(self, client: socket.socket, remote: socket.socket, place: Endpoint) -> None:
-        """Copy both ways until both have ended, both are silent or the budget is used."""
+        """Copy in both directions until both ends close, both are idle or the budget is used."""
         asked = False
         buffer = memoryview(bytearray(CHUNK_BYTES))
         with selectors.DefaultSelector() as selector:

@@ -1,8 +1,8 @@
-"""Keeps base images in an OCI layout on disk: verified blobs, what belongs to what, and locks.
+"""Stores base images in an OCI layout on disk: verified blobs, records of images, and locks.
 
-Several workers of a machine share a store. A build holds what it uses by a lock in a file, which
-is gone with its process. The manifest of an image is written last: an image is there when its
-manifest is.
+Several workers of a machine share a store. A build holds the images that it uses by file locks,
+which are released when its process dies. The manifest of an image is written last: an image is
+complete when its manifest exists.
 """
 
 import hashlib
@@ -29,28 +29,29 @@ NO_LINKS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class DamagedBlob(Exception):
-    """What skopeo left is not what the manifest names."""
+    """A blob does not have the size or digest that the manifest names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a registry answered for a reference and a platform, and when."""
+    """Record of a registry's answer for a reference and a platform."""
 
     answered: str
     """Digest of the answer: an index or a manifest."""
     manifest: str
     """Digest of the manifest for the platform."""
     at: float
+    """When the registry was asked, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredImage:
-    """An image in a store, complete or on its way."""
+    """An image in a store, complete or being downloaded."""
 
     store: "BaseStore"
     digest: str
     blobs: tuple[Blob, ...]
-    """The configuration first, then the layers, each once."""
+    """The configuration first, then the layers without duplicates."""
     used_at: float
 
     @property
@@ -63,7 +64,7 @@ class StoredImage:
 
 
 class BaseStore:
-    """One folder: for everybody's bases, or for those of one owner."""
+    """One folder of base images: those shared by all owners, or the private ones of one owner."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -75,8 +76,8 @@ class BaseStore:
         self._downloads = root / "downloads"
 
     def prepare(self) -> None:
-        """Make what is missing of its folders."""
-        # containerd, which reads layouts for BuildKit, wants `ingest`.
+        """Create missing folders and files."""
+        # containerd, which reads layouts for BuildKit, needs the folder `ingest`.
         for folder in (self._blobs, self.layout / "ingest"):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self._images, self._references, self._locks, self._downloads):
@@ -89,12 +90,13 @@ class BaseStore:
         return self._blobs / digest.removeprefix("sha256:")
 
     def has(self, blob: Blob) -> bool:
+        """Whether a blob exists with the right size. Its digest was verified when it was stored."""
         with suppress(FileNotFoundError):
             return self.blob(blob.digest).stat().st_size == blob.size
         return False
 
     def known(self, key: str) -> Known | None:
-        """What was noted for a reference."""
+        """The record that `note` wrote for a key. None if there is none."""
         try:
             value = json.loads(self._record(key).read_bytes())
             return Known(answered=value["answered"], manifest=value["manifest"], at=value["at"])
@@ -102,19 +104,20 @@ class BaseStore:
             return None
 
     def note(self, key: str, known: Known) -> None:
+        """Store a registry's answer for a key."""
         value = {"answered": known.answered, "manifest": known.manifest, "at": known.at}
         write_file(self._record(key), json.dumps({"for": key, **value}).encode())
 
     def lock(self, key: str) -> FileLock | None:
-        """The right to fetch a reference, or None while somebody else does."""
+        """Lock for fetching a reference. None while another fetch holds it."""
         return try_lock(self._locks / f"fetch-{_name(key)}")
 
     def hold(self, digest: str) -> FileLock | None:
-        """Keep an image from being evicted, or None while it is."""
+        """Shared lock that prevents the eviction of an image. None while it is being evicted."""
         return try_lock(self._locks / f"image-{digest.removeprefix('sha256:')}", shared=True)
 
     def download_folder(self, key: str) -> Path:
-        """An empty folder for whoever has the lock of that reference."""
+        """Create an empty folder for a download. The caller holds the key's lock."""
         folder = self._downloads / _name(key)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
@@ -124,28 +127,31 @@ class BaseStore:
         shutil.rmtree(folder, ignore_errors=True)
 
     def image(self, digest: str) -> StoredImage | None:
-        """An image that is complete. Hold it first."""
+        """The image, or None if it is not complete. The caller holds its lock (`hold`)."""
         found = self._read_image(self._image_file(digest))
         if found is None or not self.blob(digest).exists() or not all(map(self.has, found.blobs)):
             return None
         return found
 
     def expect(self, manifest: Manifest) -> None:
-        """Say which blobs an image will need, so that none is evicted meanwhile. Hold it first."""
+        """Record the blobs that an image will need, so that none is evicted before it is complete.
+
+        The caller holds the image's lock (`hold`).
+        """
         blobs = [[blob.digest, blob.size] for blob in manifest.blobs]
         with locked(self.root / "lock"):
             file = self._image_file(manifest.digest)
             write_file(file, json.dumps({"digest": manifest.digest, "blobs": blobs}).encode())
 
     def use(self, digest: str) -> None:
-        """Note that an image was used now."""
+        """Record that an image is used now."""
         with suppress(FileNotFoundError):
             os.utime(self._image_file(digest))
 
     def adopt(self, layout: Path, blob: Blob) -> Iterator[None]:
-        """Verify a blob of a layout that skopeo wrote and move it here.
+        """Verify a blob of a layout that skopeo wrote, and move it into this store.
 
-        Yields now and then. No process may write to the layout any more. Raises DamagedBlob.
+        Yields every 32 MiB. No process may still write to the layout. Raises DamagedBlob.
         """
         name = blob.digest.removeprefix("sha256:")
         try:
@@ -165,7 +171,7 @@ class BaseStore:
             raise DamagedBlob(f"{blob.digest}: {error.strerror}") from error
 
     def link(self, other: "BaseStore", blob: Blob) -> bool:
-        """Take a blob that another store has verified; whether it has it."""
+        """Hard-link a blob from another store. Returns whether the other store has it."""
         if not other.has(blob):
             return False
         with suppress(FileExistsError, FileNotFoundError):
@@ -173,16 +179,16 @@ class BaseStore:
         return self.has(blob)
 
     def put(self, digest: str, data: bytes) -> None:
-        """Write a small blob whose digest was checked."""
+        """Write a small blob. The caller has checked its digest."""
         write_file(self.blob(digest), data, mode=READ_ONLY, durable=True)
 
     def images(self) -> list[StoredImage]:
-        """Every image, the complete and the others."""
+        """All images, complete or not."""
         found = (self._read_image(file) for file in self._images.glob("*.json"))
         return [each for each in found if each is not None]
 
     def evict(self, digest: str) -> bool:
-        """Remove an image, and blobs that no other needs; False where a build holds it."""
+        """Remove an image and the blobs that no other image needs. False if a build holds it."""
         lock = try_lock(self._locks / f"image-{digest.removeprefix('sha256:')}")
         if lock is None:
             return False
@@ -196,9 +202,9 @@ class BaseStore:
         return True
 
     def drop_damaged(self, digest: str) -> Generator[None, None, bool]:
-        """Read an image's blobs again and remove those that are damaged; whether there were any.
+        """Verify an image's blobs and remove damaged ones. Returns whether there were any.
 
-        Yields now and then.
+        Yields every 32 MiB.
         """
         found = False
         image = self._read_image(self._image_file(digest))
@@ -221,7 +227,7 @@ class BaseStore:
         return found
 
     def sweep(self) -> None:
-        """Remove what fetches left behind that failed or ended with their process."""
+        """Remove the leftovers of fetches that failed or whose process died."""
         for folder in [*self._downloads.iterdir()] if self._downloads.exists() else []:
             lock = try_lock(self._locks / f"fetch-{folder.name}")
             if lock is not None:
@@ -260,7 +266,7 @@ class BaseStore:
 
 
 def evict_unused(stores: Iterable[BaseStore], folder: Path, free_bytes: int) -> None:
-    """Remove images, the least recently used first, until so much of the disk is free."""
+    """Evict images, the least recently used first, until `folder`'s disk has `free_bytes` free."""
     images = [image for store in stores for image in store.images()]
     for image in sorted(images, key=lambda each: each.used_at):
         if free_bytes_of(folder) >= free_bytes:
@@ -273,7 +279,7 @@ def free_bytes_of(folder: Path) -> int:
 
 
 def write_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Put a file in its place in one step."""
+    """Write a file atomically: write a temporary file, then rename it. `durable` syncs it."""
     new = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     with new.open("wb") as file:
         file.write(data)
@@ -285,7 +291,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = Fa
 
 
 def _is_being_written(path: Path) -> bool:
-    """Whether it is a file of `write_file` that is not old."""
+    """Whether it is a temporary file of `write_file`, less than ABANDONED_SECONDS old."""
     if not path.name.startswith("."):
         return False
     with suppress(FileNotFoundError):

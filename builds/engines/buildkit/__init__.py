@@ -1,4 +1,4 @@
-"""Builds with BuildKit in sandboxes: the default engine."""
+"""The default engine: builds images with BuildKit in sandboxes."""
 
 from builds.engines.buildkit.engine import BuildKitEngine
 

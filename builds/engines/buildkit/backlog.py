@@ -1,7 +1,7 @@
-"""What the client wrote and the worker has not read yet, in memory and then on the disk.
+"""Buffer for the client's output that the worker has not read yet, in memory and then on disk.
 
-BuildKit's client gives the progress of a build three seconds after its end, then throws away what
-is left. So it must never wait for the worker, which parses, masks and stores all that it writes.
+BuildKit's client waits three seconds after the end of a build, then discards the progress that it
+could not write. So it must never wait for the worker, which parses, masks and stores its output.
 """
 
 import tempfile
@@ -19,7 +19,10 @@ MOST_BYTES = 1 << 30
 
 
 class Backlog:
-    """Filled by a thread, taken from by another. Leaving the `with` block frees it."""
+    """A byte queue between two threads, of at most `most` bytes.
+
+    Leaving the `with` block frees it and stops the writer.
+    """
 
     def __init__(self, folder: Path, most: int = MOST_BYTES) -> None:
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(folder))  # noqa: SIM115
@@ -39,7 +42,7 @@ class Backlog:
             self._changed.notify_all()
 
     def fill(self, pieces: Iterable[bytes]) -> None:
-        """Put them in, to their end. Waits while as much as is allowed has not been taken."""
+        """Append all pieces. Waits while the queue is full."""
         try:
             for piece in pieces:
                 with self._changed:
@@ -56,7 +59,7 @@ class Backlog:
                 self._changed.notify_all()
 
     def take(self, wait: float) -> bytes | None:
-        """What comes next; empty where nothing came within `wait` seconds; None at the end."""
+        """The next bytes. Empty if none arrive within `wait` seconds; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._written > self._taken, wait)
             if self._written == self._taken:
@@ -77,10 +80,10 @@ class Backlog:
 
 @contextmanager
 def backlog_of(child: Child, folder: Path) -> Iterator[Backlog]:
-    """What the child writes, read by a thread. Kills the child at the end.
+    """Read the child's stderr into a backlog, in a thread. Kills the child at the end.
 
-    The thread has ended before the child's pipes are closed: their numbers may be given to other
-    files at once.
+    The thread ends before the child's pipes are closed, because their descriptor numbers may be
+    reused at once.
     """
     backlog = Backlog(folder)
     reader = threading.Thread(target=backlog.fill, args=[_progress(child)], daemon=True)

@@ -1,7 +1,7 @@
 """Builders: sandboxes with a BuildKit daemon and an owner's cache, kept warm between builds.
 
-A builder belongs to one owner and serves one build at a time. An owner whose builds run side by
-side has several, each with a cache of its own.
+A builder belongs to one owner and serves one build at a time. An owner with parallel builds has
+several builders, each with its own cache, its slot.
 """
 
 import os
@@ -31,7 +31,7 @@ UNUSED_SECONDS = 14 * 86_400.0
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Builder:
-    """A running sandbox. `folder` is Slipway's own: the sandbox does not see it."""
+    """A running sandbox. `folder` has its socket and dockerd's log; the sandbox does not see it."""
 
     owner_id: UUID
     slot: int
@@ -48,7 +48,7 @@ class Builder:
 
     @property
     def ended(self) -> bool:
-        """Whether the sandbox has ended by itself, or the helper with all of them."""
+        """Whether the sandbox has ended by itself, or because the helper ended."""
         try:
             return self.sandbox.has_ended()
         except HelperError:
@@ -63,7 +63,7 @@ class Builder:
         return ""
 
     def end(self) -> None:
-        """Kill every process of it and wait until its mounts and control group are gone."""
+        """Kill all its processes and wait until its mounts and control group are removed."""
         try:
             self.sandbox.close()
         finally:
@@ -72,13 +72,13 @@ class Builder:
 
 @dataclass(slots=True)
 class Lease:
-    """A builder in the hands of one build."""
+    """The use of a builder by one build."""
 
     builder: Builder
     keep: bool = False
-    """Whether it may serve another build: false until the build has ended in an orderly way."""
+    """Whether the builder may serve another build. Set when the build has ended cleanly."""
     drop_cache: bool = False
-    """Whether its cache goes with it."""
+    """Whether to drop the cache together with the builder."""
 
 
 @dataclass(slots=True)
@@ -102,7 +102,10 @@ class Builders:
 
     @contextmanager
     def use(self, owner_id: UUID, *, network: bool, limits: Limits) -> Iterator[Lease]:
-        """A builder for one build. It is kept warm afterwards if the build says so."""
+        """Lease a builder for one build. Afterwards it is kept warm if `Lease.keep` is set.
+
+        Raises EngineBroken, or HelperError ("unreachable").
+        """
         lease = Lease(self._take(owner_id, network=network, limits=limits))
         try:
             yield lease
@@ -110,7 +113,7 @@ class Builders:
             self._give_back(lease)
 
     def expire(self) -> None:
-        """End those that nobody has used for a while, and the oldest of too many."""
+        """End builders that were idle for `warm_seconds`, and the oldest if there are too many."""
         now = time.monotonic()
         with self._lock:
             self._idle.sort(key=lambda each: each.idle_since)
@@ -125,14 +128,14 @@ class Builders:
             each.end()
 
     def close(self) -> None:
-        """End all that no build uses."""
+        """End all idle builders."""
         with self._lock:
             due, self._idle = self._idle, []
         for each in due:
             each.end()
 
     def sweep(self) -> None:
-        """Remove what processes left that are gone, and blobs that no build has named for long."""
+        """Remove the folders of dead processes, and output blobs unused for UNUSED_SECONDS."""
         for folder in self._root.glob("*.*"):
             pid, _, started = folder.name.partition(".")
             if not (pid.isdigit() and str(start_time(int(pid))) == started):
@@ -141,13 +144,13 @@ class Builders:
             Output(folder).drop_unused(time.time() - UNUSED_SECONDS)
 
     def owners_by_age(self) -> list[UUID]:
-        """Who has a cache that no builder uses, the one longest unused first."""
+        """The owners with a cache, the least recently used first."""
         self.expire()
         caches = sorted(self._helper.caches(), key=lambda each: each.used_at)
         return list(dict.fromkeys(each.owner for each in caches))
 
     def drop_caches(self, owner_id: UUID) -> None:
-        """Drop an owner's caches and outputs, but for those that a build uses now."""
+        """Drop an owner's caches and outputs, except those that a build is using."""
         with self._lock:
             due = [each for each in self._idle if each.owner_id == owner_id]
             self._idle = [each for each in self._idle if each not in due]
@@ -277,7 +280,7 @@ class Builders:
 
 @contextmanager
 def listen(folder: Path) -> Iterator[socket.socket]:
-    """A listening socket `docker.sock` in a folder, however long the folder's path is."""
+    """A listening socket `docker.sock` in a folder, whose path may be longer than sockets allow."""
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with socket.socket(socket.AF_UNIX) as listener:

@@ -1,7 +1,7 @@
 """The client of one build: buildx in a sandbox without a network, as the user that Slipway runs as.
 
-It sees the build's context, the Dockerfile, the base images it needs and the builder's socket, all
-read-only, and writes the finished image into the one folder that it may write to.
+It sees the build's context, the Dockerfile, the base images and the builder's socket, all
+read-only. It writes the image into the one folder that is writable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ from builds.process import Child, start
 
 BUILDX = "/usr/libexec/docker/cli-plugins/docker-buildx"
 POLICY = '{"rules":[{"action":"DENY","selector":{"identifier":"docker-image://*"}}]}'
-"""Bases come as named contexts. What the reader of the Dockerfile missed is never fetched."""
+"""Bases are named contexts. BuildKit never fetches an image, even if our parser missed one."""
 BUILD_ID_LABEL = "slipway.build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedContext:
-    """A base image for BuildKit, pinned by digest, in an OCI layout on our disk."""
+    """A base image for BuildKit, pinned by digest, in an OCI layout on the host's disk."""
 
     name: str
     store: Path
@@ -43,7 +43,10 @@ class ClientFiles:
 
 
 def write_definition(folder: Path, spec: BuildSpec) -> None:
-    """Lay out what buildx reads beside the context."""
+    """Create the folder with the files that buildx reads in addition to the context.
+
+    Raises BuildFailed (`context`) if the Dockerfile's own ignore file is too large.
+    """
     folder.mkdir()
     (folder / "Dockerfile").write_bytes(spec.dockerfile.text.encode(errors="surrogateescape"))
     (folder / "policy.json").write_text(POLICY)
@@ -87,7 +90,7 @@ def start_build(engine_root: Path, spec: BuildSpec, files: ClientFiles) -> Child
 
 
 def start_prune(engine_root: Path, socket: Path, *, keep_bytes: int) -> Child:
-    """Start dropping the least recently used cache until no more than `keep_bytes` are left."""
+    """Start pruning the cache, least recently used first, down to `keep_bytes`."""
     arguments = ["prune", "--force", f"--keep-storage={keep_bytes}"]
     return _start(engine_root, arguments, {"/b/docker.sock": socket}, {})
 
@@ -107,7 +110,7 @@ def _start(
             env={
                 "HOME": "/tmp",  # noqa: S108  (in the sandbox)
                 "DOCKER_HOST": "unix:///b/docker.sock",
-                # Else buildx runs git in the context, by whatever configuration stands there.
+                # Otherwise buildx runs git in the context, with the context's git configuration.
                 "BUILDX_GIT_INFO": "false",
                 "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "/b/definition/policy.json",
             },

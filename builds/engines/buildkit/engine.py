@@ -1,4 +1,4 @@
-"""The BuildKit engine: one build's life, from the spec to a checked image."""
+"""The BuildKit engine: runs one build from its spec to a verified image."""
 
 import shutil
 import time
@@ -54,13 +54,13 @@ from builds.process import ProcessError
 
 LOOK_SECONDS = 1.0
 PRUNE_BELOW = 0.25
-"""With less of a cache free than this, the least recently used half of it goes before a build."""
+"""Below this free share of a cache, it is pruned to half its size before a build."""
 PRUNE_SECONDS = 60.0
 OUTPUT_LOST = b"WARNING: the end of the output is lost: it came faster than it could be read.\n"
 
 
 class BuildKitEngine:
-    """Keeps the promises of BuildEngine with BuildKit in sandboxes."""
+    """Implements BuildEngine with BuildKit in sandboxes."""
 
     name: Literal["buildkit", "scripted"] = "buildkit"
 
@@ -105,13 +105,13 @@ class BuildKitEngine:
         self._bases.drop_unused(free_bytes)
 
     def close(self) -> None:
-        """End the builders that are kept warm."""
+        """End all warm builders."""
         self._builders.close()
 
     def _try_twice(
         self, spec: BuildSpec, hold: BaseHold, *, network: bool
     ) -> Generator[BuildEvent, None, BuildOutcome]:
-        """Once more with an empty cache where the cache turned out to be damaged."""
+        """Build. If the cache turns out to be damaged, retry once with an empty cache."""
         fetched: Sequence[FetchedBase] | None = None
         progress: ProgressReader | None = None
         for tries_left in (1, 0):
@@ -134,7 +134,7 @@ class BuildKitEngine:
     def _fetch(
         self, spec: BuildSpec, hold: BaseHold
     ) -> Generator[BuildEvent, None, tuple[FetchedBase, ...]]:
-        """Every base that the build needs."""
+        """Fetch every base that the build needs."""
         fetched: list[FetchedBase] = []
         for base in spec.dockerfile.bases:
             steps = [step.number for step in spec.dockerfile.steps if step.base == base.context]
@@ -174,7 +174,7 @@ class BuildKitEngine:
             builder.output.begin()
             yield from self._drive(spec, builder, fetched, run)
             if run.lost_output:
-                # The steps are cached now, and say no more.
+                # Run it again: the steps are cached now and print nothing.
                 yield StepOutput("stderr", OUTPUT_LOST)
                 if not tries_left:
                     raise EngineBroken("The builder's output cannot be read.", code="progress")
@@ -189,7 +189,7 @@ class BuildKitEngine:
             try:
                 outcome = builder.output.take(spec.work / "image")
             except LayoutError as error:
-                # buildx does not look at blobs that are there: once more, with all of them new.
+                # buildx does not verify existing blobs. Try again and let it write all of them.
                 builder.output.drop()
                 shutil.rmtree(spec.work / "image", ignore_errors=True)
                 if not tries_left:
@@ -253,7 +253,10 @@ class BuildKitEngine:
             )
 
     def _usage_before(self, builder: Builder) -> BuilderUsage:
-        """What it uses before a build. Raises where it has ended or cannot use its cache."""
+        """The builder's usage before a build.
+
+        Raises HelperError, BuildInterrupted if the builder was killed, or CacheDamaged.
+        """
         try:
             before = builder.sandbox.usage()
         except HelperError:
@@ -268,7 +271,7 @@ class BuildKitEngine:
         with start_prune(
             self._settings.engine_root, builder.socket, keep_bytes=keep_bytes
         ) as child:
-            for _ in child.read(TICK_SECONDS):  # its output says nothing that a build needs
+            for _ in child.read(TICK_SECONDS):  # its output is not needed
                 yield StepOutput("stderr", b"")
                 if time.monotonic() > until:
                     return

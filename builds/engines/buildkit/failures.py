@@ -1,4 +1,4 @@
-"""What is known of one run of the client, and what its end means."""
+"""The state of one run of the client, and the error for a run that failed."""
 
 import signal
 from collections.abc import Generator, Iterator
@@ -30,7 +30,7 @@ _OUTPUT_LOST = {
 }
 _OTHER_CONTENT = ("unexpected commit digest", "failed size validation")
 SIGNALLED = 128
-"""Exit codes above tell of a signal."""
+"""Exit codes above this mean that a signal ended the program."""
 KILLED = SIGNALLED + signal.SIGKILL
 
 
@@ -40,7 +40,7 @@ class CacheDamaged(Exception):
 
 @dataclass(slots=True)
 class ClientRun:
-    """What is known of one run of the client."""
+    """The state of one run of the client."""
 
     progress: ProgressReader
     before: BuilderUsage
@@ -50,20 +50,23 @@ class ClientRun:
 
     @property
     def lost_output(self) -> bool:
-        """Whether progress was left three seconds after the end of the build.
+        """Whether the client discarded progress that was unread three seconds after the build.
 
-        The client says so in a line of its own, and nothing else: the Dockerfile cannot forge it.
+        The message is the client's whole last line, which a Dockerfile cannot forge.
         """
         last = self.json.text.strip().rpartition("\n")[2]
         return last in _OUTPUT_LOST and self.progress.failed is None
 
     @property
     def doubts_bases(self) -> bool:
-        """Whether BuildKit got other content than a digest names. A build's text may say so too."""
+        """Whether BuildKit reported content with a wrong digest or size.
+
+        A build can forge this message, so the bases are verified before anything is removed.
+        """
         return any(sign in self.json.text for sign in _OTHER_CONTENT)
 
     def events(self, data: bytes) -> Iterator[BuildEvent]:
-        """The events that some of the client's stderr tells of. Raises EngineBroken."""
+        """Parse a piece of the client's stderr into events. Raises EngineBroken."""
         try:
             for value in self.json.feed(data):
                 for event in self.progress.read(value):
@@ -77,6 +80,10 @@ class ClientRun:
 
 
 def failure_of(spec: BuildSpec, builder: Builder, run: ClientRun) -> EngineError:
+    """The error for a failed run.
+
+    Raises CacheDamaged if the cache is damaged, or BuildInterrupted if the builder was killed.
+    """
     after = usage_after(builder, run)
     full = bool(after.disk_size) and (
         after.disk_free < after.disk_size * FULL or after.inodes_free < LEAST_INODES
@@ -113,7 +120,7 @@ def failure_of(spec: BuildSpec, builder: Builder, run: ClientRun) -> EngineError
 
 
 def usage_after(builder: Builder, run: ClientRun) -> BuilderUsage:
-    """What it uses now, or used when it ended; where nobody knows, what it used before."""
+    """The builder's usage now or when it ended. If unknown, its usage before the build."""
     try:
         return builder.sandbox.usage()
     except HelperError:
@@ -121,6 +128,7 @@ def usage_after(builder: Builder, run: ClientRun) -> BuilderUsage:
 
 
 def warn_of_kills(after: BuilderUsage, run: ClientRun) -> Generator[BuildEvent, None, None]:
+    """Yield a warning if processes of a successful build were killed for lack of memory."""
     kills = after.oom_kill - run.before.oom_kill
     if kills > 0:
         text = f"WARNING: {kills} process(es) of this build were killed for lack of memory.\n"
@@ -128,7 +136,7 @@ def warn_of_kills(after: BuilderUsage, run: ClientRun) -> Generator[BuildEvent, 
 
 
 def raise_for_end(builder: Builder) -> None:
-    """Tell a builder that was killed from one that could not go on with its cache."""
+    """If the builder has ended, raise BuildInterrupted if it was killed, else CacheDamaged."""
     if not builder.ended:
         return
     code = builder.sandbox.exit_code

@@ -1,4 +1,4 @@
-"""What this machine lacks for builds, told at start and not at the first build. Quick."""
+"""Checks at start what this machine lacks for builds. Fast: it asks the helper, runs no build."""
 
 from builds.engines.base import Problem
 from builds.engines.buildkit.client import BUILDX
@@ -6,7 +6,7 @@ from builds.engines.sandbox.helper import Helper, HelperError
 from builds.engines.sandbox.settings import EngineSettings
 
 FATAL = {"missing", "engine-root", "subordinate-ids", "user-namespaces"}
-"""Without these nothing builds; without the others builds have less."""
+"""Problems that prevent all builds. With the others, builds run with fewer features."""
 SETUP = "deploy/machine.sh sets the machine up, or says what to ask root for"
 HINTS = {
     "user-namespaces": "allow unprivileged user namespaces (sysctl, AppArmor, container options)",
@@ -17,7 +17,7 @@ HINTS = {
 
 
 def find_problems(settings: EngineSettings, helper: Helper) -> list[Problem]:
-    """Everything that is missing; the helper tells what the kernel and its rights do not allow."""
+    """All problems. The helper reports what the kernel or missing privileges do not allow."""
     if not (settings.engine_root / BUILDX.lstrip("/")).exists():
         return [
             Problem(

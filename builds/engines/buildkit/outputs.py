@@ -1,9 +1,8 @@
-"""Takes finished images out of the folder that buildx writes them to.
+"""Verifies finished images and links them out of the folder that buildx writes to.
 
-That folder is one OCI layout per builder, kept from build to build, so that unchanged layers are
-not written again. buildx never checks blobs that are there already, so every blob that an image
-names is hashed once here before it is used, and each attempt gets a layout of its own that holds
-just its image, by hard links.
+That folder is one OCI layout per owner and slot. It is kept between builds, so that unchanged
+layers are not written again. buildx does not verify existing blobs, so every blob of an image is
+hashed once before it is used. Each attempt gets its own layout with hard links to its image only.
 """
 
 import hashlib
@@ -37,19 +36,19 @@ class Output:
 
     folder: Path
     _checked: dict[str, _Seen] = field(default_factory=dict)
-    """Inode, size and time of change of the blobs whose digest was found right."""
+    """Inode, size and modification time (ns) of each blob whose digest was verified."""
 
     @property
     def layout(self) -> Path:
         return self.folder / "layout"
 
     def begin(self) -> None:
-        """Prepare for a build: what an earlier one called its image is gone, its blobs stay."""
+        """Prepare for a build: remove the index of the previous image, and keep its blobs."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (self.layout / "index.json").unlink(missing_ok=True)
 
     def written_since(self, began: float) -> int:
-        """Bytes on the disk that were written after that time, in seconds since 1970."""
+        """Bytes on disk in files written since `began`, in seconds since 1970."""
         total = 0
         for folder in (self.layout / "blobs/sha256", *(self.layout / "ingest").glob("*")):
             with suppress(OSError), os.scandir(folder) as entries:
@@ -61,21 +60,21 @@ class Output:
         return total
 
     def drop(self) -> None:
-        """Forget every blob: the next build writes its whole image."""
+        """Remove every blob: the next build writes its whole image."""
         self._checked.clear()
         rmtree(self.folder, ignore_errors=True)
 
     def drop_unused(self, before: float) -> None:
-        """Remove the blobs that no image has named since then, in seconds since 1970."""
+        """Remove the blobs that no image has used since `before`, in seconds since 1970."""
         for path in (self.layout / "blobs/sha256").glob("*"):
             with suppress(OSError):
                 if path.lstat().st_atime < before:
                     path.unlink()
 
     def take(self, into: Path) -> BuildOutcome:
-        """Check the image that a build has just written and link it into a new layout `into`.
+        """Verify the image that a build has just written, and link it into a new layout `into`.
 
-        Raises LayoutError where it is not whole.
+        Raises LayoutError if the image is damaged or incomplete.
         """
         try:
             check_folders(self.layout)

@@ -1,9 +1,9 @@
-"""BuildKit's progress as events of the Dockerfile's steps.
+"""Converts BuildKit's progress into events of the Dockerfile's steps.
 
-BuildKit tells of vertexes: nodes of its graph, named `[stage 2/5] RUN make`. Their numbers count
-the instructions of a stage that do work, and the same instruction on the same parent in two stages
-is one vertex. A vertex may start and complete more than once (its cache is looked up, then it
-runs), so its end is told when the next look shows that it stayed ended.
+BuildKit reports vertexes: nodes of its graph, named `[stage 2/5] RUN make`. The number counts the
+instructions of a stage that do work. The same instruction on the same parent in two stages is one
+vertex. A vertex may start and complete more than once (its cache is looked up, then it runs), so
+its end is reported only when it has stayed completed for SETTLE.
 """
 
 import base64
@@ -46,10 +46,10 @@ class StageSteps:
     """The steps of one stage that have vertexes."""
 
     steps: Mapping[int, Step]
-    """By the number that BuildKit gives them in the stage."""
+    """The steps by their number in BuildKit's vertex names."""
 
     def find(self, number: int, text: str) -> Step | None:
-        """The step of a vertex. A WORKDIR that changes nothing takes no number (see `Step`)."""
+        """The step of a vertex. A WORKDIR that changes nothing has no number (see `Step`)."""
         word = text.partition(" ")[0].upper()
         for at in (number, number + 1):
             step = self.steps.get(at)
@@ -58,7 +58,7 @@ class StageSteps:
         return None
 
     def before(self, number: int) -> list[int]:
-        """The numbers (`Step.number`) of the steps before that one, if it is one of the stage's."""
+        """The `Step.number` of each earlier step. Empty if `number` is of another stage."""
         numbers = sorted(step.number for step in self.steps.values())
         return numbers[: numbers.index(number)] if number in numbers else []
 
@@ -69,7 +69,7 @@ class ProgressReader:
     def __init__(
         self, stages: Mapping[str, StageSteps], alike: Mapping[int, Sequence[int]]
     ) -> None:
-        """`alike`: for a step, all steps that are one vertex with it."""
+        """`alike` maps a step to all steps that share its vertex."""
         self._stages = stages
         self._alike = alike
         self._vertexes: dict[str, _Vertex] = {}
@@ -86,7 +86,7 @@ class ProgressReader:
             yield StepOutput("stderr", f"WARNING: {text}\n".encode())
 
     def settle(self, now: datetime) -> Iterator[StepUpdate]:
-        """Tell of the steps whose vertexes have been complete for a while."""
+        """Report the end of steps whose vertexes have been complete for SETTLE."""
         for number, progress in self._steps.items():
             if progress.state is None and progress.started is not None:
                 ended = [v.completed for v in progress.vertexes if v.started]
@@ -94,7 +94,7 @@ class ProgressReader:
                     yield self._end(number, progress, max(filter(None, ended)))
 
     def finish(self, *, success: bool) -> Iterator[StepUpdate]:
-        """The build is over: what did not end yet ends now."""
+        """The build has ended: report the end of all steps that are still open."""
         for number, progress in self._steps.items():
             if progress.state is None and progress.started is not None:
                 ends = [v.completed for v in progress.vertexes if v.completed]
@@ -106,7 +106,7 @@ class ProgressReader:
 
     @property
     def failed(self) -> int | None:
-        """The first step that failed by itself, not because another one did."""
+        """The first step that failed itself, not one cancelled because another failed."""
         for number, progress in sorted(self._steps.items()):
             if progress.state == "failed":
                 return number
@@ -140,7 +140,7 @@ class ProgressReader:
                 yield StepUpdate(number, "cached", vertex.completed)
 
     def _end_before(self, number: int, at: datetime) -> Iterator[StepUpdate]:
-        """A step starts when those before it in its stage have ended."""
+        """Report the end of the earlier steps of the stage: a step starts when they have ended."""
         for earlier in [each for stage in self._stages.values() for each in stage.before(number)]:
             progress = self._steps.get(earlier)
             if progress and progress.state is None and progress.started:
@@ -171,7 +171,7 @@ class ProgressReader:
         found = _NAME.match(name)
         if found is None:
             return ()
-        # Where one stage is all that is built, BuildKit names it or not.
+        # If only one stage is built, BuildKit may omit its name.
         stages = self._stages
         only = next(iter(stages.values())) if len(stages) == 1 else None
         stage = only or stages.get(found[1] or "")
@@ -189,7 +189,7 @@ def _decode(data: str) -> bytes:
 
 
 def _moment(stamp: object) -> datetime | None:
-    """BuildKit's stamps have nanoseconds and drop zeros at the end."""
+    """Parse BuildKit's timestamps: they have nanoseconds, without trailing zeros."""
     if not stamp:
         return None
     text = str(stamp)

@@ -1,7 +1,7 @@
-"""Cuts buildx's `--progress=rawjson` output into objects and the text around them.
+"""Splits buildx's `--progress=rawjson` output into JSON objects and the text between them.
 
-Each object starts with a line `{` and ends with a line `}`; what is inside is indented, and what a
-build prints is base64, so no output of a build can end or forge an object.
+Each object starts with a line `{` and ends with a line `}`. Its content is indented, and the
+output of a build is base64 in it, so no output of a build can end or forge an object.
 """
 
 import json
@@ -13,15 +13,15 @@ MOST_TEXT_BYTES = 64 << 10
 
 
 class Malformed(Exception):
-    """The client wrote something that is no progress object, or one that is too large."""
+    """The client wrote an invalid progress object, or one that is too large."""
 
 
 class RawJson:
-    """Incremental: feed it bytes in any chunks. `text` holds what stood outside of objects."""
+    """Incremental parser: feed it chunks of any size. `text` collects the text between objects."""
 
     def __init__(self) -> None:
         self.text = ""
-        """The end of it, at most MOST_TEXT_BYTES."""
+        """At most the last MOST_TEXT_BYTES characters."""
         self._rest = b""
         self._object: list[bytes] | None = None
         self._size = 0
@@ -39,7 +39,7 @@ class RawJson:
             yield from self._line(line)
 
     def close(self) -> None:
-        """What came without a final newline is text, too."""
+        """End of the output: an unfinished object or line counts as text."""
         unfinished = [*(self._object or []), self._rest]
         self._object, self._rest = None, b""
         self._say(b"\n".join(unfinished))

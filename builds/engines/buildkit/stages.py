@@ -1,4 +1,4 @@
-"""How BuildKit will number the steps of each stage, so that its progress can be told apart."""
+"""Predicts how BuildKit numbers the steps of each stage, to assign its progress to steps."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -13,7 +13,7 @@ _NUMBERED = {"ADD", "COPY", "RUN", "WORKDIR"}
 def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[str, StageSteps]:
     """The numbered steps of each stage by the stage's name in BuildKit's progress.
 
-    A base that comes as a named context takes no number, nor does scratch.
+    A base that is a named context has no number, and neither has scratch.
     """
     triggers = {each.base.context: _numbered(each.config.onbuild) for each in fetched}
 
@@ -30,13 +30,13 @@ def stages_of(dockerfile: Dockerfile, fetched: Sequence[FetchedBase]) -> dict[st
 
 
 def _numbered(triggers: Sequence[str]) -> int:
-    """How many numbers the ONBUILD triggers of a base take in a stage that starts from it."""
+    """How many numbered steps the ONBUILD triggers of a base add to a stage that starts from it."""
     words = (trigger.split(maxsplit=1) for trigger in triggers)
     return sum(word[0].upper() in _NUMBERED for word in words if word)
 
 
 def alike(dockerfile: Dockerfile) -> dict[int, tuple[int, ...]]:
-    """For each step all steps that BuildKit runs once together with it."""
+    """For each step, all steps that BuildKit runs as one vertex with it, including itself."""
     groups: dict[int, list[int]] = {}
     for number, first in sorted(dockerfile.shared.items()):
         groups.setdefault(first, []).append(number)

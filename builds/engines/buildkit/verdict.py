@@ -1,7 +1,7 @@
-"""Why a build failed, from what the client said, how the failing step ended and the limits it hit.
+"""Explains why a build failed: from the client's output, the failed step and the limits reached.
 
-Parts of these texts may be forged by a RUN step. They choose the words for the owner of the build,
-who wrote that step, and nothing else.
+A RUN step may forge parts of this output. It only selects the message for the owner of the build,
+who wrote that step.
 """
 
 import re
@@ -27,7 +27,7 @@ _RUNC = re.compile(r"runc run failed: unable to start container process: (.*)")
 _PROGRAM = re.compile(r'exec: "(?P<name>[^"]*)":')
 _SET_MODE = "is not executable: set its mode, for example with COPY --chmod=755."
 _CARRIAGE_RETURN = re.compile(r"\r'?: not found")
-# BuildKit's own names for what it works on, and places in its sandbox.
+# BuildKit's internal names, and paths in its sandbox: not shown to users.
 _INSIDES = (
     (re.compile(r"failed to (?:compute|calculate) (?:cache key|checksum)[^:\"]*: "), ""),
     (re.compile(r"failed to load cache key: "), ""),
@@ -61,32 +61,32 @@ _DAMAGED = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What is known of a build that ended without an image."""
+    """The facts about a build that ended without an image."""
 
     exit_code: int
-    """The client's: negative when a signal ended it."""
+    """The client's exit code, negative if a signal ended it."""
     text: str
-    """What the client wrote beside progress objects."""
+    """The client's output outside of progress objects."""
     step: Step | None
-    """The step that failed by itself."""
+    """The step that failed itself."""
     step_error: str
     step_tail: bytes
-    """The end of what that step wrote."""
+    """The end of that step's output."""
     oom_kills: int
-    """Processes that the kernel ended for memory during this build."""
+    """Processes that the kernel killed for lack of memory during this build."""
     pids_refused: int
     memory_bytes: int
     pids: int
     disk_full: bool
     """Whether the owner's cache image has less than 1 % of its bytes or inodes free."""
     excluded: str = ""
-    """A source of COPY that the context has, but `.dockerignore` leaves out."""
+    """A source of COPY that is in the context but excluded by `.dockerignore`. Empty: none."""
 
 
 def verdict(found: Evidence, *, original: Callable[[str], str]) -> EngineError:
-    """The error to raise. Its text is one line; the line of the Dockerfile comes first.
+    """The error to raise. Its text is one line and begins with the line of the Dockerfile.
 
-    `original` maps the names that stand for base images back to what the user wrote.
+    `original` replaces the internal names of base images by what the user wrote.
     """
     reason = original(_reason(found))
     line = _line(found)
@@ -116,7 +116,7 @@ def verdict(found: Evidence, *, original: Callable[[str], str]) -> EngineError:
 
 
 def _ended_by_full_disk(found: Evidence, reason: str) -> bool:
-    """A full disk may end the daemon, and then the client hears nothing but the end."""
+    """Whether a full disk ended the daemon: then the client reports no reason."""
     return found.disk_full and not _EXIT.search(reason)
 
 
@@ -202,7 +202,7 @@ def _exit_code(found: Evidence, reason: str) -> int | None:
     code = int(said[1])
     started = _RUNC.search(found.step_tail.decode(errors="replace"))
     if code == 1 and started:
-        # runc's own exit code; Docker says 127 and 126 for the same.
+        # runc's own exit code. Docker uses 127 and 126 in these cases.
         if "no such file" in started[1] or "not found" in started[1]:
             return NOT_FOUND
         if "permission denied" in started[1] or "is a directory" in started[1]:
@@ -215,7 +215,7 @@ def _subject(step: Step | None) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """Cut out of the middle: the beginning names the command, the end often the culprit."""
+    """Cut out the middle: the beginning names the command, the end often names the cause."""
     if len(text) <= most:
         return text
     front = (most - 3) * 2 // 3
@@ -223,7 +223,7 @@ def shorten(text: str, most: int) -> str:
 
 
 def excluded_source(context: Path, step: Step | None, text: str) -> str:
-    """What the step did not find although the context holds it; empty for anything else."""
+    """The file that the step did not find because `.dockerignore` excludes it. Empty: none."""
     from_context = step is not None and "--from=" not in step.text
     missing = _MISSING_SOURCE.search(text) if from_context else None
     path = missing[1].lstrip("/") if missing else ""

@@ -1,1 +1,1 @@
-"""What every engine shares: settings, the helper's client, networks, OCI layouts."""
+"""Shared by all engines: settings, the helper's client, denied networks, OCI layouts."""

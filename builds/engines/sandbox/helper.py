@@ -1,7 +1,7 @@
 """Client of the privileged helper, which starts builder sandboxes.
 
-One connection is one builder, or one short command. Closing a builder's connection kills it, also
-when this process dies.
+One connection is one builder, or one short command. The builder is killed when its connection
+closes, so also when this process dies.
 """
 
 import json
@@ -51,13 +51,15 @@ class HelperInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuilderUsage:
+    """Counters of a builder since its start, and its use of memory and disk now."""
+
     oom_kill: int
-    """How many processes the memory limit has killed."""
+    """Processes killed by the memory limit."""
     pids_max: int
-    """How many processes the limit on their number has prevented."""
+    """How often the limit on the number of processes has prevented a new one."""
     memory_bytes: int
     disk_size: int
-    """Of the cache image. Where caches are folders, these three are of the host's disk."""
+    """Bytes of the cache image. If caches are folders, these three are of the host's disk."""
     disk_free: int
     inodes_free: int
     disk_damaged: bool
@@ -66,20 +68,24 @@ class BuilderUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheInfo:
+    """One cache of an owner."""
+
     owner: UUID
     bytes: int | None
-    """Allocated on the disk. None for a cache that is a folder."""
+    """Allocated on disk. None for a cache that is a folder."""
     used_at: float
+    """In seconds since 1970."""
     in_use: bool
 
 
 class Helper:
-    """The helper behind a socket."""
+    """Client of the helper that listens on a socket. All methods raise HelperError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def info(self) -> HelperInfo:
+        """What the helper can do on this machine."""
         with _Connection(self._path) as connection:
             answer = connection.ask({"op": "info"})
         return HelperInfo(
@@ -104,8 +110,8 @@ class Helper:
     ) -> "Builder":
         """Start dockerd for one owner, listening on the unix socket `listener`.
 
-        Its output goes to the file `log`, at most 1 MiB of it. Both stay open here. Clients may
-        connect at once; they wait until dockerd has started. Raises HelperError.
+        Its output goes to the file `log`, at most 1 MiB. Both are file descriptors, which the
+        caller closes. Clients may connect at once; they wait until dockerd has started.
         """
         connection = _Connection(self._path)
         request = {
@@ -127,17 +133,18 @@ class Helper:
     def drop(self, owner: UUID) -> None:
         """Remove the caches of an owner that no builder uses.
 
-        Raises HelperError("in-use") where builders use all of them.
+        Raises HelperError("in-use") if builders use all of them.
         """
         with _Connection(self._path) as connection:
             connection.ask({"op": "drop", "owner": str(owner)}, seconds=DROP_SECONDS)
 
     def wait_until_gone(self) -> None:
-        """Block until the helper ends, whatever ends it. Raises HelperError where none is there."""
+        """Block until the helper ends for any reason. Raises HelperError if none is running."""
         with _Connection(self._path) as connection:
             connection.wait()
 
     def caches(self) -> list[CacheInfo]:
+        """All caches of this data directory."""
         found: list[CacheInfo] = []
         after: str | None = ""
         with _Connection(self._path) as connection:
@@ -155,11 +162,11 @@ class Builder:
         self._connection = connection
         self.pid = pid
         self.cache = cache
-        """"new", "kept", or "recreated" when the old one could not be used."""
+        """"new", "kept", or "recreated" if the old one could not be used."""
         self.exit_code: int | None = None
-        """Set by `has_ended` once the sandbox has ended by itself."""
+        """Set once the sandbox is known to have ended by itself."""
         self.last_usage: BuilderUsage | None = None
-        """Set with it: what the sandbox had used when it ended."""
+        """Set together with `exit_code`: the usage when the sandbox ended."""
 
     def __enter__(self) -> Self:
         return self
@@ -173,11 +180,11 @@ class Builder:
         self.close()
 
     def fileno(self) -> int:
-        """Readable once the sandbox has ended, for use with selectors."""
+        """A descriptor that becomes readable when the sandbox ends, for selectors."""
         return self._connection.fileno()
 
     def has_ended(self) -> bool:
-        """Whether the sandbox has ended by itself. Never waits."""
+        """Whether the sandbox has ended by itself. Never blocks."""
         if self.exit_code is None:
             self._hear_end(self._connection.poll())
         return self.exit_code is not None
@@ -186,14 +193,15 @@ class Builder:
         self._ask({"op": "limits", "limits": _limits(limits)})
 
     def usage(self) -> BuilderUsage:
+        """Counters and current usage. Raises HelperError."""
         return BuilderUsage(**self._ask({"op": "usage"}))
 
     def trim(self) -> None:
-        """Have unused space of the cache given back to the host. Best after a build; no waiting."""
+        """Return unused space of the cache to the host. Does not wait. Best after a build."""
         self._ask({"op": "trim"})
 
     def close(self) -> None:
-        """Kill the sandbox and wait until nothing of it is left. Safe to call twice."""
+        """Kill the sandbox and wait until all of it is removed. Safe to call twice."""
         self._connection.shut(END_SECONDS)
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
@@ -213,7 +221,7 @@ class _Connection:
     def __init__(self, path: Path) -> None:
         self._end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            # Paths of sockets are limited to 107 bytes, those of data directories are not.
+            # Socket paths are limited to 107 bytes, and the data directory's may be longer.
             folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 self._end.connect(f"/proc/self/fd/{folder}/{path.name}")
@@ -261,7 +269,7 @@ class _Connection:
         return answer
 
     def poll(self) -> dict[str, Any] | None:
-        """A message that has arrived. Raises HelperError when the helper is gone."""
+        """The next message, or None if none has arrived. Raises HelperError without a helper."""
         self._end.settimeout(0)
         try:
             data = self._end.recv(MESSAGE_BYTES)
@@ -282,11 +290,11 @@ class _Connection:
                 pass
 
     def shut(self, seconds: float) -> None:
-        """Close this direction and wait until the helper closes the other."""
+        """Close our direction and wait at most `seconds` until the helper closes the other."""
         if self._end.fileno() < 0:
             return
         until = time.monotonic() + seconds
-        with suppress(OSError):  # the helper may be gone, and with it all it has started
+        with suppress(OSError):  # the helper may have ended, and all its builders with it
             self._end.shutdown(socket.SHUT_WR)
             while (left := until - time.monotonic()) > 0:
                 self._end.settimeout(left)

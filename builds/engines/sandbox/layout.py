@@ -1,7 +1,7 @@
-"""OCI layouts: reading one that a build wrote, trusting nothing, and writing a small one.
+"""OCI layouts: validates an untrusted one that a build wrote, and writes a small one.
 
-The folder comes out of the sandbox, so it may hold anything: links to host files, pipes that
-never end, blobs that are not what their name says. Nobody may write there any more.
+The folder comes from a sandbox, so it may contain anything: links to host files, pipes that never
+end, blobs with wrong digests. No process may still write to it.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ MALFORMED = (OSError, ValueError, TypeError, KeyError, AttributeError, Recursion
 
 
 class LayoutError(Exception):
-    """What a build left is not an OCI layout holding one image."""
+    """The folder is not an OCI layout with exactly one valid image."""
 
 
 class Entry(TypedDict):
-    """How one blob names another."""
+    """An OCI descriptor: how one blob refers to another. `size` is in bytes."""
 
     mediaType: str
     digest: str
@@ -36,9 +36,9 @@ class Entry(TypedDict):
 
 
 def read_layout(layout: Path, checked: frozenset[str] = frozenset()) -> BuildOutcome:
-    """Check every file of the layout, but for the digests of `checked`, and say what it holds.
+    """Verify every file of the layout and describe its image.
 
-    Raises LayoutError.
+    The blobs whose digest is in `checked` are not hashed again. Raises LayoutError.
     """
     try:
         digests = _inspect(layout, checked)
@@ -61,7 +61,7 @@ def read_layout(layout: Path, checked: frozenset[str] = frozenset()) -> BuildOut
 
 
 def write_layout(layout: Path, *, config: dict[str, Any], layers: list[bytes]) -> BuildOutcome:
-    """Write an image of gzipped tar `layers` and return what `read_layout` will say of it."""
+    """Write an image of gzipped tar `layers`. Returns the result of `read_layout`."""
     (layout / "blobs/sha256").mkdir(parents=True)
     manifest = {
         "schemaVersion": 2,
@@ -75,20 +75,26 @@ def write_layout(layout: Path, *, config: dict[str, Any], layers: list[bytes]) -
 
 
 def check_folders(layout: Path) -> None:
-    """Raise LayoutError unless the three folders are folders: paths below them are then safe."""
+    """Raise LayoutError if one of the three folders is something else, such as a link.
+
+    Paths below them are safe afterwards.
+    """
     for folder in (layout, layout / "blobs", layout / "blobs/sha256"):
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise LayoutError(f"{folder.name} is not a folder")
 
 
 def read_entry(layout: Path) -> Entry:
-    """What the index says of its one image."""
+    """The index's descriptor of its one image. Raises one of MALFORMED."""
     (entry,) = read_json(layout / "index.json")["manifests"]
     return {"mediaType": entry["mediaType"], "digest": entry["digest"], "size": entry["size"]}
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a small JSON object from a plain file, never through a link."""
+    """Read a JSON object of at most 16 MiB from a regular file. Does not follow links.
+
+    Raises LayoutError or one of MALFORMED.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         about = os.fstat(fd)
@@ -101,7 +107,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def blob(layout: Path, digest: object) -> Path:
-    """Where a blob is. Raises LayoutError for a digest that is none, so that none climbs out."""
+    """The path of a blob. Raises LayoutError for invalid digests, which could leave the folder."""
     if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise LayoutError("a digest that is none")
     return layout / "blobs/sha256" / digest.removeprefix("sha256:")
@@ -120,7 +126,7 @@ def write_index(layout: Path, entry: Entry) -> None:
 
 
 def _inspect(layout: Path, checked: frozenset[str]) -> set[str]:
-    """The digests of the blobs; everything must be a plain file or folder in its place."""
+    """The digests of all blobs. Raises LayoutError for unexpected files and wrong digests."""
     check_folders(layout)
     for folder, expected in ((layout, FILES | {"blobs"}), (layout / "blobs", {"sha256"})):
         if set(os.listdir(folder)) != expected:  # noqa: PTH208  (names, not paths)

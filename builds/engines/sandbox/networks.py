@@ -1,4 +1,4 @@
-"""Which addresses a build may never reach, and the device that its network needs."""
+"""Addresses that a build may never reach, and the device that its network needs."""
 
 import ipaddress
 import re
@@ -28,9 +28,10 @@ def own_addresses(fib_trie: Path = Path("/proc/net/fib_trie")) -> list[str]:
 
 
 def denied(more: Iterable[str]) -> list[str]:
-    """The networks to close for a build, read on every call: a host's addresses change.
+    """The IPv4 networks to block for a build: private ones, this host's addresses, and `more`.
 
-    Loopback is not among them: in a sandbox it is the build's own.
+    The host's addresses are read on every call, because they change. Loopback is not included: in
+    a sandbox it is the sandbox's own.
     """
     closed = [n for n in PRIVATE if ipaddress.IPv4Network(n) != LOOPBACK]
     closed += [f"{address}/32" for address in own_addresses()]

@@ -1,4 +1,4 @@
-"""What an engine is told about the machine it works on, once, at start."""
+"""The settings of an engine. They are fixed at start."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,43 +6,43 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """One engine on one machine. Two engines never share a `root`."""
+    """Settings of one engine on one machine. Two engines must not share a `root`."""
 
     root: Path
-    """Where base images, outputs and sockets live. May lie below a 0700 folder."""
+    """Folder for base images, outputs and sockets. It may be below a folder with mode 0700."""
     engine_root: Path = Path("/nonexistent")
-    """The root file system with BuildKit, skopeo and git. Only read."""
+    """The root file system with BuildKit, skopeo and git. Read-only."""
     helper_socket: Path = Path("/nonexistent")
-    """Where the helper process that starts builders listens."""
+    """Unix socket of the helper that starts builders."""
     slots: int = 2
-    """Builds that run at once."""
+    """Number of parallel builds."""
     warm_seconds: float = 120.0
-    """How long a builder that nobody uses is kept for its owner."""
+    """How long an idle builder is kept for its owner."""
     cache_bytes: int = 20 << 30
-    """The size of an owner's cache, where the machine allows a file system image for it."""
+    """Size of each cache, if the machine supports cache images (file systems in files)."""
     mirrors: tuple[tuple[str, str], ...] = ()
-    """Pairs of a registry and the one to ask instead, such as ("docker.io", "mirror:5000")."""
+    """Pairs of a registry and its mirror, such as ("docker.io", "mirror:5000")."""
     insecure_registries: frozenset[str] = frozenset()
-    """Hosts (`host` or `host:port`) spoken to in plain HTTP or without a known certificate."""
+    """Hosts (`host` or `host:port`) that may use plain HTTP or an untrusted certificate."""
     private_registries: frozenset[str] = frozenset()
     """Hosts, of registries or token servers, that may have a private address."""
     own_endpoints: frozenset[str] = frozenset()
-    """Hosts that serve Slipway's own registry, its token server among them."""
+    """Hosts of Slipway's own registry, including its token server."""
     auth_file: Path | None = None
-    """Credentials for registries, in the containers' auth.json form. No sandbox of a build sees
-    them."""
+    """Credentials for registries, in the format of containers-auth.json(5). Not visible in a
+    build's sandbox."""
     auth_registries: frozenset[str] = frozenset()
     """Hosts for which base images are fetched with these credentials."""
     allowed_bases: tuple[str, ...] = ()
-    """Patterns of references that FROM may name; none allows everything."""
+    """Patterns of references that FROM may name. Empty allows all."""
     deny: tuple[str, ...] = ()
-    """IPv4 networks that RUN may not reach, beside every private one and the host's addresses."""
+    """IPv4 networks that RUN may not reach, besides private ones and the host's addresses."""
     base_refresh_seconds: float = 600.0
     """How long a base counts as fresh before its registry is asked again."""
     base_timeout_seconds: float = 900.0
-    """How long one base may take, waiting for another build that fetches it not counted."""
+    """Time limit for fetching one base. Waiting for another build's fetch does not count."""
     base_max_bytes: int = 20 << 30
-    """Of one base, compressed."""
+    """Compressed size limit of one base."""
     base_max_layers: int = 500
     reserve_bytes: int = 1 << 30
-    """Free disk space that is nobody's: a build that would use it is ended."""
+    """Disk space that must stay free: a build that would use it is ended."""

@@ -1,4 +1,4 @@
-"""`manage.py doctor`: says of each thing that Slipway needs what it saw and what to do."""
+"""`manage.py doctor`: checks everything that Slipway needs, and says what to do."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from observability.doctor import look
 
 class Command(BaseCommand):
     help = "Checks this machine from the kernel to the registry. Ends with 1 where nothing builds."
-    requires_system_checks = []  # it tells what they say itself
+    requires_system_checks = []  # the doctor runs and reports them itself
 
     def handle(self, *args: Any, **options: Any) -> None:
         fatal = 0

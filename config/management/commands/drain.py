@@ -1,4 +1,4 @@
-"""`manage.py drain`: workers take no more builds; with `--wait` it returns when they are empty."""
+"""`manage.py drain`: workers take no more builds. `--wait` waits until none of theirs runs."""
 
 from argparse import ArgumentParser
 from socket import gethostname

@@ -1,4 +1,4 @@
-"""`manage.py prune`: says what is old enough to go; with `--yes` it goes."""
+"""`manage.py prune`: lists data older than the retention settings. `--yes` removes it."""
 
 from argparse import ArgumentParser
 from typing import Any

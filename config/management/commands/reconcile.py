@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: compares database, storage and registry; with `--fix` it mends."""
+"""`manage.py reconcile`: compares database, storage and registry. `--fix` repairs differences."""
 
 from argparse import ArgumentParser
 from collections import Counter
@@ -11,7 +11,7 @@ from images.models import Image
 from maintenance.reconcile import Difference, differences
 
 FEW = 10
-"""Images whose manifests are gone, which may be marked so without `--force`."""
+"""Up to this number, images without a manifest are always marked as gone without `--force`."""
 
 
 class Command(BaseCommand):

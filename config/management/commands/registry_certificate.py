@@ -1,4 +1,4 @@
-"""`manage.py registry_certificate`: what a registry needs to trust this deployment's tokens."""
+"""`manage.py registry_certificate`: prints the certificate for registries that check our tokens."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py restore < FILE`: restores a backup into an empty place."""
+"""`manage.py restore < FILE`: restores a backup into an empty instance."""
 
 import sys
 from argparse import ArgumentParser

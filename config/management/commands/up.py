@@ -1,4 +1,4 @@
-"""`manage.py up`: everything in one process, on one machine, until it is interrupted."""
+"""`manage.py up`: runs web server, workers and registry on one machine until interrupted."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         if example:
             bootstrap.first_build(data_dir)
         serve(
-            # Only now: it looks at the static files as they are when it is made.
+            # Imported only now, because it reads the list of static files at import.
             import_string("config.asgi.application"),
             host=env.host,
             port=env.port,

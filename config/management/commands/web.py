@@ -1,4 +1,4 @@
-"""`manage.py web`: API, pages and admin alone, beside workers in processes of their own."""
+"""`manage.py web`: serves API, pages and admin. Workers run in separate processes."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not environment().redis_url:
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
-        with suppress(OperationalError):  # away: it answers 503 until it is there
+        with suppress(OperationalError):  # unreachable: requests get 503 until it is back
             try:
                 bootstrap.check_migrated()
             except bootstrap.Unmigrated as problem:
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         health.PROCESS.parts = health.WEB
         try:
             serve(
-                # Only now: it looks at the static files as they are when it is made.
+                # Imported only now, because it reads the list of static files at import.
                 import_string("config.asgi.application"),
                 host=environment().host,
                 port=environment().port,

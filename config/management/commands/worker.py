@@ -1,4 +1,4 @@
-"""`manage.py worker`: runs builds, beside web processes elsewhere."""
+"""`manage.py worker`: runs builds. `manage.py web` serves HTTP in a separate process."""
 
 import sys
 from argparse import REMAINDER, ArgumentParser
@@ -12,7 +12,7 @@ from config.env import environment
 from startup import data_directory
 
 LOCK_SECONDS = 15.0
-"""For which the one before may take to end."""
+"""How long the previous worker may take to end."""
 
 
 class Command(BaseCommand):
@@ -26,13 +26,14 @@ class Command(BaseCommand):
         if not environment().redis_url:
             raise CommandError("REDIS_URL is not set: without it no worker hears of a build")
         try:
-            # Forked processes hold it too: what a killed one leaves ends before another begins.
+            # Forked processes hold the lock too, so a killed worker's children end before the next
+            # worker starts.
             held = data_directory.lock(settings.DATA_DIR, patience=LOCK_SECONDS)
         except data_directory.InUse as problem:
             raise CommandError(str(problem)) from problem
         data_directory.retire_workers()
         given = [each for each in options["options"] if each != "--"]
-        # In this process: it keeps the helper alive.
+        # Run dramatiq in this process, because the helper ends with it.
         parser = cli.make_argument_parser()  # type: ignore[no-untyped-call]
         parsed = parser.parse_args(["config.worker", "--processes", "1", *given])
         with held:

@@ -1,4 +1,4 @@
-"""The bodies of the Chutes Images API: forms that come in, answers that go out."""
+"""The bodies of the Chutes Images API: forms of requests, and answers."""
 
 from images.rest.serializers.requests import (
     ChangeSerializer,

@@ -1,4 +1,4 @@
-"""What clients send about images (the Chutes Images API's forms)."""
+"""What clients send about images (the forms of the Chutes Images API)."""
 
 from collections.abc import Callable, Mapping
 from threading import local
@@ -34,7 +34,7 @@ T = TypeVar("T")
 NO_LOGO = frozenset({"", "__none__"})
 PATH_CHARACTERS = 1024
 LABELS_CHARACTERS = 2 * LABELS_BYTES
-"""Of JSON, which may escape characters."""
+"""Of JSON text, in which characters may be escaped."""
 STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
 UUID_PATTERN = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -72,11 +72,11 @@ class LabelsField(Text):
 
 
 class TextOrFile(Text):
-    """A text that may come as a file, as `curl -F readme=@README.md` sends it."""
+    """A text that may be sent as a file, as `curl -F readme=@README.md` does."""
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if isinstance(data, File):
-            # At least one character more than is accepted, where there are so many.
+            # Reads at least one character more than allowed, to notice that it is too long.
             most = 4 * ((self.max_length or TEXT_CHARACTERS) + 1)
             data = data.read(most).decode(errors="surrogateescape")
         return super().run_validation(data)
@@ -88,7 +88,7 @@ class ResourceClassField(Text):
 
 
 class OrderSerializer(StrictSerializer):
-    """The form of `POST /images/`, in its order of declaration."""
+    """The form of `POST /images/`. The order of the fields is that of its errors."""
 
     wait = FormBool(required=False, help_text="Whether the answer is the log as it comes.")
     build_context = serializers.FileField(
@@ -205,7 +205,7 @@ class OrderSerializer(StrictSerializer):
 
 
 class _Own(local):
-    """Each thread's own, made once: its fields take longer to make than a form to check."""
+    """One serializer for each thread: making its fields takes longer than checking a form."""
 
     def __init__(self) -> None:
         self.context = dict[str, Any]()
@@ -216,14 +216,14 @@ _OWN = _Own()
 
 
 def checked_order(data: Any, owner: User) -> dict[str, Any]:
-    """The form's values by field. Raises ValidationError."""
+    """The values of the form by field. Raises ValidationError."""
     _OWN.context["owner"] = owner
     found: dict[str, Any] = _OWN.form.run_validation(data)
     return found
 
 
 def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
-    """What a checked form asks for."""
+    """The request of a checked form."""
     described = {name: values[name] for name in ("readme", "public") if name in values}
     if "logo_id" in values:
         described["logo"] = values["logo_id"]
@@ -244,7 +244,7 @@ def wanted(values: Mapping[str, Any], chutes_version: str) -> Wanted:
 
 
 class ChangeSerializer(StrictSerializer):
-    """What `PATCH` takes: only what is to change."""
+    """The body of `PATCH`: only fields that change."""
 
     readme = Text(required=False, allow_blank=True, max_length=TEXT_CHARACTERS)
     public = JsonBool(required=False)
@@ -252,7 +252,7 @@ class ChangeSerializer(StrictSerializer):
 
 
 class RebuildSerializer(StrictSerializer):
-    """Options of a new attempt. What is not sent is as in the last one."""
+    """Options of a new attempt. A missing option is the same as in the last attempt."""
 
     build_args = serializers.DictField(
         child=Text(allow_blank=True),

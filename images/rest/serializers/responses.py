@@ -1,4 +1,4 @@
-"""Images and their builds as clients see them (the Chutes Images API's bodies)."""
+"""Images and their builds as clients see them (the bodies of the Chutes Images API)."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class LogoSerializer(serializers.ModelSerializer[Logo]):
 
 
 class GoodBuildSerializer(serializers.Serializer[Image]):
-    """The last build that succeeded: what the image's references lead to."""
+    """The last build that succeeded: the references of the image lead to it."""
 
     number = serializers.IntegerField(source="good.number", read_only=True)
     digest = serializers.CharField(source="good.digest", read_only=True)
@@ -48,7 +48,7 @@ class GoodBuildSerializer(serializers.Serializer[Image]):
 
 
 class StandingSerializer(serializers.ModelSerializer[Build]):
-    """How far an image's current build is."""
+    """The progress of an image's current build."""
 
     status = serializers.ChoiceField([each.value for each in Status], read_only=True)
     waiting_for = serializers.CharField(read_only=True, help_text=WAITING_FOR)
@@ -71,7 +71,7 @@ class StandingSerializer(serializers.ModelSerializer[Build]):
 
 
 class ImageSerializer(serializers.ModelSerializer[Image]):
-    """ImageResponse: every key always present."""
+    """ImageResponse: every key is always present."""
 
     image_id = serializers.UUIDField(source="id", read_only=True)
     status = serializers.CharField(source="build.api_status", read_only=True)
@@ -165,7 +165,7 @@ class StepSerializer(serializers.Serializer[Build]):
 
 
 class EstimateSerializer(serializers.Serializer[Any]):
-    """When a waiting build is likely to start: 8 of 10 start within this range."""
+    """When a waiting build will probably start: 8 of 10 builds start within this range."""
 
     low_seconds = serializers.IntegerField(help_text="From now.")
     high_seconds = serializers.IntegerField(help_text="From now.")
@@ -180,7 +180,7 @@ class ReasonSerializer(serializers.Serializer[Any]):
 
 
 class DetailStandingSerializer(StandingSerializer):
-    """How far an image's current build is, step by step, and why it waits."""
+    """The progress of an image's current build, step by step, and why it waits."""
 
     position = serializers.IntegerField(
         read_only=True,
@@ -214,7 +214,7 @@ class ImageDetailSerializer(ImageSerializer):
 
 
 class AcceptedSerializer(ImageSerializer):
-    """What a request for a build is answered with."""
+    """The answer to a request for a build."""
 
     user_id = serializers.UUIDField(source="owner_id", read_only=True)
 

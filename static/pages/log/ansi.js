@@ -1,15 +1,15 @@
-// A line as it came, to pieces of text with classes: colours kept, tricks taken out or shown.
+// Splits a line into pieces of text with classes: keeps colours, removes or shows other controls.
 
 import { style } from "./colours.js";
 
 const CSI = /^\x1b\[([0-9:;<=>?]*)[ -/]*([@-~])/;
 const STRING = /^\x1b[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)/; // titles, OSC 8 links, device control
 const OTHER = /^\x1b[ -/]*[0-Z\\^-~]/;
-// Controls, what turns the direction of text, and what is there without being seen.
+// Control characters, characters that change the direction of text, and invisible ones.
 const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\u{e0000}-\u{e007f}]/gu;
 const TRICKY = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]|[\u{e0000}-\u{e007f}]/u;
 
-/** [text, classes, colours]; colours are style properties or undefined. Nothing in them is markup. */
+/** [text, classes, colours]; colours are style properties or undefined. None of it is markup. */
 export function pieces(line) {
   if (!TRICKY.test(line)) return [[line, ""]];
   const found = [];
@@ -28,7 +28,7 @@ export function pieces(line) {
   return found;
 }
 
-/** As people see it, without colours. */
+/** The visible text, without colours. */
 export const plain = (line) => pieces(line).map(([text]) => text).join("");
 
 function visible(text, [classes, colours], found) {
@@ -59,7 +59,7 @@ class Look {
     this.back = null;
   }
 
-  /** Classes and colours. What is concealed is shown. */
+  /** Classes and colours. Concealed text is shown. */
   shown() {
     this.#shown ??= style(this.on, this.front, this.back);
     return this.#shown;
@@ -90,13 +90,13 @@ const ON = { 1: "bold", 3: "italic", 4: "underline", 7: "inverse", 9: "struck" }
 const OFF = { 22: ["bold"], 23: ["italic"], 24: ["underline"], 27: ["inverse"], 29: ["struck"] };
 const CUBE = [0, 95, 135, 175, 215, 255]; // levels of xterm's 6x6x6 colours
 
-/** One of the sixteen as its number, any other as [red, green, blue]: 38;5;n, 38;2;r;g;b, or with colons. */
+/** One of the 16 colours as its number, others as [r, g, b]: 38;5;n, 38;2;r;g;b, or with colons. */
 function extended(parts, codes) {
   const take = (count) => codes.splice(0, count).map((each) => Number(each) || 0);
   const [kind, ...values] = parts.length ? parts : take(1);
   if (kind === 5) return indexed(Math.min(255, values[0] ?? take(1)[0] ?? 0));
   if (kind !== 2) return null;
-  // With colons, a colour space may stand before the three.
+  // With colons, a colour space may be in front of the three values.
   const rgb = values.length ? values.slice(values.length > 3 ? 1 : 0, values.length > 3 ? 4 : 3) : take(3);
   return [0, 1, 2].map((at) => Math.min(255, rgb[at] ?? 0));
 }

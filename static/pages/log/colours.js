@@ -1,8 +1,8 @@
-// What a terminal's colours become on the page: each pair of text and ground can be read.
+// Converts a terminal's colours for the page, so that each pair of text and background is readable.
 //
-// The sixteen names are the theme's. Any other colour of text keeps its hue, and log.css moves its
-// lightness to where it can be read on the page. A ground is shown as it is, and the text on it moves
-// towards black or white as far as it must.
+// The 16 named colours are the theme's. Other text colours keep their hue, and log.css changes their
+// lightness until they are readable on the page. A background is shown unchanged, and the text on it
+// is moved towards black or white as far as necessary.
 
 const CONTRAST = 4.5;
 const SIXTEEN = [
@@ -10,7 +10,7 @@ const SIXTEEN = [
   [127, 127, 127], [255, 0, 0], [0, 255, 0], [255, 255, 0], [92, 92, 255], [255, 0, 255], [0, 255, 255], [255, 255, 255],
 ];
 
-/** Classes, and style properties or undefined. A colour is a number of the sixteen, [r, g, b] or null. */
+/** Classes, and style properties or undefined. A colour is a number below 16, [r, g, b] or null. */
 export function style(on, front, back) {
   const classes = [...on];
   if (on.has("inverse") && front !== null && back === null) [front, back] = [null, front];
@@ -35,7 +35,7 @@ function take(from, what) {
 const exact = (colour) => (typeof colour === "number" ? SIXTEEN[colour] : colour);
 const css = (rgb) => `rgb(${rgb.join(" ")})`;
 
-/** The colour, or as near to it as can be read on the ground. */
+/** The colour, or the nearest one that is readable on the background. */
 function readable(colour, ground) {
   const target = contrast([255, 255, 255], ground) > contrast([0, 0, 0], ground) ? 255 : 0;
   for (let share = 0; share < 1; share += 0.1) {
@@ -45,7 +45,7 @@ function readable(colour, ground) {
   return [target, target, target];
 }
 
-/** As WCAG counts it. */
+/** The contrast ratio as defined by WCAG. */
 function contrast(one, other) {
   const [low, high] = [luminance(one), luminance(other)].sort((a, b) => a - b);
   return (high + 0.05) / (low + 0.05);

@@ -1,8 +1,8 @@
-// Which line of a failed step says what went wrong.
+// Finds the line of a failed step that names the cause.
 //
-// A step that fails says so at its end: warnings and handled errors stand further up. So only the
-// last lines are looked at, and of the errors there the last group counts: its first line names the
-// cause (a compiler's error), and those after it follow from it (make's).
+// A failed step reports the error at its end; warnings and handled errors are further up. So only
+// the last lines are searched, and only the last group of errors counts: its first line names the
+// cause (an error of a compiler), and the lines after it are consequences (an error of make).
 
 import { query } from "./query.js";
 import { plain } from "./ansi.js";
@@ -28,14 +28,14 @@ const ERRORS = [
 ];
 const HINTS = /\b(?:errors?|fatal|failed|failure|cannot|denied|not found)\b/i;
 const WARNING = /^\W*(?:\S+:\d+:(?:\d+:)?\s*)?(?:warning|warn|note|info|debug)\b/i;
-// The last words on a step say which command failed, and not why.
+// The last words of a step say which command failed, but not why.
 const SUMMARY = /^(?:Error: )?RUN failed with |^ERROR: .*process ".*" did not complete successfully/;
 const WITHIN = /^\s+(?:File "|at )/; // a traceback goes on
 
 const strong = (text) => !WARNING.test(text) && ERRORS.some((each) => each.test(text));
 const weak = (text) => !WARNING.test(text) && HINTS.test(text);
 
-/** Where in texts the cause of a failure stands: an index, or null where all are blank. */
+/** The index of the text with the cause of a failure, or null if all texts are blank. */
 export function cause(texts) {
   const lines = texts.map((each) => plain(each)).map((each) => (SUMMARY.test(each) ? "" : each));
   let first = null;
@@ -51,7 +51,7 @@ export function cause(texts) {
   return hint >= 0 ? hint : end >= 0 ? end : null;
 }
 
-/** The line to show first of a step that failed, within `[from, to)` pairs of lines of an attempt. */
+/** The line of a failed step to show first, within `[from, to)` pairs of lines of an attempt. */
 export async function firstError(lines, attempt, step, spans) {
   const found = []; // [number, text], in order
   for (const [from, to] of spans.toReversed()) {
@@ -59,7 +59,7 @@ export async function firstError(lines, attempt, step, spans) {
     found.unshift(...(await span(lines, attempt, begin, to)));
     if (found.length >= LOOKED_AT) break;
   }
-  // Lines of the service after the end of the step repeat what it said.
+  // Lines of Slipway after the end of the step repeat the error.
   const own = found.filter(([, , each]) => each === step);
   const among = own.length ? own : found;
   const at = cause(among.map(([, text]) => text));

@@ -1,10 +1,10 @@
-// What comes live: over a websocket, or as server-sent events where websockets do not get through.
-// Every message moves the cursor, and each connection starts at it: nothing is missed or repeated.
+// Receives live lines: over a websocket, or as server-sent events if websockets are blocked.
+// Every message moves the cursor, and each connection starts there: no line is missing or repeated.
 
 const PAUSES = [500, 1_000, 2_000, 5_000, 10_000];
 const FINAL = { 4401: "Sign in again to go on.", 4404: "The image is gone, or no longer yours to see." };
 const SOCKET_TRIES = 2;
-const ACK_CHARACTERS = 64 * 1024; // a quarter of what the server sends ahead
+const ACK_CHARACTERS = 64 * 1024; // a quarter of what the server sends without acknowledgement
 const ACK_EACH = 1_000;
 
 export class Feed {
@@ -110,9 +110,9 @@ export class Feed {
       this.on.done({ status: JSON.parse(event.data), state: null });
     });
     source.onerror = () => {
-      // Ours to open again, from the cursor: a browser gives up for good after an answer like 502.
+      // Reconnect from the cursor here: a browser gives up for good after an answer like 502.
       source.close();
-      // A network that was away may have been all that was wrong with the websocket.
+      // The websocket may have failed only because the network was away.
       if (this.#tries > 2) this.#unopened = 0;
       this.#again();
     };

@@ -1,11 +1,11 @@
-// Which lines have a row: steps open and fold, and the first line of each is its heading. A step that
-// was interrupted by another goes on under a heading of its own.
+// Decides which lines have a row: steps can be folded; the first line of each is its heading. After
+// lines of another step, a step continues under a new heading.
 
 export class Folds {
   steps = []; // { attempt, step, first, text, folded, continued }, by first
-  #starts = []; // runs of lines without a row: the line before, how many, and how many before that
+  #starts = []; // runs of hidden lines: the line before, how many, and how many hidden before that
 
-  /** A heading at a line. Known ones change nothing. */
+  /** Adds a heading at a line. A known one changes nothing. */
   add(first, attempt, step, text) {
     const last = this.steps.at(-1);
     if (last && first <= last.first) return;
@@ -13,7 +13,7 @@ export class Folds {
     this.steps.push({ attempt, step, first, text, folded: false, continued });
   }
 
-  /** `gaps` are further lines that have no row: [from, to) pairs. */
+  /** `gaps` are further lines without a row: [from, to) pairs. */
   layOut(total, gaps = []) {
     const without = gaps.map((each) => [...each]);
     this.steps.forEach((each, index) => {
@@ -38,7 +38,7 @@ export class Folds {
     return fold ? row + fold.before + fold.count : row;
   }
 
-  /** The row of a line; of a hidden one, its heading's. */
+  /** The row of a line; for a hidden line, the row of its heading. */
   row(line) {
     const fold = this.#last((each) => each.first < line);
     if (!fold) return line;
@@ -56,12 +56,12 @@ export class Folds {
     return this.steps.findLast((each) => each.first <= line);
   }
 
-  /** The line after the last of a step's, which another step follows. */
+  /** The line after the last line of a step that another step follows. */
   next(step) {
     return this.steps[this.steps.indexOf(step) + 1].first;
   }
 
-  /** Opens what hides a line; says whether anything did. */
+  /** Unfolds the step that hides a line; returns whether anything was hidden. */
   reveal(line) {
     const step = this.of(line);
     if (!step?.folded || step.first === line) return false;

@@ -1,9 +1,9 @@
-// Single keys, as long as nobody is writing and the reader has not switched them off.
+// Single-key shortcuts, except while the user types or has switched them off.
 
 const NAME = "shortcuts";
 let on = true;
 
-/** Kept in this browser, where it may store anything. */
+/** Stored in this browser, if it allows that. */
 export const shortcuts = {
   get on() {
     try {
@@ -17,12 +17,12 @@ export const shortcuts = {
     try {
       localStorage.setItem(NAME, value ? "on" : "off");
     } catch {
-      // it holds for this page then
+      // then it applies to this page only
     }
   },
 };
 
-/** `keys` maps a key to what it does. */
+/** `keys` maps a key to its function. */
 export function listen(keys) {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;

@@ -1,7 +1,7 @@
-// The lines of a log by number: pages of 500 from the server, at most 40 kept, and what comes live.
+// The lines of a log by number: pages of 500 from the server, at most 40 kept, and live lines.
 //
-// A line is [stream, text, microseconds, step]. An attempt whose worker died is followed by the
-// next one: to the reader both are one log, whose lines are numbered on.
+// A line is [stream, text, microseconds, step]. After an attempt whose worker died comes the next
+// one: the reader sees both as one log with consecutive line numbers.
 
 import { query } from "./query.js";
 
@@ -12,7 +12,7 @@ const AGAIN = 1_000;
 const MOST_AT_ONCE = 2_000; // lines in one answer of the server
 
 export class Lines {
-  #pages = new Map(); // in the order of their last use
+  #pages = new Map(); // least recently used first
   #characters = 0;
   #wanted = new Map();
 
@@ -42,7 +42,7 @@ export class Lines {
     return line;
   }
 
-  /** Its number here of a line of an attempt. */
+  /** The number in this log of a line of an attempt. */
   number(attempt, own) {
     const part = this.parts.find((each) => each.attempt === attempt);
     return part && part.start + own;
@@ -58,7 +58,7 @@ export class Lines {
     return number < this.total ? this.parts.findLast((each) => each.start <= number) : undefined;
   }
 
-  /** Lines that follow each other, as they came. Twice the same does no harm. */
+  /** Adds consecutive lines. Adding the same lines twice does no harm. */
   put(attempt, first, lines) {
     if (attempt > this.last.attempt) {
       this.parts.push({ attempt, start: this.total, total: 0 });
@@ -116,17 +116,17 @@ export class Lines {
     if (this.#wanted.has(key)) return;
     this.#wanted.set(key, true);
     this.load(attempt, index * PAGE).finally(() => {
-      // What is not there yet is asked for again, but not at once.
+      // A page that failed is requested again, after a pause.
       setTimeout(() => this.#wanted.delete(key), AGAIN);
       this.changed();
     });
   }
 
-  /** Fetches the page that holds a line of an attempt; returns the server's first answer. */
+  /** Fetches the page with a line of an attempt; returns the server's first answer. */
   async load(attempt, own, more = {}) {
     const start = Math.floor(own / PAGE) * PAGE;
     let first;
-    // Very long lines come in several answers.
+    // Very long lines need several answers.
     for (let from = start; from < start + PAGE; ) {
       const asked = query({ attempt, from, count: start + PAGE - from, ...more });
       const found = await this.ask(`lines?${asked}`);
@@ -156,13 +156,13 @@ export class Lines {
     return found;
   }
 
-  /** Lines that were never kept, of logs that were too long: [from, to) pairs after a line that says so. */
+  /** Lines that a too long log does not have: [from, to) pairs, after a line that says so. */
   get gaps() {
     const known = this.parts.filter((part) => part.gap);
     return known.map(({ start, gap }) => [start + gap[0] + 1, start + gap[1]]);
   }
 
-  /** What the server says of this log; asked again as long as it is away. Throws when it refuses. */
+  /** The server's answer about this log; repeated while the server is away. Throws if it is refused. */
   async ask(what) {
     for (;;) {
       try {

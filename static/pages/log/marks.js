@@ -1,13 +1,13 @@
-// The part of the address that names lines: ?attempt=2#L120 or #L120-L140. Lines are counted from 1
-// there, within their attempt.
+// The part of the URL that names lines: ?attempt=2#L120 or #L120-L140. Lines are counted from 1
+// within their attempt.
 
 const SHAPE = /^#L([1-9]\d{0,8})(?:-L?([1-9]\d{0,8}))?$/;
 
-/** The address of a line of an attempt. Without the attempt it would mean another line tomorrow. */
+/** The URL of a line. It names the attempt, because without it a new attempt changes its meaning. */
 export const address = ({ attempt, own }) => `?attempt=${attempt}#L${own + 1}`;
 
 export class Marks {
-  /** Numbers as `lines` counts them, the last one within; null where the address names none. */
+  /** Numbers as in `lines`, including the last one; null if the URL names none. */
   range = null;
 
   constructor(lines) {
@@ -30,7 +30,7 @@ export class Marks {
     return this.range !== null && number >= this.range.from && number <= this.range.to;
   }
 
-  /** Marks a line; with `more`, from the one marked before in the same attempt. */
+  /** Marks a line; with `more`, the range from the line marked before in the same attempt. */
   put(number, more) {
     const { attempt, own } = this.lines.place(number);
     const extend = more && this.range && this.lines.place(this.range.from).attempt === attempt;

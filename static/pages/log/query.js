@@ -1,3 +1,3 @@
-/** A query string of plain values: numbers and truth as the API reads them. */
+/** A query string of plain values: numbers and booleans in the API's format. */
 export const query = (values) =>
   new URLSearchParams(Object.entries(values).map(([name, value]) => [name, String(value)]));

@@ -1,4 +1,4 @@
-// One line as an element. All text goes in as text: nothing that was logged is ever markup.
+// Makes the element of one line. All text is inserted as text: logged markup is never interpreted.
 
 import { pieces } from "./ansi.js";
 import { show } from "./steps.js";
@@ -17,7 +17,7 @@ export function row(line, look) {
   made.dataset.line = look.line;
   const number = element("a", "number", look.number);
   number.href = look.address;
-  number.tabIndex = -1; // a stop at every line would be no way through a page: the key is l
+  number.tabIndex = -1; // a tab stop at every line would make the page unusable; use the key l
   made.append(number);
   for (const name of ["marked", "error", "hit"]) if (look[name]) made.classList.add(name);
   if (look.error) made.append(element("span", "unseen", "First error: "));
@@ -50,7 +50,7 @@ export function row(line, look) {
 }
 
 function hidden(made) {
-  made.setAttribute("aria-hidden", "true"); // words behind the heading say the same
+  made.setAttribute("aria-hidden", "true"); // the text behind the heading says the same
   return made;
 }
 
@@ -86,7 +86,7 @@ function append(into, name, text, classes, colours) {
     return;
   }
   const made = element(name, classes, text);
-  // The policy forbids style attributes, and not this.
+  // The content security policy forbids style attributes, but allows this.
   for (const [property, value] of Object.entries(colours ?? {})) made.style.setProperty(property, value);
   into.append(made);
 }

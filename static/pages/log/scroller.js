@@ -1,9 +1,9 @@
-// A window onto any number of rows, of which some dozens are in the document.
+// Scrolls through any number of rows, with only some dozens of them in the document.
 //
-// Browsers draw no element of 20 million pixels, so the canvas ends at MOST and the scroll bar is
-// then a scale: a far jump goes to that share of the rows. A near one moves by its pixels, so that a
-// wheel goes as fast as anywhere, and when it rests the bar is put where it belongs. What is on top
-// is always a row and some pixels of it, so wrapped rows may be of any height.
+// Browsers cannot draw an element of 20 million pixels. So the canvas has at most MOST pixels, and
+// the scroll bar becomes a scale: a far jump goes to that share of the rows. A short move scrolls by
+// its pixels, so that a wheel has normal speed, and afterwards the bar is corrected. The position is
+// always a row and some pixels of it, so wrapped rows may have any height.
 
 export const ROW = 20;
 const MOST = 8_000_000;
@@ -23,7 +23,7 @@ export class Scroller {
 
   /**
    * `draw(row)` makes an element; `moved(up)` is called when the reader scrolled, and `placed()`
-   * whenever other rows may be on top.
+   * when other rows may be on top.
    */
   constructor(frame, canvas, box, { draw, moved, placed }) {
     this.frame = frame;
@@ -50,7 +50,7 @@ export class Scroller {
     return this.#top.row;
   }
 
-  /** Pixels of the first row that are out of sight. */
+  /** Pixels of the first row that are above the visible area. */
   get into() {
     return this.#top.px;
   }
@@ -68,7 +68,7 @@ export class Scroller {
     this.canvas.style.height = `${Math.min(this.count * ROW + (this.wrapped ? more : 0), MOST)}px`;
   }
 
-  /** All rows are drawn again: what they show has changed. */
+  /** Draws all rows again, because their content has changed. */
   refresh(rows) {
     for (const [row, element] of this.#shown) {
       if (rows && !rows.has(row)) continue;
@@ -128,7 +128,7 @@ export class Scroller {
     this.#top = { row, px: Math.max(0, into) };
   }
 
-  /** The scroll bar to where the top row belongs. */
+  /** Moves the scroll bar to the position of the top row. */
   #settle() {
     clearTimeout(this.#resting);
     const { row, px } = this.#top;
@@ -178,7 +178,7 @@ export class Scroller {
 
   #from = 0;
 
-  /** Nothing is scrolled past the last row. */
+  /** Stops at the last row. */
   #stopAtEnd(view) {
     let [row, below] = [this.count, 0];
     while (row > 0 && below < view && row > this.#top.row - 1) below += this.#height(--row);
@@ -192,7 +192,7 @@ export class Scroller {
     if (!moved) return;
     this.#fill(view);
     if (!this.wrapped) return;
-    // The rows that came in above may be higher than they were taken for.
+    // Rows that were added above may be higher than estimated.
     [row, below] = [this.count, 0];
     while (row > 0 && below < view) below += this.#height(--row);
     this.#top = { row, px: Math.max(0, below - view) };

@@ -1,4 +1,4 @@
-// All lines that hold a text, found by the server, and the way from one to the next.
+// All lines that contain a text, found by the server, and moves from one to the next.
 
 import { query } from "./query.js";
 
@@ -15,7 +15,7 @@ export class Search {
     this.show = show;
   }
 
-  /** Nothing but the last search asked for comes out of it. */
+  /** Only the results of the last search are used. */
   async find(text, near) {
     Object.assign(this, { text, hits: [], at: -1, total: 0 });
     if (text) {

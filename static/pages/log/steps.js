@@ -1,4 +1,4 @@
-// How each step of an attempt stands, as the server says: nothing here is read out of the log.
+// The state of each step of an attempt, from the server. Nothing is parsed from the log.
 
 import { clock, duration } from "../times.js";
 
@@ -33,7 +33,7 @@ export class Steps {
   }
 }
 
-/** Says in the row of a heading how its step stands. */
+/** Shows the state of a step in the row of its heading. */
 export function show(row, fact, continued) {
   const [sign, took] = [row.querySelector(".sign"), row.querySelector(".took")];
   sign.className = `sign ${fact.state}`;
@@ -46,7 +46,7 @@ export function show(row, fact, continued) {
     return;
   }
   const words = ["failed", "cancelled"].includes(state) ? [state] : [];
-  // Instructions that do no work take no time; where a step went on, its first heading has its time.
+  // Instructions without work have no time; for a continued step, the first heading has the time.
   if (ended > started && !continued) words.push(duration((ended - started) / 1e6));
   took.textContent = words.join(", ");
 }

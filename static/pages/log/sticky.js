@@ -1,4 +1,4 @@
-// The heading of the step whose lines are on top, as long as its own row is above them.
+// Shows the heading of the topmost step while its own row is above the visible ones.
 
 import { show } from "./steps.js";
 
@@ -17,7 +17,7 @@ export class Sticky {
   constructor(frame, go) {
     this.#box.className = "sticky";
     this.#box.hidden = true;
-    this.#box.setAttribute("aria-hidden", "true"); // the heading itself is among the rows
+    this.#box.setAttribute("aria-hidden", "true"); // the real heading is among the rows
     this.#row.className = "row heading";
     [this.#sign.className, this.#text.className, this.#took.className] = ["sign", "text", "took"];
     this.#row.append(this.#sign, this.#text, this.#took);
@@ -27,7 +27,7 @@ export class Sticky {
     frame.prepend(this.#box);
   }
 
-  /** Null hides it; `fact` is how the step stands, if that is known. */
+  /** Null hides it; `fact` is the state of the step, if it is known. */
   show(step, fact) {
     this.#box.hidden = !step;
     if (!step) return;

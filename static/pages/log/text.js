@@ -1,13 +1,13 @@
-// The text of a log for the clipboard.
+// Gets the text of a log for the clipboard.
 
 import { plain } from "./ansi.js";
 
 const MOST = 8_000_000; // characters: browsers and editors stall on more
 
-/** As people see it, without colours. */
+/** The visible text, without colours. */
 const clean = (text) => text.split("\n").map(plain).join("\n");
 
-/** The text behind an address, up to the last whole line of the first MOST characters. */
+/** The text at a URL, up to the last complete line of the first MOST characters. */
 async function download(address) {
   const answer = await fetch(address);
   if (!answer.ok) throw new Error(`${answer.status}`);
@@ -26,13 +26,13 @@ async function download(address) {
   }
 }
 
-/** The whole log: its text, how many lines that is, and whether that is all. */
+/** The whole log: its text, the number of lines, and whether the text is complete. */
 export async function all(address) {
   const { text, whole } = await download(address);
   return { text: clean(text), count: text.split("\n").length - (text.endsWith("\n") || !text ? 1 : 0), whole };
 }
 
-/** Lines [from, to) of a viewer's. */
+/** Lines [from, to) of a viewer. */
 export async function some(lines, from, to) {
   const wanted = Math.min(to, lines.total) - from;
   const taken = [];

@@ -1,4 +1,4 @@
-// The log on the page: lines in rows, steps that fold, and where the reader is.
+// The log on the page: lines as rows, foldable steps, and the reader's position.
 
 import { Feed } from "./feed.js";
 import { Folds } from "./folds.js";
@@ -24,7 +24,7 @@ export class Viewer {
   #changed = false;
   #stepStarts = new Map();
 
-  /** `on`: changed() after each drawing, status(message), state(text), ended(). */
+  /** Callbacks `on`: changed() after each drawing, status(message), state(text), ended(). */
   constructor(section, on) {
     this.section = section;
     this.on = on;
@@ -98,7 +98,7 @@ export class Viewer {
     this.#drawAgain();
   }
 
-  /** The failed step opens, the others fold, and its first error is marked. */
+  /** Unfolds the failed step, folds the others, and marks the first error. */
   async #showFailure(total, { fold = true } = {}) {
     const { attempt, start } = this.lines.last;
     const last = this.folds.steps.at(-1);
@@ -120,14 +120,14 @@ export class Viewer {
     this.#drawAgain();
   }
 
-  /** A heading, at a line of an attempt. */
+  /** Adds a heading at a line of an attempt. */
   #step(attempt, own, step, text, at) {
     const first = this.lines.number(attempt, own);
     this.folds.add(first, attempt, step, text);
     this.#stepStarts.set(first, at);
   }
 
-  /** What headings say of their steps, without drawing them again: somebody may be at their buttons. */
+  /** Updates the state in headings without new elements: the user may be using their buttons. */
   #showSteps() {
     for (const heading of this.scroller.box.querySelectorAll(".heading")) {
       const found = this.folds.heading(Number(heading.dataset.line) - 1);
@@ -137,7 +137,7 @@ export class Viewer {
     this.#stick();
   }
 
-  /** The step of the line on top, where its heading is not to be seen. */
+  /** The step of the topmost line, if its heading is not visible. */
   #stick() {
     if (!this.scroller) return;
     const line = this.folds.line(this.scroller.firstRow);
@@ -150,7 +150,7 @@ export class Viewer {
     return this.steps.of(attempt, step);
   }
 
-  /** Once a frame, however much comes. */
+  /** At most once a frame. */
   #drawAgain() {
     this.#changed = true;
     if (this.#due) return;
@@ -172,7 +172,7 @@ export class Viewer {
     this.scroller.render();
   }
 
-  /** Rows that were drawn before their lines came. */
+  /** Rows that were drawn before their lines arrived. */
   #fill() {
     const coming = this.scroller.box.querySelectorAll(".coming");
     const rows = new Set([...coming].map((each) => this.folds.row(Number(each.dataset.line) - 1)));
@@ -216,7 +216,7 @@ export class Viewer {
     return focused;
   }
 
-  /** Every step folds, or opens where all are folded. */
+  /** Folds all steps, or unfolds them if all are folded. */
   foldAll() {
     const open = this.folds.steps.some((each) => !each.folded);
     for (const each of this.folds.steps) each.folded = open;
@@ -277,7 +277,7 @@ export class Viewer {
     this.on.changed();
   }
 
-  /** Lines that came since the reader left the end. */
+  /** Number of lines that arrived since the reader left the end. */
   get fresh() {
     return this.following ? 0 : this.#fresh;
   }

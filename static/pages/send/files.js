@@ -1,9 +1,9 @@
-// What somebody chose or dropped, as files by their path in the build context.
+// Chosen or dropped files, by their path in the build context.
 
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz|tar\.zst)$/i;
 const IGNORED = new Set([".DS_Store", "Thumbs.db"]);
 
-/** Files of an `<input type="file">`. Of a chosen folder, the content is the context. */
+/** Files of an `<input type="file">`. If a folder was chosen, its content is the context. */
 export function chosen(list) {
   const found = new Map();
   for (const file of list) {
@@ -14,11 +14,11 @@ export function chosen(list) {
 }
 
 /**
- * Files and folders that were dropped. Of a single folder, the content is the context.
+ * Dropped files and folders. The content of a single folder is the context.
  * @param {DataTransfer} transfer
  */
 export async function dropped(transfer) {
-  // Entries have to be taken before anything is waited for.
+  // Entries must be read before the first await.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return chosen(transfer.files);
   const found = new Map();
@@ -34,14 +34,14 @@ async function walk(entry, path, found) {
   }
   const reader = entry.createReader();
   for (;;) {
-    // Browsers give a hundred at a time.
+    // Browsers return a hundred at a time.
     const some = await new Promise((done, fail) => reader.readEntries(done, fail));
     if (!some.length) return;
     for (const each of some) await walk(each, path ? `${path}/${each.name}` : each.name, found);
   }
 }
 
-/** The one file that is an archive already, and is sent as it is. */
+/** The single file that is an archive already, and is sent unchanged. */
 export function archive(files) {
   const [[path, file] = []] = files;
   return files.size === 1 && ARCHIVE.test(path) ? file : null;

@@ -1,4 +1,4 @@
-// A new image from the browser: files are packed here and sent with a bar that shows how far.
+// A new image from the browser: packs files and sends them with a progress bar.
 
 import { archive, chosen, dropped } from "./files.js";
 import { pack } from "./tar.js";
@@ -116,7 +116,7 @@ function ended(text) {
   if (text) problem(text);
 }
 
-/** A build was asked for, or the same page came back with what is wrong. */
+/** Either the build was accepted, or the same page came back with errors. */
 function answered({ status, responseURL, responseText }) {
   if (status === 200 && new URL(responseURL).pathname.startsWith("/i/")) {
     location.assign(responseURL);

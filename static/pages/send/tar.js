@@ -1,13 +1,13 @@
-// Files as a tar archive, compressed while they are read, so that no file is in memory as a whole.
+// Packs files as a tar archive and compresses it while reading, so that no whole file is in memory.
 
 const BLOCK = 512;
-const NAME_BYTES = 100; // of a plain header; a longer name, or one beyond ASCII, has an extended one
-const MODE = 0o755; // browsers tell no modes, and a script that cannot run is worse than one that can
+const NAME_BYTES = 100; // in a plain header; a longer or non-ASCII name needs an extended header
+const MODE = 0o755; // browsers do not know modes, and a script that cannot run is worse than a file that can
 const encoder = new TextEncoder();
 
 /**
  * @param {Map<string, File>} files by path
- * @returns {Promise<File>} `context.tar.gz`, or `context.tar` where the browser cannot compress
+ * @returns {Promise<File>} `context.tar.gz`, or `context.tar` if the browser cannot compress
  */
 export async function pack(files) {
   const source = new ReadableStream(new Source(files));
@@ -65,7 +65,7 @@ async function* chunks(file) {
 
 const padding = (size) => new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
 
-/** `<length> <key>=<value>\n`, whose length counts itself. */
+/** `<length> <key>=<value>\n`; the length includes itself. */
 function pax(key, value) {
   const rest = encoder.encode(` ${key}=${value}\n`).length;
   let length = rest + 1;
@@ -73,7 +73,7 @@ function pax(key, value) {
   return encoder.encode(`${length} ${key}=${value}\n`);
 }
 
-/** A header of the ustar format. */
+/** A header in the ustar format. */
 export function header(name, size, kind, seconds) {
   const block = new Uint8Array(BLOCK);
   const put = (at, text) => block.set(encoder.encode(text), at);
