@@ -29,6 +29,7 @@ from builds.worker import ThisWorker  # noqa: E402
 
 LONG = 20_000
 CLAIMS = 300
+VIEWS = 8
 AN_HOUR = 66_000
 """Builds an hour: Railway's published peak."""
 SECONDS = 20.0
@@ -82,16 +83,20 @@ def claims(worker: ThisWorker) -> Iterator[dict[str, Any]]:
             QueueOwner.objects.filter(pk__in=[UUID(int=n + 1) for n in range(50)]).update(
                 most_running=0
             )
-        times = []
+        times, processor = [], 0.0
         for _ in range(CLAIMS):
+            began = time.process_time()
             build, took = claim(worker)
+            processor += time.process_time() - began
             times.append(took)
             settle(build)
         yield from told(f"{name}.claim", times)
-        began = time.perf_counter()
-        QueueView.now()
-        look = 1000 * (time.perf_counter() - began)
-        yield {"name": f"{name}.view", "value": look, "unit": "ms"}
+        yield {"name": f"{name}.claim_cpu", "value": 1000 * processor / CLAIMS, "unit": "ms"}
+        began = time.process_time()
+        for _ in range(VIEWS):
+            QueueView.now()
+        look = 1000 * (time.process_time() - began) / VIEWS
+        yield {"name": f"{name}.view_cpu", "value": look, "unit": "ms"}
         Build.objects.all().delete()
         QueueOwner.objects.all().delete()
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from builds.build_spec import DEFAULT_CLASS, Limits
 from builds.conf import build_settings
 from builds.models import ResourceClass
+from builds.models.queue import ResourceClassQuerySet
 
 MIB = 1024 * 1024
 
@@ -46,13 +47,17 @@ def choose(owner_id: UUID, name: str) -> str:
     """The class of a new build; the default if `name` is empty. Raises ClassRefused."""
     if name == DEFAULT_CLASS:
         return name
-    allowed = ResourceClass.objects.allowed_to(owner_id)
     if not name:
-        return allowed.filter(is_default=True).values_list("pk", flat=True).first() or DEFAULT_CLASS
-    if not allowed.filter(pk=name).exists():
+        return default_of(owner_id).values_list("pk", flat=True).first() or DEFAULT_CLASS
+    if not ResourceClass.objects.allowed_to(owner_id).filter(pk=name).exists():
         names = ", ".join(each.name for each in sizes_for(owner_id))
         raise ClassRefused(f"is no resource class that you may use; there is {names}")
     return name
+
+
+def default_of(owner_id: UUID) -> ResourceClassQuerySet:
+    """The row of the class of builds that name none; without one it is that of the settings."""
+    return ResourceClass.objects.allowed_to(owner_id).filter(is_default=True)
 
 
 def settings_size() -> Size:

@@ -13,17 +13,16 @@ from time import monotonic, sleep
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
 from builds.conf import build_settings
 from builds.metrics import WAITED
-from builds.models import Build, BuildQuerySet
+from builds.models import Build
 from builds.models.clock import Now, from_now
 from builds.models.workers import Worker
 from builds.quarantine import FAILURES, Quarantine
+from builds.queue.claims import start
 from builds.queue.turns import next_build, pay
-from builds.status import Status
 from common.outages import DATABASE_OUTAGES
 
 LOOK_SECONDS = 0.2
@@ -84,23 +83,18 @@ class ThisWorker:
     def _take(self, build_id: UUID, now: datetime) -> Build | None:
         """Claim the build and charge its owner's virtual time, in one transaction."""
         with transaction.atomic():
-            moved = self._open(Build.objects.filter(pk=build_id)).move(
-                Status.BUILDING,
-                worker=self.name,
-                fence=F("fence") + 1,
-                lease_until=self._lease(),
-                started_at=now,
+            moved = start(
+                build_id,
+                self.name,
+                classes=build_settings().worker_classes,
+                now=now,
+                lease_seconds=build_settings().lease_seconds,
             )
             build = Build.objects.get(pk=build_id) if moved else None
             if build is not None and not pay(build):
                 transaction.set_rollback(True)
                 return None
             return build
-
-    def _open(self, builds: BuildQuerySet) -> BuildQuerySet:
-        classes = build_settings().worker_classes
-        found = builds.open_to(self.name)
-        return found.filter(resource_class__in=classes) if classes else found
 
     def next(self) -> UUID | None:
         """The build whose turn it is. None if there is none, or this worker takes no builds."""

@@ -1,4 +1,4 @@
-"""Querysets and INSERTs that are compiled to SQL once.
+"""Querysets, UPDATEs and INSERTs that are compiled to SQL once.
 
 Django builds the SQL of a queryset on every call, which takes longer than PostgreSQL needs to fetch
 a row with its relations. A `Prepared` keeps the SQL for each database vendor and only binds values.
@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 from django.db import connection, transaction
 from django.db.models import Field, Model, QuerySet
+from django.db.models.sql import Query, UpdateQuery
 
 ANY = "= ANY(%s)"
 """PostgreSQL binds a list as one value. Other databases get one placeholder per item."""
@@ -56,6 +57,10 @@ class Prepared:
     def rows(self, *values: Any) -> list[Row]:
         """Run the query with these values and return its rows."""
         statement = self._statement()
+        found = execute(*self._bound(statement, values))
+        return _converted(found, statement.converters) if statement.converters else found
+
+    def _bound(self, statement: _Statement, values: Sequence[Any]) -> tuple[str, list[Any]]:
         sql, params = statement.sql, list[Any]()
         for each in statement.params:
             given = values[each.position] if isinstance(each, _Argument) else each
@@ -66,8 +71,7 @@ class Prepared:
                 params.append(_adapted(given))
         if self._limited:
             params += values[len(self._kinds) :]
-        found = execute(sql, params)
-        return _converted(found, statement.converters) if statement.converters else found
+        return sql, params
 
     def _statement(self) -> _Statement:
         found = self._statements.get(connection.vendor)
@@ -82,20 +86,46 @@ class Prepared:
             [each] if kind is list else each
             for kind, each in zip(self._kinds, stand_ins, strict=True)
         ]
-        query = self._make(*given).query
-        compiler = query.get_compiler(connection=connection)
+        compiler = self._query(*given).get_compiler(connection=connection)
         sql, params = compiler.as_sql()
         positions = {_adapted(each): _Argument(at) for at, each in enumerate(stand_ins)}
         bound = tuple(positions.get(each, each) if _hashable(each) else each for each in params)
         missing = set(positions.values()) - {each for each in bound if isinstance(each, _Argument)}
         if missing:
             raise ValueError(f"not used as values: {missing}")
-        columns = [each for each, *_ in compiler.select or []]
+        columns = [each for each, *_ in getattr(compiler, "select", None) or []]
         if list in self._kinds:
             sql = sql.replace("IN (%s)", ANY)
         if self._limited:
             sql += " LIMIT %s OFFSET %s"
         return _Statement(sql, bound, compiler.get_converters(columns))
+
+    def _query(self, *given: Any) -> Query:
+        found: Query = self._make(*given).query
+        return found
+
+
+class PreparedUpdate(Prepared):
+    """An UPDATE. `make` returns the queryset and the new values, which may be arguments too."""
+
+    def __init__(
+        self, make: "Callable[..., tuple[QuerySet[Any, Any], dict[str, Any]]]", *kinds: type
+    ) -> None:
+        super().__init__(make, *kinds)  # type: ignore[arg-type]
+
+    def run(self, *values: Any) -> int:
+        """Run the update with these values and return the number of changed rows."""
+        sql, params = self._bound(self._statement(), values)
+        postgresql = connection.vendor == "postgresql"
+        with _prepared_cursor() if postgresql else connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return int(cursor.rowcount)
+
+    def _query(self, *given: Any) -> Query:
+        rows, changed = self._make(*given)
+        query: UpdateQuery = rows.query.chain(UpdateQuery)
+        query.add_update_values(changed)
+        return query
 
 
 def execute(sql: str, params: Sequence[Any]) -> list[Row]:

@@ -16,6 +16,7 @@ from django.db.models import Count, Subquery
 from django.utils import timezone
 
 from accounts.models import User
+from builds.build_spec import DEFAULT_CLASS
 from builds.lifecycle import (
     BuildRequest,
     UnderWay,
@@ -26,7 +27,7 @@ from builds.lifecycle import (
     request_removal,
 )
 from builds.models import Build
-from builds.resource_classes import choose
+from builds.resource_classes import choose, default_of
 from builds.status import FINAL, Status
 from common import error_codes
 from common.error_codes import CodedError
@@ -90,10 +91,10 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
     good build until the new one succeeds. Without a context, an empty one is stored. Raises
     NameTaken, QuotaExceeded or ClassRefused; then nothing is kept.
     """
-    resource_class = choose(owner.pk, wanted.resource_class)
+    named = choose(owner.pk, wanted.resource_class) if wanted.resource_class else ""
     identity = naming.image_id(owner.username, wanted.name, wanted.tag)
     since = timezone.now() - QUOTA_WINDOW
-    [(charged, status, number)] = _BEFORE.rows(owner.pk, identity, since)
+    [(charged, status, number, default)] = _BEFORE.rows(owner.pk, identity, since)
     check_storage(owner)
     check_charged(owner, charged or 0, since)
     if status is not None:
@@ -115,7 +116,7 @@ def order(*, owner: User, wanted: Wanted, context: "File[bytes] | None" = None) 
         no_cache=wanted.no_cache,
         pull=wanted.pull,
         labels=dict(wanted.labels),
-        resource_class=resource_class,
+        resource_class=named or default or DEFAULT_CLASS,
         context_key=key,
         context_sha256=digest,
         context_bytes=context.size,
@@ -196,12 +197,14 @@ def _before(owner: UUID, identity: UUID, since: datetime) -> Any:
         Subquery(charged.annotate(number=Count("*")).values("number")),
         Subquery(Image.objects.filter(pk=identity).values("current__status")),
         Subquery(attempts.values("number")[:1]),
+        Subquery(default_of(owner).values("pk")[:1]),
     )
 
 
 _BEFORE = Prepared(_before, UUID, UUID, datetime)
 """What a request depends on, read by one query: the owner's charged builds, the status of an
-image of this name, and the number of the last attempt, which is kept when an image is deleted."""
+image of this name, the number of the last attempt, which is kept when an image is deleted, and
+the owner's default resource class."""
 
 
 def _check_free(status: str, wanted: Wanted) -> None:

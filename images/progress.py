@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from builds.models import Build
-from builds.queue.status import QueueStatus, QueueView
+from builds.queue.status import QueueStatus, QueueView, shared_view
 from builds.status import FINAL, RUNNING, Status, state_word
 from images.models import Image
 
@@ -50,8 +50,8 @@ class Standing:
 def standings(images: Iterable[Image]) -> Mapping[UUID, Standing]:
     """By image id, in at most ten queries for any number of images."""
     builds = {image.pk: image.build for image in images}
-    queued = any(build.state is Status.QUEUED for build in builds.values())
-    view = QueueView.now() if queued else None
+    queued = [build.queued_at for build in builds.values() if build.state is Status.QUEUED]
+    view = shared_view.get(max(queued)) if queued else None
     return {pk: _standing(build, view) for pk, build in builds.items()}
 
 
@@ -62,7 +62,7 @@ def standing(image: Image, build: Build) -> Standing:
     if build.state in RUNNING or queued:
         before = image.attempts.filter(status=Status.SUCCEEDED).order_by("-number")
         estimate = _typical(before.values_list("started_at", "ended_at")[:SAMPLES])
-    return _standing(build, QueueView.now() if queued else None, estimate)
+    return _standing(build, shared_view.get(build.queued_at) if queued else None, estimate)
 
 
 def _standing(build: Build, view: QueueView | None, estimate: float | None = None) -> Standing:

@@ -24,6 +24,7 @@ from builds.lifecycle import BuildRequest, request_build
 from builds.logs.reader import page
 from builds.models import Build, BuildQuerySet
 from builds.quarantine import Quarantine
+from builds.queue import status as queue_status
 from builds.status import Status, state_word
 from builds.worker import WORKER
 from builds.worker_checks import WORKER_CHECKS
@@ -77,6 +78,12 @@ def quiet_database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) ->
 def quick_passwords() -> None:
     """Django's hash is slow on purpose, and most of what a test that makes an operator takes."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fresh_queue_views() -> None:
+    """What is told of the queue is read each time."""
+    queue_status.SHARED_SECONDS = 0.0
 
 
 @pytest.fixture(scope="session")

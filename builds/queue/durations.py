@@ -1,8 +1,9 @@
 """Expected durations from recently ended builds of the same image, else the owner, else all."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, pvariance
+from itertools import accumulate
 from typing import Self
 from uuid import UUID
 
@@ -26,13 +27,38 @@ UNKNOWN = Duration(60.0, 3_600.0)
 """Used without any samples, so that a build is not expected to end at once."""
 
 
+class Samples:
+    """Durations of some builds, in seconds."""
+
+    def __init__(self, seconds: Iterable[float]) -> None:
+        self._sorted = sorted(seconds)
+        # Sums of each sample and all longer ones, so that `rest` needs no loop.
+        backwards = self._sorted[::-1]
+        self._sums = [0.0, *accumulate(backwards)][::-1]
+        self._squares = [0.0, *accumulate(each * each for each in backwards)][::-1]
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def rest(self, elapsed: float = 0.0) -> Duration | None:
+        """Expected remaining time by the samples longer than `elapsed`; None if there are none."""
+        first = bisect_right(self._sorted, elapsed) if elapsed > 0 else 0
+        number = len(self._sorted) - first
+        if not number:
+            return None
+        mean = self._sums[first] / number
+        variance = self._squares[first] / number - mean * mean
+        mean = max(LEAST, mean - elapsed)
+        return Duration(mean, max(variance, (LEAST_DEVIATION * mean) ** 2))
+
+
 @dataclass(frozen=True, slots=True)
 class Durations:
     """Durations in seconds of recently ended builds."""
 
-    by_image: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
-    by_owner: Mapping[UUID, Sequence[float]] = field(default_factory=dict)
-    all: Sequence[float] = ()
+    by_image: Mapping[UUID, Samples] = field(default_factory=dict)
+    by_owner: Mapping[UUID, Samples] = field(default_factory=dict)
+    all: Samples = field(default_factory=lambda: Samples(()))
 
     @classmethod
     def lately(cls) -> Self:
@@ -55,7 +81,7 @@ class Durations:
             images.setdefault(image, []).append(took)
             owners.setdefault(owner, []).append(took)
             seconds.append(took)
-        return cls(images, owners, seconds)
+        return cls(_enough(images, OF_IMAGE), _enough(owners, OF_OWNER), Samples(seconds))
 
     @property
     def known(self) -> bool:
@@ -64,28 +90,20 @@ class Durations:
 
     def total(self, owner: UUID, image: UUID | None = None) -> Duration:
         """Expected duration of a build that starts."""
-        return _duration(self._samples(owner, image))
+        return self._samples(owner, image).rest() or UNKNOWN
 
     def rest(self, owner: UUID, image: UUID, elapsed: float) -> Duration:
         """Expected remaining time of a build that has run for `elapsed` seconds."""
-        samples = [each - elapsed for each in self._samples(owner, image) if each > elapsed]
-        if not samples:
-            samples = [each - elapsed for each in self.all if each > elapsed]
-        if not samples:
+        found = self._samples(owner, image).rest(elapsed) or self.all.rest(elapsed)
+        if found is None:
             longer = max(1.0, LONGER * elapsed)
             return Duration(longer, longer**2)
-        return _duration(samples)
+        return found
 
-    def _samples(self, owner: UUID, image: UUID | None) -> Sequence[float]:
-        if image is not None and len(found := self.by_image.get(image, ())) >= OF_IMAGE:
-            return found
-        if len(found := self.by_owner.get(owner, ())) >= OF_OWNER:
-            return found
-        return self.all
+    def _samples(self, owner: UUID, image: UUID | None) -> Samples:
+        found = self.by_image.get(image) if image is not None else None
+        return found or self.by_owner.get(owner) or self.all
 
 
-def _duration(samples: Sequence[float]) -> Duration:
-    if not samples:
-        return UNKNOWN
-    mean = max(LEAST, fmean(samples))
-    return Duration(mean, max(pvariance(samples), (LEAST_DEVIATION * mean) ** 2))
+def _enough(found: Mapping[UUID, Sequence[float]], least: int) -> dict[UUID, Samples]:
+    return {key: Samples(each) for key, each in found.items() if len(each) >= least}

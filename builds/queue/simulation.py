@@ -6,7 +6,7 @@ Pure Python. `builds.queue.turns` implements the same order in SQL; a test check
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from typing import NamedTuple
 from uuid import UUID
@@ -211,7 +211,7 @@ class Simulation:
             self._offer(line)
 
 
-MOST_ARRIVALS = 1_000
+MOST_ARRIVALS = 500
 
 
 def uncertain(duration: Duration) -> Duration:
@@ -228,9 +228,13 @@ def arrivals(sent: Sequence[tuple[UUID, float]], horizon: float) -> list[tuple[f
         return []
     span = max(1.0, sent[-1][1])
     owners = Counter(owner for owner, _ in sent)
+    gaps = [span / number for number in owners.values()]
+    names = list(owners)
+    coming = [(gap, index) for index, gap in enumerate(gaps)]
+    heapify(coming)
     found: list[tuple[float, UUID]] = []
-    for owner, number in owners.items():
-        gap = span / number
-        times = range(1, min(MOST_ARRIVALS, int(horizon / gap)) + 1)
-        found += ((at * gap, owner) for at in times)
-    return sorted(found)[:MOST_ARRIVALS]
+    while len(found) < MOST_ARRIVALS and coming[0][0] <= horizon:
+        at, index = coming[0]
+        found.append((at, names[index]))
+        heapreplace(coming, (at + gaps[index], index))
+    return found

@@ -4,7 +4,11 @@ Owners with the lowest load (running builds by weight) go first; among equals th
 lowest turn. Every statement reads a few rows of an index, however long the queue is.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache, partial, reduce
+from operator import itemgetter, or_
+from typing import Any, cast
 from uuid import UUID
 
 from django.db.models import Exists, F, FloatField, OuterRef, Q, QuerySet, Subquery, Value
@@ -13,6 +17,7 @@ from django.db.models.functions import Coalesce, Greatest
 from builds.conf import build_settings
 from builds.models import Build, BuildQuerySet, Pause, QueueLine, QueueOwner, Worker
 from builds.queue.simulation import LEAST_STEP
+from database.prepared_queries import Prepared, PreparedUpdate
 
 
 def next_build(
@@ -24,12 +29,17 @@ def next_build(
     """
     if is_closed_to(worker):
         return None
-    queued = _takeable(worker, classes).exclude(pk__in=held)
-    for some in (moved_to_front(queued), _with_room(retries(queued))):
-        first: UUID | None = some.values_list("pk", flat=True).first()
-        if first is not None:
-            return first
-    return _first_of_lines(queued, classes, len(held))
+    asked = _asked(tuple(classes), most_running())
+    others = list(held)
+    for some in (asked.front, asked.retries):
+        for (first,) in some.rows(worker, others):
+            return cast("UUID", first)
+    # If other threads of this worker hold all builds of a line, the next line is used.
+    lines = [row for some in asked.lines for row in some.rows(len(others) + 1, 0)]
+    for owner_id, resource_class, *_ in sorted(lines, key=itemgetter(2, 3, 4, 5)):
+        for (first,) in asked.in_line.rows(worker, others, owner_id, resource_class):
+            return cast("UUID", first)
+    return None
 
 
 def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> list[UUID]:
@@ -38,9 +48,12 @@ def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> li
         return []
     queued = _takeable(worker, classes)
     found = list(moved_to_front(queued).values_list("pk", flat=True)[:most])
-    again = _with_room(retries(queued))
+    default = most_running()
+    again = _with_room(retries(queued), default)
     found += again.values_list("pk", flat=True)[: most - len(found)]
-    lines = lines_with_room().filter(resource_class__in=classes) if classes else lines_with_room()
+    lines = lines_with_room(default)
+    if classes:
+        lines = lines.filter(resource_class__in=classes)
     for line in lines[:most]:
         own = queued.filter(owner_id=line.owner_id, resource_class=line.resource_class)
         found += in_line(own).values_list("pk", flat=True)[: most - len(found)]
@@ -49,9 +62,7 @@ def ready_builds(worker: str, *, classes: Collection[str] = (), most: int) -> li
 
 def is_closed_to(worker: str) -> bool:
     """Whether the queue is paused or this worker drains."""
-    drains = Worker.objects.draining().filter(pk=worker)
-    closed = Pause.objects.values_list(Value(1)).union(drains.values_list(Value(1)))
-    return bool(closed)
+    return bool(_CLOSED.rows(worker))
 
 
 def queued_builds() -> BuildQuerySet:
@@ -76,10 +87,9 @@ def in_line(builds: BuildQuerySet) -> BuildQuerySet:
     return builds.filter(front=0, not_before=None).order_by("queued_at", "id")
 
 
-def lines_with_room() -> "QuerySet[QueueLine]":
+def lines_with_room(default: int | None) -> "QuerySet[QueueLine]":
     """Lines of owners below their limit, in order."""
-    lines = QueueLine.objects.all()
-    return lines.filter(_room("owner__running", "owner__most_running"))
+    return QueueLine.objects.filter(_room("owner__running", "owner__most_running", default))
 
 
 def pay(build: Build) -> bool:
@@ -88,17 +98,33 @@ def pay(build: Build) -> bool:
 
     Call it in the transaction that took the build; a trigger has then locked the owner's row.
     """
-    owner = QueueOwner.objects.filter(pk=build.owner_id)
     if build.front < 0:
         return True
-    # `running` already includes this build.
-    owner = owner.filter(_room("running", "most_running", taken=1))
+    has_room, owner_pays = _payment(most_running())
     if build.not_before is not None:
-        return owner.exists()
-    latest = QueueOwner.objects.order_by("-started_turn").values("started_turn")[:1]
-    step = Subquery(latest, output_field=FloatField()) + LEAST_STEP
-    now = Greatest(F("turn"), Coalesce(step, 0.0))
-    return bool(owner.update(started_turn=now, turn=now + 1.0 / F("weight")))
+        return bool(has_room.rows(build.owner_id))
+    return bool(owner_pays.run(build.owner_id))
+
+
+@cache
+def _payment(default: int | None) -> tuple[Prepared, PreparedUpdate]:
+    """A query whether the owner is below the limit, and an update that then charges the owner."""
+
+    def with_room(owner_id: UUID) -> "QuerySet[QueueOwner]":
+        # `running` already includes this build.
+        found = QueueOwner.objects.filter(pk=owner_id)
+        return found.filter(_room("running", "most_running", default, taken=1))
+
+    def paying(owner_id: UUID) -> "tuple[QuerySet[QueueOwner], dict[str, Any]]":
+        latest = QueueOwner.objects.order_by("-started_turn").values("started_turn")[:1]
+        step = Subquery(latest, output_field=FloatField()) + LEAST_STEP
+        now = Greatest(F("turn"), Coalesce(step, 0.0))
+        return with_room(owner_id), {"started_turn": now, "turn": now + 1.0 / F("weight")}
+
+    return (
+        Prepared(lambda owner_id: with_room(owner_id).values_list("pk"), UUID),
+        PreparedUpdate(paying, UUID),
+    )
 
 
 def most_running() -> int | None:
@@ -106,18 +132,17 @@ def most_running() -> int | None:
     return build_settings().owner_builds
 
 
-def _room(running: str, most: str, *, taken: int = 0) -> Q:
+def _room(running: str, most: str, default: int | None, *, taken: int = 0) -> Q:
     """Condition: the owner is below the limit, if `taken` of the running builds are not counted."""
-    default = most_running()
     own = Q(**{f"{running}__lt": F(most) + taken})
     if default is None:
         return Q(**{most: None}) | own
     return own | Q(**{most: None, f"{running}__lt": default + taken})
 
 
-def _with_room(builds: BuildQuerySet) -> BuildQuerySet:
+def _with_room(builds: BuildQuerySet, default: int | None) -> BuildQuerySet:
     owner = QueueOwner.objects.filter(pk=OuterRef("owner_id"))
-    return builds.filter(Exists(owner.filter(_room("running", "most_running"))))
+    return builds.filter(Exists(owner.filter(_room("running", "most_running", default))))
 
 
 def _takeable(worker: str, classes: Collection[str]) -> BuildQuerySet:
@@ -125,21 +150,54 @@ def _takeable(worker: str, classes: Collection[str]) -> BuildQuerySet:
     return queued.filter(resource_class__in=classes) if classes else queued
 
 
-def _first_of_lines(queued: BuildQuerySet, classes: Collection[str], held: int) -> UUID | None:
-    lines = lines_with_room()
-    found: list[QueueLine] = []
-    # One query per class, so that each uses an index for its order. If other threads of this worker
-    # hold all builds of a line, the next line is used; hence `held + 1` lines.
-    for some in [lines.filter(resource_class=name) for name in classes] or [lines]:
-        found += some[: held + 1]
-    for line in sorted(found, key=order_of):
-        own = queued.filter(owner_id=line.owner_id, resource_class=line.resource_class)
-        first: UUID | None = in_line(own).values_list("pk", flat=True).first()
-        if first is not None:
-            return first
-    return None
+def _closed(worker: str) -> Any:
+    drains = Worker.objects.draining().filter(pk=worker)
+    return Pause.objects.values_list(Value(1)).union(drains.values_list(Value(1)))
 
 
-def order_of(line: QueueLine) -> tuple[float, ...]:
-    """Sort key that gives the same order as the index of QueueLine."""
-    return line.precedence, line.load, line.turn, line.pk
+_CLOSED = Prepared(_closed, str)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The statements of `next_build`, compiled once as that takes longer than running them."""
+
+    front: Prepared
+    retries: Prepared
+    lines: Sequence[Prepared]
+    """One per class, so that each uses an index for its order."""
+    in_line: Prepared
+
+
+@cache
+def _asked(classes: tuple[str, ...], most: int | None) -> _Asked:
+    """The statements for a worker with these classes and this default limit of an owner."""
+
+    def queued(worker: str, held: Collection[UUID]) -> BuildQuerySet:
+        # Not `__in`: `Prepared` would take it for a list argument.
+        of_class = [Q(resource_class=name) for name in classes]
+        found = queued_builds().open_to(worker).exclude(pk__in=held)
+        return found.filter(reduce(or_, of_class)) if of_class else found
+
+    def front(worker: str, held: Collection[UUID]) -> Any:
+        return moved_to_front(queued(worker, held)).values_list("pk")[:1]
+
+    def again(worker: str, held: Collection[UUID]) -> Any:
+        return _with_room(retries(queued(worker, held)), most).values_list("pk")[:1]
+
+    def first(worker: str, held: Collection[UUID], owner_id: UUID, resource_class: str) -> Any:
+        found = queued_builds().open_to(worker).exclude(pk__in=held)
+        own = found.filter(owner_id=owner_id, resource_class=resource_class)
+        return in_line(own).values_list("pk")[:1]
+
+    def lines(**wanted: str) -> Any:
+        found = lines_with_room(most).filter(**wanted)
+        return found.values_list("owner_id", "resource_class", "precedence", "load", "turn", "pk")
+
+    wanted = [{"resource_class": name} for name in classes] or [{}]
+    return _Asked(
+        front=Prepared(front, str, list),
+        retries=Prepared(again, str, list),
+        lines=[Prepared(partial(lines, **each), limited=True) for each in wanted],
+        in_line=Prepared(first, str, list, UUID, str),
+    )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from builds.logs.pubsub import BELL, SAFETY_SECONDS
 from builds.logs.reader_threads import in_reader
-from builds.queue.status import QueueView
+from builds.queue.status import QueueView, shared_view
 from builds.status import FINAL, Status, state_word
 from common.outages import OUTAGES
 from common.per_loop import PerLoop
@@ -50,7 +50,7 @@ def look(also: Collection[UUID]) -> dict[UUID, Moved]:
 
     It reads only the first places of the queue, so the cost does not depend on its length.
     """
-    view = QueueView.now()
+    view = shared_view.get()
     queue = (place.image_id for place in view.forecast.places.values())
     running = (each.image_id for each in view.slots.running)
     ids = {*queue, *running, *also}
@@ -61,7 +61,7 @@ def look(also: Collection[UUID]) -> dict[UUID, Moved]:
 def moved(image: Image) -> Moved:
     """One image, in any state."""
     build = image.build
-    view = QueueView.now() if build.state is Status.QUEUED else None
+    view = shared_view.get(build.queued_at) if build.state is Status.QUEUED else None
     return Moved(image, _message(image, view))
 
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 LARGE = frozenset({"builds_build", "builds_logchunk", "images_image", "webhooks_delivery"})
 SMALL = frozenset(
     f"builds_build_{name}"
-    for name in ("queue", "leases", "purge", "unarchived", "chunks_due", "superseded")
+    for name in ("queue", "retries", "leases", "purge", "unarchived", "chunks_due", "superseded")
 )
 """Indexes that only have what is still to be done: to read all of one costs nothing."""
 OTHERS = 1_000

@@ -13,6 +13,7 @@ from django.utils import timezone
 from builds.lifecycle import request_drain, request_front, request_pause, request_share
 from builds.models import Build, QueueOwner, Worker
 from builds.queue import forecast
+from builds.queue import status as queue_status
 from builds.queue.reasons import CODES, STANDSTILL
 from builds.queue.status import QueueStatus, queue_statuses
 from common.humanize import within
@@ -187,6 +188,41 @@ def test_as_many_queries_for_many_builds_as_for_one() -> None:
             queue_statuses([each.pk for each in builds])
         asked.append(len(queries))
     assert asked[0] == asked[1] <= 11
+
+
+def test_a_view_is_shared_until_it_is_old_and_made_anew_for_builds_that_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(queue_status, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(queue_status, "SHARED_SECONDS", 1.0)
+    views = queue_status.SharedView()
+    worker_row()
+    [first] = queue(ONE)
+    view = views.get()
+    clock[0] += 0.9
+    assert views.get(first.queued_at) is view
+    [second] = queue(ONE, queued_at=timezone.now())
+    again = views.get(second.queued_at)
+    assert [again.position(each.pk) for each in (first, second)] == [1, 2]
+    assert views.get(second.queued_at) is again
+    clock[0] += 1
+    assert views.get() is not again
+
+
+def test_nobody_waits_for_a_view_that_another_thread_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(queue_status, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(queue_status, "SHARED_SECONDS", 1.0)
+    views = queue_status.SharedView()
+    view = views.get()
+    with views._making:
+        clock[0] += 1.5
+        assert views.get() is view
+        clock[0] += 1
+        assert views.get() is not view
 
 
 def test_dead_workers_give_no_hope() -> None:
