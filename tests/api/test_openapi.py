@@ -44,7 +44,10 @@ def test_the_description_needs_no_credentials(anybody: httpx.Client) -> None:
     answer = anybody.get("/openapi.json")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.json() == description()
+    told, expected = answer.json(), description()
+    for each in (told, expected):  # with addresses of their own
+        del each["servers"], each["info"]["contact"]
+    assert told == expected
 
 
 def test_the_description_is_valid_and_nothing_in_it_was_guessed(

@@ -106,7 +106,9 @@ def test_the_old_password_cannot_be_guessed_in_a_session_that_was_left_open(
     assert operator.check_password(PASSWORD)
 
 
-@pytest.mark.parametrize("path", ["keys", "keys/6b187dc6-ee90-474d-8ba8-4794e4b7e0b4/revoke", "password"])
+@pytest.mark.parametrize(
+    "path", ["keys", "keys/6b187dc6-ee90-474d-8ba8-4794e4b7e0b4/revoke", "password"]
+)
 def test_forms_after_the_session_ended_lead_to_sign_in(path: str) -> None:
     answer = Client().post(f"/account/{path}", follow=True)
     assert answer.redirect_chain == [("/sign-in?next=%2Faccount", 302)]

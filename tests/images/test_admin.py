@@ -274,7 +274,7 @@ def test_each_verb_says_what_it_does_does_it_and_is_written_down(
     shown = counter.get(f"{page}/delete/").content.decode()
     assert "the tag owner/my-app:1.0 in the registry" in shown
     assert "2 attempts with their logs" in shown
-    assert "contexts" in asked
+    assert "contexts" in shown
     answer = counter.post(f"{page}/delete/", follow=True)
     assert answer.redirect_chain[-1][0] == LIST
     assert not Image.objects.exists()

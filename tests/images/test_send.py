@@ -89,7 +89,7 @@ def test_a_name_that_is_taken_and_a_used_up_quota_are_refused(
     assert mine.post("/new", filled(replace="on"))["Location"] == f"/i/{image.pk}"
     User.objects.filter(pk=owner.pk).update(daily_build_limit=2)
     answer = mine.post("/new", filled(tag="2"))
-    assert "You may only build 2 images per 24 hours. The next may start in" in text(answer)
+    assert "The limit of 2 builds per 24 hours is used up. The next may start in" in text(answer)
     assert "2 of 2 builds used" in text(answer)
     assert Image.objects.get() == image
 

@@ -64,9 +64,7 @@ class Upload(APIView):
             {
                 "sha256": body and body.sha256(),
                 "size": body and body.size,
-                "fields": {
-                    name: value for name, value in dict(request.data).items() if name != "file"
-                },
+                "fields": {name: value for name, value in request.data.items() if name != "file"},
                 "files": {
                     name: [each.size, hashlib.file_digest(each, "sha256").hexdigest()]
                     for name, each in request.FILES.items()
