@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 
@@ -39,7 +39,7 @@ settings.configure(
 import django
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict, StreamingHttpResponse
 from django.urls import path
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -60,11 +60,12 @@ asked: list[str] = []
 class Upload(APIView):
     def post(self, request: Request) -> Response:
         body = request.META.get("slipway.body")
+        form = cast(QueryDict, request.data)
         return Response(
             {
                 "sha256": body and body.sha256(),
                 "size": body and body.size,
-                "fields": {name: value for name, value in request.data.items() if name != "file"},
+                "fields": {name: value for name, value in form.items() if name != "file"},
                 "files": {
                     name: [each.size, hashlib.file_digest(each, "sha256").hexdigest()]
                     for name, each in request.FILES.items()
