@@ -50,7 +50,7 @@ def test_a_key_is_issued_seen_once_and_revoked(instance: Instance, opened: Open)
 def test_who_lacks_the_right_sees_none_of_it(instance: Instance, opened: Open) -> None:
     with opened("alice") as page:
         page.goto(f"{instance.url}/")
-        expect(page.locator("nav")).not_to_contain_text("Admin")
+        expect(page.get_by_role("navigation", name="Slipway")).not_to_contain_text("Admin")
         for path in ("", "accounts/apikey/", "accounts/apikey/add/", "accounts/user/"):
             page.goto(f"{instance.url}/admin/{path}")
             expect(page.locator("#login-form")).to_be_visible()
@@ -76,7 +76,7 @@ def test_a_password_is_changed_and_the_session_ended(instance: Instance, opened:
             page.click("#content-main [type=submit]")
             expect(page.locator("#content")).to_contain_text("Your password was changed")
             page.click("#logout-form button")
-            expect(page.locator("nav")).to_contain_text("Sign in")
+            expect(page.get_by_role("navigation", name="Slipway")).to_contain_text("Sign in")
             page.goto(f"{instance.url}/admin/")
 
 
