@@ -87,6 +87,8 @@ class ImageFilter(django_filters.FilterSet):
         return queryset if value is None else queryset.filter(good__isnull=not value)
 
     def arrange(self, queryset: ImageQuerySet, _name: str, by: str) -> ImageQuerySet:
+        if queryset.model is not Image:  # the journal of changes, whose rows are only summed
+            return queryset
         sign = "-" if by.startswith("-") else ""
         return queryset.order_by(f"{sign}{COLUMNS[by.removeprefix('-')]}", f"{sign}id")
 

@@ -60,10 +60,11 @@ asked: list[str] = []
 class Upload(APIView):
     def post(self, request: Request) -> Response:
         body = request.META.get("slipway.body")
+        hashed = body and body.sha256()
         form = cast(QueryDict, request.data)
         return Response(
             {
-                "sha256": body and body.sha256(),
+                "sha256": hashed,
                 "size": body and body.size,
                 "fields": {name: value for name, value in form.items() if name != "file"},
                 "files": {
