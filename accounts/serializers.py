@@ -14,6 +14,8 @@ from api.fields import Id, JsonBool, MomentField, Text
 from api.strict_serializers import StrictSerializer
 
 ROWS = 100
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""What a scope of the reference server may name in the place of an action."""
 MOST_SECONDS = 100 * 366 * 86_400
 
 
@@ -77,6 +79,16 @@ class ScopeSerializer(StrictSerializer):
     object_type = serializers.ChoiceField(scopes.OBJECTS)
     object_id = Id(required=False, allow_null=True)
     action = serializers.ChoiceField(scopes.ACTIONS, required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> Any:
+        found = super().to_internal_value(data)
+        method = data.get("method")
+        if method is not None and not found.get("action"):
+            if method not in METHODS:
+                text = f"is none of {', '.join(METHODS)}"
+                raise serializers.ValidationError({"method": [text]}, code="enum")
+            found["action"] = scopes.action_of(method)
+        return found
 
 
 class KeyOrderSerializer(StrictSerializer):

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.media_types import JsonParser
+from api.strict_serializers import StrictSerializer
 from images import quota, retention
 from images.models import RetentionRule
 from images.rest.base import ImageView
@@ -15,7 +16,7 @@ from images.rest.base import ImageView
 LONGEST_DAYS = 3_650
 
 
-class RuleSerializer(serializers.ModelSerializer[RetentionRule]):
+class RuleSerializer(StrictSerializer, serializers.ModelSerializer[RetentionRule]):
     """Deletes images of one name that are older than so many days, except the newest."""
 
     name = serializers.CharField(
@@ -38,7 +39,7 @@ class RuleSerializer(serializers.ModelSerializer[RetentionRule]):
         return data
 
 
-class RulesSerializer(serializers.Serializer[Any]):
+class RulesSerializer(StrictSerializer):
     """All rules of an owner."""
 
     rules = RuleSerializer(many=True)

@@ -82,6 +82,12 @@ def test_keys_are_made_listed_read_and_ended_with_signatures_alone(owner: User) 
             {"object_type": "images", "object_id": ONE.upper(), "action": "delete"},
             [f"images:delete:{ONE}"],
         ),
+        ({"object_type": "images", "method": "GET"}, ["images:read"]),
+        ({"object_type": "images", "method": "PATCH", "action": None}, ["images:write"]),
+        (
+            {"object_type": "images", "method": None},
+            ["images:delete", "images:read", "images:write"],
+        ),
     ],
 )
 def test_the_command_lines_scopes_become_ours_and_back(
@@ -102,6 +108,8 @@ def test_the_command_lines_scopes_become_ours_and_back(
         (scoped({"object_type": "images", "action": "invoke"}), ["scopes", 0, "action"]),
         (scoped({"object_type": "images", "object_id": "x"}), ["scopes", 0, "object_id"]),
         (scoped({"object_type": "images", "object_id": False}), ["scopes", 0, "object_id"]),
+        (scoped({"object_type": "images", "method": "get"}), ["scopes", 0, "method"]),
+        (scoped({"object_type": "images", "method": ["GET"]}), ["scopes", 0, "method"]),
         (scoped({"action": "read"}), ["scopes", 0, "object_type"]),
         (scoped({"object_type": "images"}, {}), ["scopes", 1, "object_type"]),
         (scoped(), ["scopes"]),

@@ -122,6 +122,7 @@ def test_owners_set_their_own_rules_and_no_others(
         [{"name": "web", "expire_days": 0}],
         [{"name": "web", "keep_last": 1}, {"name": "WEB", "keep_last": 2}],
         [{"keep_last": 1}],
+        [{"name": "web", "keep_last": 1, "keep_first": 1}],
         [{"name": f"n{n}", "keep_last": 1} for n in range(101)],
         "all",
     ],
@@ -129,6 +130,7 @@ def test_owners_set_their_own_rules_and_no_others(
 def test_rules_that_say_nothing_are_refused(api: APIClient, rules: Any) -> None:
     answer = api.patch("/users/me/retention", {"rules": rules}, format="json")
     assert answer.status_code == 422, answer.content
+    assert api.patch("/users/me/retention", {"rule": []}, format="json").status_code == 422
     assert api.get("/users/me/retention").json() == {"rules": []}
 
 
