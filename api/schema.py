@@ -127,7 +127,7 @@ class Schema(AutoSchema):
         return found
 
     def _common_refusals(self) -> dict[int, str]:
-        found: dict[int, str] = {503: "The database or the storage does not answer just now."}
+        found: dict[int, str] = {503: "The database or the file storage is unavailable."}
         if self.view.authentication_classes:
             found[401] = "The credentials are missing, wrong, used up or not enough."
             if self.method not in ("GET", "HEAD"):

@@ -292,12 +292,12 @@ TEST_WAITING = _define(
 
 # Transient outages.
 DATABASE_AWAY = _define(
-    "database_away", 503, "The database does not answer just now; try again in a moment.", WAIT
+    "database_away", 503, "The database is unavailable; try again in a moment.", WAIT
 )
 STORAGE_AWAY = _define(
     "storage_away",
     503,
-    "The storage of files does not answer just now; try again in a moment.",
+    "The file storage is unavailable; try again in a moment.",
     WAIT,
 )
 

@@ -310,13 +310,19 @@ class Environment:
     )
     debug: bool = variable("SLIPWAY_DEBUG", flag, "no", "Django's debug pages: never in public")
     log_level: str = variable(
-        "SLIPWAY_LOG_LEVEL", one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO", "How much is told"
+        "SLIPWAY_LOG_LEVEL",
+        one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "INFO",
+        "Lowest level of log records that are written",
     )
     log_format: str = variable(
         "SLIPWAY_LOG_FORMAT", one_of("text", "json"), "text", "How it is told: for people or tools"
     )
     metrics_token: str = variable(
-        "SLIPWAY_METRICS_TOKEN", text, "", "Who bears it may read /metrics; else loopback alone may"
+        "SLIPWAY_METRICS_TOKEN",
+        text,
+        "",
+        "Bearer token for /metrics; without it, only loopback may read them",
     )
     metrics_port: int = variable(
         "SLIPWAY_METRICS_PORT",

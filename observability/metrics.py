@@ -113,7 +113,7 @@ def _pool() -> Iterator[Metric]:
     yield told
     waiting = found.get("requests_waiting", 0)
     yield GaugeMetricFamily(
-        "slipway_database_pool_waiting", "Who waits for a connection.", value=waiting
+        "slipway_database_pool_waiting", "Threads that wait for a connection.", value=waiting
     )
 
 
