@@ -21,7 +21,7 @@ async function refresh() {
     if (!busy(live)) live.replaceWith(document.adoptNode(fresh));
     line.textContent = "";
   } catch {
-    line.textContent = "Slipway does not answer; this is how it last stood.";
+    line.textContent = "Slipway is unreachable; this is its last known state.";
   }
 }
 

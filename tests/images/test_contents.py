@@ -184,9 +184,9 @@ def test_the_contents_of_older_images_are_read_from_the_registry_once(
     assert Build.objects.get().contents == before
     Build.objects.update(contents=None)
     monkeypatch.setattr(contents, "MOST_BYTES", 10)
-    assert "cannot be told now" in text(mine.get(f"/i/{image.pk}?tab=image"))
+    assert "contents cannot be shown" in text(mine.get(f"/i/{image.pk}?tab=image"))
     monkeypatch.setattr(contents._looks, "acquire", lambda **_: False)
-    assert "cannot be told now" in text(mine.get(f"/i/{image.pk}?tab=image"))
+    assert "contents cannot be shown" in text(mine.get(f"/i/{image.pk}?tab=image"))
     Build.objects.update(contents=before)
     assert before is not None
     layer = before["layers"][0][0]
